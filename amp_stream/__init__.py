@@ -1,0 +1,46 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Values of any size over AMP, without slowing the small calls down.
+
+Declare what an argument is, and nothing else changes:
+
+  - L{BigString} and L{BigUnicode}: one value over several keys of a box, for any
+    AMP peer;
+  - L{Stream}: a value of any size, sent between other calls and taken as it
+    arrives, over a L{StreamAMP} connection;
+  - L{StreamChunk} and L{StreamReceiver}: the same, chunk by chunk, from any peer
+    that can make AMP calls.
+"""
+
+from amp_stream import errors
+from amp_stream._sansio.chunk import Chunk
+from amp_stream._sansio.limits import Limits
+from amp_stream._version import __version__
+from amp_stream.arguments import BigString, BigUnicode
+from amp_stream.chunks import StreamChunk
+from amp_stream.commands import MaxStreamData, ResetStream, StopSending, StreamData
+from amp_stream.incoming import IncomingStream
+from amp_stream.outgoing import OutgoingStream
+from amp_stream.protocol import StreamAMP
+from amp_stream.receiver import StreamReceiver
+from amp_stream.streams import Stream
+
+__all__ = [
+    "BigString",
+    "BigUnicode",
+    "Chunk",
+    "IncomingStream",
+    "Limits",
+    "MaxStreamData",
+    "OutgoingStream",
+    "ResetStream",
+    "StopSending",
+    "Stream",
+    "StreamAMP",
+    "StreamChunk",
+    "StreamData",
+    "StreamReceiver",
+    "__version__",
+    "errors",
+]

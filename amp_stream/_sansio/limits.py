@@ -1,0 +1,83 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The bounds that one side of a connection sets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, instance_of, le, optional
+
+__all__ = ["INITIAL_MAXIMUM", "MAX_CHUNK", "MAX_NUMBER", "Limits"]
+
+MAX_CHUNK = 0xFFFF
+"""
+The most bytes that one value of an AMP box can hold.
+"""
+
+INITIAL_MAXIMUM = 262_144
+"""
+How many bytes of a stream may be sent before the receiver has granted any.  Every
+receiver takes at least this much of each stream that it allows.
+"""
+
+MAX_NUMBER = 2**62 - 1
+"""
+The largest id, offset or maximum: that of a QUIC integer (RFC 9000, section 16).
+"""
+
+
+def _count(least: int, most: int = MAX_NUMBER) -> Any:
+    return and_(instance_of(int), ge(least), le(most))
+
+
+@frozen(kw_only=True)
+class Limits:
+    """
+    What one side of a connection allows its peer, and itself.
+
+    The most memory that a peer can make a connection hold in stream data is
+    C{maxBufferedBytes + maxStreams * 262144} bytes.
+
+    @ivar window: How many bytes of one stream may wait for their consumer
+        (bytes, at least 262,144).
+
+    @ivar chunk: The largest chunk that this side sends (bytes, 1 to 65,535).
+
+    @ivar maxStreams: The most streams that the peer may have open at once
+        towards this side.
+
+    @ivar maxUnclaimedBytes: The most bytes, over all streams of a connection,
+        that are kept before anybody asks for their stream.
+
+    @ivar maxBufferedBytes: What all streams of a connection may hold together
+        before each gets no more than the 262,144 bytes that it is entitled to.
+
+    @ivar maxStreamSize: The most bytes that one stream may carry, or L{None}
+        for no bound: a consumer that writes to a disk needs none.
+
+    @ivar maxCollectSize: The most bytes that C{collect()} gathers in memory when
+        it is not told otherwise.
+
+    @ivar maxGaps: The most separate pieces of one stream that are kept while
+        bytes before them are missing.
+
+    @ivar idleTimeout: How long a stream may wait for the peer without a byte of
+        progress (seconds), or L{None} to wait for ever.  It ends within a
+        quarter more than that.
+    """
+
+    window: int = field(default=1_048_576, validator=_count(INITIAL_MAXIMUM))
+    chunk: int = field(default=MAX_CHUNK, validator=_count(1, MAX_CHUNK))
+    maxStreams: int = field(default=1024, validator=_count(1))
+    maxUnclaimedBytes: int = field(default=8_388_608, validator=_count(0))
+    maxBufferedBytes: int = field(default=67_108_864, validator=_count(0))
+    maxStreamSize: int | None = field(default=None, validator=optional(_count(0)))
+    maxCollectSize: int = field(default=268_435_456, validator=_count(0))
+    maxGaps: int = field(default=1024, validator=_count(1))
+    idleTimeout: float | None = field(
+        default=300.0, validator=optional(and_(instance_of((int, float)), ge(0.001)))
+    )

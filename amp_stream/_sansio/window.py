@@ -1,0 +1,144 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Credit in bytes: how far a sender may go, and when a receiver lets it go further.
+
+Both windows are RFC 9000's (section 4.1): a maximum is an absolute offset, it
+never goes back, and granting it again is harmless.
+
+The receiver grants when two things are true: at least half a window has become
+free since the last grant, and the sender has used at least half of what it was
+granted.  The first keeps grants few, the second sends none at all for a stream
+that fits into what every stream may send unasked.
+"""
+
+from __future__ import annotations
+
+from amp_stream._sansio.limits import INITIAL_MAXIMUM
+from amp_stream.errors import FlowControlError, UsageError
+
+__all__ = ["ReceiveWindow", "SendWindow"]
+
+
+class SendWindow:
+    """
+    What the sender of one stream may still send.
+
+    @ivar offset: How many bytes have been sent.
+    @ivar maximum: The offset that must not be passed.
+    """
+
+    __slots__ = ("maximum", "offset")
+
+    def __init__(self, maximum: int = INITIAL_MAXIMUM) -> None:
+        self.offset = 0
+        self.maximum = maximum
+
+    @property
+    def available(self) -> int:
+        """
+        How many bytes may be sent now.
+        """
+        return self.maximum - self.offset
+
+    def spend(self, count: int) -> int:
+        """
+        Take credit for the next bytes.
+
+        @param count: How many bytes are about to be sent.
+
+        @return: The offset of the first of them.
+
+        @raise UsageError: If there is not so much credit.
+        """
+        start = self.offset
+        if count > self.maximum - start:
+            raise UsageError(
+                f"{count} bytes do not fit into a credit of {self.available}"
+            )
+        self.offset = start + count
+        return start
+
+    def grant(self, maximum: int) -> bool:
+        """
+        Note what the receiver allows.
+
+        @param maximum: The new maximum; one that is no larger changes nothing.
+
+        @return: Whether there is more credit than before.
+        """
+        if maximum <= self.maximum:
+            return False
+        self.maximum = maximum
+        return True
+
+
+class ReceiveWindow:
+    """
+    What the receiver of one stream has promised to take.
+
+    @ivar size: How many bytes may wait for their consumer.
+    @ivar consumed: How many bytes have left for their consumer.
+    @ivar granted: The maximum that the sender knows.
+    @ivar highest: The end of the furthest byte that has arrived.
+    """
+
+    __slots__ = ("_span", "consumed", "granted", "highest", "size")
+
+    def __init__(self, size: int, granted: int = INITIAL_MAXIMUM) -> None:
+        self.size = size
+        self.consumed = 0
+        self.granted = granted
+        self.highest = 0
+        self._span = granted
+
+    @property
+    def promised(self) -> int:
+        """
+        How many bytes the sender may make us hold, those that we hold included.
+        """
+        return self.granted - self.consumed
+
+    @property
+    def room(self) -> int:
+        """
+        How many bytes beyond the furthest one could be held now.
+        """
+        return self.consumed + self.size - self.highest
+
+    def admit(self, end: int) -> None:
+        """
+        Note the end of bytes that arrived.
+
+        @raise FlowControlError: If it is beyond what was granted.
+        """
+        if end > self.granted:
+            raise FlowControlError(
+                f"bytes up to offset {end}, but only {self.granted} were granted; "
+                "wait for MaxStreamData, or for the answer to each StreamData"
+            )
+        self.highest = max(self.highest, end)
+
+    def isDue(self) -> bool:
+        """
+        Whether the sender should be granted more.
+        """
+        half = self.size // 2
+        return (
+            self.consumed + self.size - self.granted >= half
+            and self.granted - self.highest <= self._span // 2
+        )
+
+    def grant(self, size: int) -> int:
+        """
+        Let the sender go on.
+
+        @param size: How many bytes may wait from now on; what was granted
+            before stays granted.
+
+        @return: The maximum to tell the sender.
+        """
+        self.size = size
+        self.granted = max(self.granted, self.consumed + size)
+        self._span = self.granted - self.consumed
+        return self.granted

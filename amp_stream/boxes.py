@@ -1,0 +1,55 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+A box that knows where it came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.protocols import amp
+
+from amp_stream.errors import StreamError
+from amp_stream.incoming import IncomingStream
+from amp_stream.interfaces import IStreamReceiver
+
+__all__ = ["StreamBox"]
+
+
+class StreamBox(amp.AmpBox):
+    """
+    A box that arrived on a connection with streams.
+
+    AMP hands an argument the locator of its responder, which need not be the
+    connection; but it hands it the box, too.
+
+    @ivar connection: Where the streams that it announces come in.
+
+    @ivar claimed: The streams that its arguments have asked for.
+    """
+
+    __slots__ = ("claimed", "connection")
+
+    def __init__(self, connection: IStreamReceiver, *args: Any, **kw: bytes) -> None:
+        super().__init__(*args, **kw)
+        self.connection = connection
+        self.claimed: list[IncomingStream] = []
+
+    def copy(self) -> StreamBox:
+        """
+        A copy, for arguments to take their keys out of.  What they claim, they
+        claim for both.
+        """
+        box = StreamBox(self.connection, self)
+        box.claimed = self.claimed
+        return box
+
+    def callEnded(self, error: StreamError | None) -> None:
+        """
+        The call that this box began has been answered.
+
+        @param error: Why it failed, or L{None}.
+        """
+        for stream in self.claimed:
+            stream.callEnded(error)

@@ -1,0 +1,69 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The AMP commands of the stream layer.
+
+C{StreamData} may be sent either way.  Without C{_ask}, its sender keeps within
+the window that L{MaxStreamData} opens.  With C{_ask}, the answer comes once there
+is room for the next chunk: to wait for each answer is all the flow control that a
+simple sender needs.
+"""
+
+from __future__ import annotations
+
+from twisted.protocols import amp
+
+from amp_stream.chunks import StreamChunk
+from amp_stream.errors import STREAM_ERRORS
+
+__all__ = ["MaxStreamData", "ResetStream", "StopSending", "StreamData"]
+
+
+class StreamData(amp.Command):
+    """
+    Bytes of a stream.
+
+    The response says up to which offset the sender may go on without another
+    answer; one that waits for each answer need not look at it.
+    """
+
+    arguments = [(b"data", StreamChunk())]
+    response = [(b"maximum", amp.Integer(optional=True))]
+    errors = STREAM_ERRORS
+
+
+class MaxStreamData(amp.Command):
+    """
+    The receiver will take the bytes of a stream below C{maximum}, an absolute
+    offset that never goes back (RFC 9000, section 19.10).
+    """
+
+    arguments = [(b"id", amp.Integer()), (b"maximum", amp.Integer())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class ResetStream(amp.Command):
+    """
+    The sender of a stream gives up after C{final_size} bytes (RFC 9000, section
+    19.4).  What was sent must not be taken for the whole.
+    """
+
+    arguments = [
+        (b"id", amp.Integer()),
+        (b"code", amp.String()),
+        (b"final_size", amp.Integer()),
+    ]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class StopSending(amp.Command):
+    """
+    The receiver of a stream wants no more of it (RFC 9000, section 19.5).  The
+    sender answers with L{ResetStream}.
+    """
+
+    arguments = [(b"id", amp.Integer()), (b"code", amp.String())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False

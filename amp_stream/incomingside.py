@@ -1,0 +1,232 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The incoming streams of one connection, between the rules and the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from amp_stream._sansio.chunk import Chunk
+from amp_stream._sansio.frames import Frame
+from amp_stream._sansio.inbound import Inbound
+from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.receiving import ReceiveStream
+from amp_stream.errors import StreamError
+from amp_stream.incoming import IncomingStream
+from amp_stream.timer import IdleTimer
+
+__all__ = ["IncomingSide"]
+
+
+class IncomingSide:
+    """
+    Drives an L{Inbound}: hands bytes to their streams, keeps back the answers to
+    senders that wait for them, and passes control messages on.
+    """
+
+    def __init__(self, limits: Limits, send: Callable[[Frame], object]) -> None:
+        """
+        @param send: What sends a control message to the peer.
+        """
+        self._inbound = Inbound(limits)
+        self._send = send
+        self._handles: dict[int, IncomingStream] = {}
+        self._answers: dict[int, list[Deferred[dict[str, Any]]]] = {}
+        self._lost: Failure | None = None
+        self._timer = IdleTimer(self._inbound.interval, self._expire)
+        self.collectSize = limits.maxCollectSize
+
+    @property
+    def isLost(self) -> bool:
+        """
+        Whether the connection is gone.
+        """
+        return self._lost is not None
+
+    def useClock(self, clock: IReactorTime) -> None:
+        """
+        Measure from now on how long streams wait.
+        """
+        self._timer.useClock(clock)
+
+    def receive(self, chunk: Chunk) -> None:
+        """
+        Take a chunk whose sender keeps within a window.
+
+        @raise StreamError: If the stream fails with it.  The sender is told.
+        """
+        try:
+            stream = self._inbound.receive(
+                chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256
+            )
+        except StreamError as error:
+            self._failed(chunk.id, error)
+            raise
+        self._received(stream)
+
+    def receiveAsked(self, chunk: Chunk) -> Deferred[dict[str, Any]]:
+        """
+        Take a chunk whose sender waits for an answer.
+
+        @return: A Deferred that fires with the response of C{StreamData}, once
+            there is room for the next chunk.
+
+        @raise StreamError: If the stream fails with it, or has failed before.
+        """
+        try:
+            stream = self._inbound.receive(
+                chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256, asked=True
+            )
+        except StreamError as error:
+            self._failed(chunk.id, error)
+            raise
+        if stream is None:
+            return succeed({})
+        self._received(stream)
+        if stream.error is not None:
+            # Its consumer gave up at the very bytes of this chunk.
+            raise stream.error
+        if stream.hasRoom:
+            return succeed(self._response(stream))
+        answer: Deferred[dict[str, Any]] = Deferred()
+        self._answers.setdefault(chunk.id, []).append(answer)
+        return answer
+
+    def refuse(self, id: int, error: StreamError, tell: bool) -> None:
+        """
+        Give up the stream of a chunk that makes no sense.
+
+        @param tell: Whether its sender has to be told.
+        """
+        self._inbound.refuse(id, error, tell)
+        self._failed(id, error)
+
+    def claim(
+        self, id: int, size: int | None = None, maxSize: int | None = None
+    ) -> IncomingStream:
+        """
+        Ask for a stream.
+
+        @param size: How many bytes it was announced with, or L{None}.
+
+        @param maxSize: How many bytes it may have, or L{None} for no bound other
+            than that of the limits.
+
+        @raise StreamError: If it cannot be had.
+        """
+        if self._lost is not None:
+            self._lost.raiseException()
+        try:
+            stream = self._inbound.claim(id, size, maxSize)
+        finally:
+            self._flush()
+        handle = self._handles[id] = IncomingStream(stream, self)
+        self._timer.arm()
+        return handle
+
+    def handle(self, id: int) -> IncomingStream | None:
+        """
+        @return: The stream, if it has been claimed and not ended.
+        """
+        return self._handles.get(id)
+
+    def reset(self, id: int, error: StreamError, finalSize: int) -> None:
+        """
+        The sender of a stream gave up.
+        """
+        stream = self._inbound.reset(id, error, finalSize)
+        if stream is not None and stream.error is not None:
+            self._failed(id, stream.error)
+
+    def read(self, stream: ReceiveStream) -> bytes:
+        """
+        See L{ReadingSide.read}.
+        """
+        data = self._inbound.read(stream)
+        if stream.isEnded:
+            self._drop(stream.id)
+        if stream.id in self._answers and stream.hasRoom:
+            self._answer(stream)
+        self._flush()
+        return data
+
+    def stop(self, stream: ReceiveStream, error: StreamError) -> None:
+        """
+        See L{ReadingSide.stop}.
+        """
+        self._inbound.stop(stream, error)
+        self._failed(stream.id, error)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Fail everything that is not complete, and forget the rest.
+        """
+        self._lost = reason
+        self._timer.stop()
+        handles, self._handles = self._handles, {}
+        answers, self._answers = self._answers, {}
+        complete = {stream.id for stream in self._inbound.clear() if stream.isComplete}
+        for id, handle in handles.items():
+            handle.lost(reason, id in complete)
+        for waiting in answers.values():
+            for answer in waiting:
+                answer.errback(reason)
+
+    def _received(self, stream: ReceiveStream | None) -> None:
+        if stream is not None:
+            handle = self._handles.get(stream.id)
+            if handle is not None:
+                handle.deliver()
+            if stream.isComplete and stream.id in self._answers:
+                self._answer(stream)
+            self._timer.arm()
+        self._flush()
+
+    def _failed(self, id: int, error: StreamError) -> None:
+        """
+        A stream has failed: tell everybody who waits for it.
+        """
+        self._flush()
+        handle = self._drop(id)
+        for answer in self._answers.pop(id, ()):
+            answer.errback(error)
+        if handle is not None:
+            handle.fail(Failure(error))
+
+    def _drop(self, id: int) -> IncomingStream | None:
+        handle = self._handles.pop(id, None)
+        if not self._inbound.streams:
+            self._timer.stop()
+        return handle
+
+    def _answer(self, stream: ReceiveStream) -> None:
+        for answer in self._answers.pop(stream.id):
+            answer.callback(self._response(stream))
+
+    def _response(self, stream: ReceiveStream) -> dict[str, Any]:
+        return {"maximum": self._inbound.maximum(stream)}
+
+    def _flush(self) -> None:
+        frames = self._inbound.frames
+        if frames:
+            self._inbound.frames = []
+            for frame in frames:
+                self._send(frame)
+
+    def _expire(self, now: float) -> bool:
+        """
+        Give up what has waited too long.
+
+        @return: Whether there is anything left to wait for.
+        """
+        for stream in self._inbound.expire(now):
+            if stream.error is not None:
+                self._failed(stream.id, stream.error)
+        return bool(self._inbound.streams)

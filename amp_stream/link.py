@@ -1,0 +1,264 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The stream layer of one connection that sends as well as receives.
+
+This is everything that L{StreamAMP} has and C{amp.AMP} has not, in an object of
+its own: none of its names can be in the way of one of AMP's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.chunkbox import encodeChunk
+from amp_stream._sansio.frames import Frame
+from amp_stream._sansio.limits import Limits
+from amp_stream.errors import (
+    CallFailed,
+    NotStreaming,
+    StreamError,
+    errorForCode,
+)
+from amp_stream.incomingside import IncomingSide
+from amp_stream.outgoing import Announcement, OutgoingStream
+from amp_stream.outgoingside import OutgoingSide
+from amp_stream.pump import Pump
+from amp_stream.sources import Source
+from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
+
+__all__ = ["BoxPort", "StreamLink"]
+
+_log = Logger()
+
+
+class BoxPort(Protocol):
+    """
+    What the stream layer needs of the protocol that it belongs to.
+    """
+
+    transport: Any
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """
+        Send a box.
+        """
+
+    def mayWriteBulk(self) -> bool:
+        """
+        Whether a chunk may be written now, as far as AMP is concerned.
+        """
+
+
+class StreamLink:
+    """
+    The streams of one connection, and the boxes that carry them.
+
+    @ivar incoming: Those that the peer sends.
+
+    @ivar outgoing: Those that are sent to it.
+
+    @ivar reader: What takes the peer's boxes.
+    """
+
+    def __init__(self, port: BoxPort, limits: Limits, clock: IReactorTime) -> None:
+        self._port = port
+        self._pump = Pump(self._writeNext, clock)
+        self.incoming = IncomingSide(limits, self._sendFrame)
+        self.outgoing = OutgoingSide(
+            limits, self._sendFrame, self._writeChunk, self._pump.kick
+        )
+        self.incoming.useClock(clock)
+        self.outgoing.useClock(clock)
+        self.reader = BoxReader(self.incoming, self.outgoing)
+        self._lost: Failure | None = None
+        self._counter = 0
+        # By tag: the stream and whether it was its last chunk, or None for a
+        # control message.
+        self._asks: dict[bytes, tuple[int, bool] | None] = {}
+
+    def connectionMade(self, transport: Any) -> None:
+        """
+        There is something to write to.
+        """
+        self._pump.start(transport)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Fail everything, and let go of the transport.
+        """
+        self._lost = reason
+        self._pump.stopProducing()
+        self._asks.clear()
+        self.incoming.connectionLost(reason)
+        self.outgoing.connectionLost(reason)
+
+    def kick(self) -> None:
+        """
+        What kept chunks from being written may be over.
+        """
+        self._pump.kick()
+
+    def open(self, source: Source, digest: bool) -> OutgoingStream:
+        """
+        Make a stream, which sends nothing before it is started.
+        """
+        stream = self.outgoing.open(source, digest)
+        if self._lost is not None:
+            self.outgoing.connectionLost(self._lost)
+        return stream
+
+    def announce(self, box: amp.AmpBox) -> list[Announcement]:
+        """
+        Give the streams that a box announces their numbers.
+
+        @return: The announcements, to be begun once the box has been written.
+        """
+        announced = []
+        for name, value in box.items():
+            if type(value) is Announcement:
+                value.stream = self.open(value.source, value.digest)
+                value.stream.done.addErrback(_logEnd, value.stream)
+                box[name] = b"%d" % value.stream.id
+                announced.append(value)
+        return announced
+
+    def retract(self, announced: list[Announcement]) -> None:
+        """
+        The box of these announcements was not sent after all: the peer has never
+        heard of them, and need not.
+        """
+        for announcement in announced:
+            if announcement.stream is not None:
+                self.outgoing.stopped(announcement.stream.id, CallFailed(), tell=False)
+
+    def takes(self, box: amp.AmpBox) -> bool:
+        """
+        Take a box that has arrived, if it is one of the stream layer.
+
+        @return: Whether it was.
+        """
+        command = box.get(amp.COMMAND)
+        if command is None:
+            return self._answered(box)
+        if command not in WIRE_COMMANDS:
+            return False
+        ask = box.get(amp.ASK)
+        answer = self.reader.read(box)
+        if ask is not None:
+            answer.addCallbacks(
+                self._sendAnswer,
+                self._sendError,
+                callbackArgs=(ask,),
+                errbackArgs=(ask,),
+            )
+        return True
+
+    def _sendAnswer(self, box: amp.AmpBox, ask: bytes) -> None:
+        box[amp.ANSWER] = ask
+        self._send(box)
+
+    def _sendError(self, failure: Failure, ask: bytes) -> None:
+        error = failure.value
+        self._send(
+            amp.AmpBox(
+                {
+                    amp.ERROR: ask,
+                    amp.ERROR_CODE: error.errorCode,
+                    amp.ERROR_DESCRIPTION: error.description.encode(),
+                }
+            )
+        )
+
+    def _sendFrame(self, frame: Frame) -> None:
+        """
+        Send a control message.  Until the peer is known to understand it, with a
+        question: one that does not answers that, and otherwise would hang up.
+        """
+        box = frameToBox(frame)
+        if not self.reader.peerKnown:
+            box[amp.ASK] = self._ask(None)
+        self._send(box)
+
+    def _send(self, box: amp.AmpBox) -> None:
+        try:
+            self._port.sendBox(box)
+        except (amp.ProtocolSwitched, ConnectionLost):
+            _log.debug("the connection went away before {box} was sent", box=box)
+
+    def _writeNext(self) -> bool:
+        if not self._port.mayWriteBulk():
+            return False
+        return self.outgoing.writeNext()
+
+    def _writeChunk(
+        self, id: int, offset: int, data: bytes, fin: bool, sha256: bytes | None
+    ) -> None:
+        """
+        Send a chunk.  The answer to the last says that the peer has them all; the
+        others ask for one as long as the peer is not known, see L{_sendFrame}.
+        """
+        ask = None
+        if fin or not self.reader.peerKnown:
+            ask = self._ask((id, fin))
+        self._port.transport.writeSequence(
+            encodeChunk(id, offset, data, fin, sha256, ask)
+        )
+
+    def _ask(self, about: tuple[int, bool] | None) -> bytes:
+        """
+        Make a tag.  AMP's own are hexadecimal numbers, and C{s} is no digit.
+        """
+        self._counter += 1
+        tag = b"s%x" % self._counter
+        self._asks[tag] = about
+        return tag
+
+    def _answered(self, box: amp.AmpBox) -> bool:
+        tag = box.get(amp.ANSWER) or box.get(amp.ERROR)
+        if tag is None or tag not in self._asks:
+            return False
+        about = self._asks.pop(tag)
+        if amp.ANSWER in box:
+            self.reader.peerKnown = True
+            if about is not None:
+                self._chunkTaken(box, *about)
+        elif about is not None:
+            self._chunkRefused(box, about[0])
+        return True
+
+    def _chunkTaken(self, box: amp.AmpBox, id: int, fin: bool) -> None:
+        try:
+            if b"maximum" in box:
+                maximum = parseNumber("maximum", box[b"maximum"])
+                self.outgoing.granted(id, maximum)
+        except StreamError as error:
+            self.outgoing.stopped(id, error)
+        if fin:
+            self.outgoing.acknowledged(id)
+
+    def _chunkRefused(self, box: amp.AmpBox, id: int) -> None:
+        code = box.get(amp.ERROR_CODE, b"")
+        if code == amp.UNHANDLED_ERROR_CODE:
+            error: StreamError = NotStreaming(
+                "the peer does not know streams: it needs StreamAMP, or "
+                "StreamReceiver mixed into its protocol"
+            )
+            self.outgoing.stopped(id, error, tell=False)
+        else:
+            text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
+            self.outgoing.stopped(id, errorForCode(code, text))
+
+
+def _logEnd(failure: Failure, stream: OutgoingStream) -> None:
+    """
+    Whoever announced a stream hears of its end by the call, and has no Deferred.
+    """
+    _log.debug("{stream} ended: {error}", stream=stream, error=failure.value)

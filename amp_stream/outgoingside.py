@@ -1,0 +1,172 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The outgoing streams of one connection, between the rules and the transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from amp_stream._sansio.frames import Frame
+from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.outbound import Outbound
+from amp_stream._sansio.sending import SendStream
+from amp_stream.errors import StreamError
+from amp_stream.outgoing import OutgoingStream
+from amp_stream.sources import Source
+from amp_stream.timer import IdleTimer
+
+__all__ = ["ChunkWriter", "OutgoingSide"]
+
+ChunkWriter = Callable[[int, int, bytes, bool, "bytes | None"], None]
+"""
+Sends a chunk: id, offset, bytes, whether they are the last, digest.
+"""
+
+
+class OutgoingSide:
+    """
+    Drives an L{Outbound}: gives streams their turns and reads their sources.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        send: Callable[[Frame], object],
+        write: ChunkWriter,
+        kick: Callable[[], None],
+    ) -> None:
+        """
+        @param send: What sends a control message to the peer.
+
+        @param write: What sends a chunk.
+
+        @param kick: What to call when there may be a chunk to send; it leads to
+            L{writeNext} being called once the transport has drained.
+        """
+        self._outbound = Outbound(limits)
+        self._send = send
+        self._write = write
+        self._kick = kick
+        self._handles: dict[int, OutgoingStream] = {}
+        self._timer = IdleTimer(self._outbound.interval, self._expire)
+
+    def useClock(self, clock: IReactorTime) -> None:
+        """
+        Measure from now on how long streams wait.
+        """
+        self._timer.useClock(clock)
+
+    def open(self, source: Source, digest: bool) -> OutgoingStream:
+        """
+        Make a stream.  Nothing is sent before it is started.
+        """
+        core = self._outbound.open()
+        handle = self._handles[core.id] = OutgoingStream(core, source, self, digest)
+        self._timer.arm()
+        return handle
+
+    def writeNext(self) -> bool:
+        """
+        Let the stream whose turn it is send one chunk.
+
+        @return: Whether any had one.
+        """
+        while (core := self._outbound.next()) is not None:
+            if self._handles[core.id].sendChunk():
+                return True
+        return False
+
+    def granted(self, id: int, maximum: int) -> None:
+        """
+        The peer will take more of a stream.
+        """
+        if self._outbound.grant(id, maximum):
+            self._kick()
+
+    def acknowledged(self, id: int) -> None:
+        """
+        The peer has every byte of a stream.
+        """
+        if self._outbound.acknowledge(id) is not None:
+            self._drop(id).succeed()
+
+    def stopped(self, id: int, error: StreamError, tell: bool = True) -> None:
+        """
+        The peer wants no more of a stream.
+
+        @param tell: Whether it expects to be told that no more will come.
+        """
+        if self._outbound.reset(id, error, tell) is not None:
+            self._flush()
+            self._drop(id).fail(Failure(error))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Fail everything.
+        """
+        self._timer.stop()
+        self._outbound.clear()
+        handles, self._handles = self._handles, {}
+        for handle in handles.values():
+            handle.fail(reason)
+
+    def offer(self, stream: SendStream) -> None:
+        """
+        See L{WritingSide.offer}.
+        """
+        self._outbound.offer(stream)
+        if self._outbound.hasTurn:
+            self._kick()
+
+    def allowance(self, stream: SendStream) -> int:
+        """
+        See L{WritingSide.allowance}.
+        """
+        return self._outbound.allowance(stream)
+
+    def withdraw(self, stream: SendStream) -> None:
+        """
+        See L{WritingSide.withdraw}.
+        """
+        self._outbound.withdraw(stream)
+
+    def writeChunk(
+        self, stream: SendStream, data: bytes, fin: bool, sha256: bytes | None
+    ) -> None:
+        """
+        See L{WritingSide.writeChunk}.
+        """
+        offset = stream.send(len(data), fin)
+        self._write(stream.id, offset, data, fin, sha256)
+
+    def reset(self, stream: SendStream, error: StreamError) -> None:
+        """
+        See L{WritingSide.reset}.
+        """
+        if self._outbound.reset(stream.id, error) is not None:
+            self._flush()
+            self._drop(stream.id)
+
+    def _drop(self, id: int) -> OutgoingStream:
+        handle = self._handles.pop(id)
+        if not self._handles:
+            self._timer.stop()
+        return handle
+
+    def _flush(self) -> None:
+        frames, self._outbound.frames = self._outbound.frames, []
+        for frame in frames:
+            self._send(frame)
+
+    def _expire(self, now: float) -> bool:
+        expired = self._outbound.expire(now)
+        self._flush()
+        for stream in expired:
+            if stream.error is not None:
+                self._drop(stream.id).fail(Failure(stream.error))
+        return bool(self._handles)

@@ -1,0 +1,346 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+AMP with streams.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.limits import Limits
+from amp_stream.boxes import StreamBox
+from amp_stream.errors import (
+    CallFailed,
+    SourceFailed,
+    StreamCancelled,
+    StreamError,
+    errorForCode,
+    isStreamCode,
+)
+from amp_stream.link import StreamLink
+from amp_stream.outgoing import Announcement, OutgoingStream
+from amp_stream.receiver import StreamReceiver, remoteError
+from amp_stream.sources import SourceLike, asSource
+from amp_stream.streams import Stream
+from amp_stream.tcp import tuneForLatency
+from amp_stream.wire import BoxReader
+
+__all__ = ["StreamAMP"]
+
+_log = Logger()
+
+
+class StreamAMP(StreamReceiver, amp.AMP):
+    """
+    A drop-in replacement for C{amp.AMP} that sends and receives streams.
+
+    Any number of them, in both directions, share the connection with ordinary
+    calls.  They take turns, one chunk each, and the next chunk is written when the
+    transport has drained: a call waits behind at most one.
+    """
+
+    _streamLink: StreamLink | None = None
+    _calling: type[amp.Command] | None = None
+
+    def __init__(
+        self,
+        boxReceiver: Any = None,
+        locator: Any = None,
+        *,
+        limits: Limits | None = None,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param boxReceiver: See C{amp.AMP}; the boxes of streams do not go there.
+
+        @param locator: See C{amp.AMP}; it need know nothing about streams.  If it
+            is a L{StreamReceiver}, its C{collect} and C{incoming} serve this
+            connection.
+
+        @param limits: What to allow the peer.
+
+        @param reactor: What to measure waiting times with; the global reactor if
+            it is L{None}.
+        """
+        super().__init__(boxReceiver, locator)
+        if limits is not None:
+            self.limits = limits
+        if reactor is not None:
+            self.streamClock = reactor
+
+    def sendStream(
+        self, source: SourceLike, *, size: int | None = None, digest: bool = False
+    ) -> OutgoingStream:
+        """
+        Send a stream that belongs to no call.  The peer takes it by its number,
+        with C{incoming} or C{collect}.
+
+        @param source: What to send; see L{Stream}.
+
+        @param size: How many bytes it has (bytes), where the source cannot say; a
+            source that has others fails.
+
+        @param digest: Whether to add a SHA-256 of the whole for the peer to check.
+
+        @return: The stream.
+
+        @raise UsageError: If a stream cannot be made from C{source}.
+
+        @raise OSError: If it is a file that cannot be opened.
+        """
+        readable = asSource(source)
+        if size is not None:
+            readable.size = size
+        stream = self._link().open(readable, digest)
+        stream.start()
+        return stream
+
+    def callRemote(
+        self, commandType: type[amp.Command], *a: Any, **kw: Any
+    ) -> Deferred[Any]:
+        """
+        See C{amp.AMP.callRemote}.  Errors of this package come back as their own
+        classes, whether or not the command declares them.  If the call fails or
+        its Deferred is cancelled, the streams that it announced are stopped.
+        """
+        outer, self._calling = self._calling, commandType
+        try:
+            result: Deferred[Any] = super().callRemote(commandType, *a, **kw)
+            return result
+        except StreamError:
+            if not commandType.requiresAnswer:
+                raise
+            return fail()
+        finally:
+            self._calling = outer
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        See L{twisted.internet.interfaces.IProtocol.makeConnection}.
+        """
+        tuneForLatency(transport)
+        self._link().connectionMade(transport)
+        super().makeConnection(transport)
+        if isinstance(self.locator, StreamReceiver) and self.locator is not self:
+            self.locator.adopt(self._reader())
+        self._link().kick()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{twisted.internet.interfaces.IProtocol.connectionLost}.
+        """
+        super().connectionLost(reason)
+        self.failStreams(reason)
+
+    def failStreams(self, reason: Failure) -> None:
+        """
+        See L{StreamReceiver.failStreams}; here, outgoing streams fail, too.
+        """
+        self._link().connectionLost(reason)
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """
+        See C{amp.AMP.sendBox}.  The streams that the box announces get their
+        numbers now, and begin when it has been written.
+        """
+        announced = self._link().announce(box)
+        try:
+            super().sendBox(box)
+        except BaseException:
+            self._link().retract(announced)
+            raise
+        for announcement in announced:
+            announcement.begin()
+
+    def mayWriteBulk(self) -> bool:
+        """
+        @return: Whether a chunk may be written now: not while TLS begins, not after
+            the protocol has been switched, and not when the connection is only
+            waiting to be closed.
+        """
+        return not (
+            self._locked
+            or self._startingTLSBuffer is not None
+            or getattr(self.transport, "disconnecting", False)
+        )
+
+    def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
+        """
+        See C{amp.AMP.dispatchCommand}.  When the responder has answered, the streams
+        that nobody is taking are refused.
+        """
+        result: Deferred[Any] = super().dispatchCommand(box)
+        result.addErrback(_commandFailed, box)
+        if isinstance(box, StreamBox) and box.claimed:
+            result.addCallback(_commandAnswered, box)
+        return result
+
+    def proto_init(self, string: bytes) -> str:
+        """
+        The first key of a box: as in C{amp.AMP}, but the box knows us.
+        """
+        self._currentBox = StreamBox(self)
+        return self.proto_key(string)
+
+    def proto_key(self, string: bytes) -> str:
+        """
+        A key, or the end of a box.  What belongs to streams is taken here: with
+        another box receiver or locator nobody else would.
+        """
+        if not string and self._link().takes(self._currentBox):
+            self._currentBox = None
+            return "init"
+        state: str = super().proto_key(string)
+        return state
+
+    # What follows is not for callers.
+
+    def _link(self) -> StreamLink:
+        """
+        Made when first needed: there may be no C{__init__} that is called.
+        """
+        if self._streamLink is None:
+            self._streamLink = StreamLink(self, self.limits, self._clock())
+        return self._streamLink
+
+    def _reader(self) -> BoxReader:
+        return self._link().reader
+
+    def _startTLS(self, certificate: Any, verifyAuthorities: Any) -> None:
+        super()._startTLS(certificate, verifyAuthorities)
+        self._link().kick()
+
+    def _unlockFromSwitch(self) -> None:
+        super()._unlockFromSwitch()
+        self._link().kick()
+
+    def _switchTo(self, newProto: Any, clientFactory: Any = None) -> None:
+        """
+        The transport belongs to another protocol from now on.
+        """
+        switched = amp.ProtocolSwitched("the connection is no longer one of AMP")
+        self.failStreams(Failure(switched))
+        super()._switchTo(newProto, clientFactory)
+
+    def _sendBoxCommand(
+        self, command: bytes, box: amp.AmpBox, requiresAnswer: bool = True
+    ) -> Deferred[Any] | None:
+        """
+        As in C{amp.AMP}, with a Deferred that takes the streams of the call with
+        it.  A call without streams gets the very Deferred of C{amp.AMP}.
+        """
+        announced = [value for value in box.values() if type(value) is Announcement]
+        commandType = self._calling
+        try:
+            result: Deferred[Any] | None = super()._sendBoxCommand(
+                command, box, requiresAnswer
+            )
+        except BaseException:
+            _giveUp(announced, CallFailed())
+            raise
+        if result is None:
+            return None
+        declared = _declaredStreams(commandType)
+        if not (announced or declared):
+            return result
+        if self._outstandingRequests is not None:
+            tag = box.get(amp.ASK)
+            if self._outstandingRequests.get(tag) is result:
+                result = self._outstandingRequests[tag] = Deferred(
+                    partial(self._callCancelled, tag, declared, announced)
+                )
+        return result.addErrback(_callFailed, announced)
+
+    def _errorReceived(self, box: amp.AmpBox) -> None:
+        """
+        As in C{amp.AMP}, but an error of this package keeps its class.
+        """
+        code = box[amp.ERROR_CODE]
+        if not isStreamCode(code):
+            super()._errorReceived(box)
+            return
+        question = self._outstandingRequests.pop(box[amp.ERROR])
+        question.addErrback(self.unhandledError)
+        text = box[amp.ERROR_DESCRIPTION].decode("utf-8", "replace")
+        question.errback(Failure(errorForCode(code, text)))
+
+    def _callCancelled(
+        self,
+        tag: bytes,
+        declared: list[bytes],
+        announced: list[Announcement],
+        deferred: Deferred[Any],
+    ) -> None:
+        """
+        Stop what the call sends now, and what its answer sends when that comes.
+        """
+        _giveUp(announced, StreamCancelled())
+        if self._outstandingRequests and tag in self._outstandingRequests:
+            late: Deferred[Any] = Deferred()
+            late.addCallback(self._refuse, declared)
+            late.addErrback(lambda failure: None)
+            self._outstandingRequests[tag] = late
+
+    def _refuse(self, box: amp.AmpBox, declared: list[bytes]) -> None:
+        for name in declared:
+            if name in box:
+                stream = self.incoming(parseNumber(repr(name), box[name]))
+                stream.callEnded(StreamCancelled())
+
+
+def _declaredStreams(commandType: type[amp.Command] | None) -> list[bytes]:
+    """
+    @return: The keys by which the response of a command announces streams.
+    """
+    if commandType is None:
+        return []
+    return [name for name, kind in commandType.response if isinstance(kind, Stream)]
+
+
+def _giveUp(announced: list[Announcement], error: StreamError) -> None:
+    for announcement in announced:
+        announcement.giveUp(error)
+
+
+def _callFailed(failure: Failure, announced: list[Announcement]) -> Failure:
+    """
+    A call has failed, and takes the streams that it announced with it.  If it
+    failed because one of those could not be read, say why: only this side knows.
+    """
+    for announcement in announced:
+        broken = None if announcement.stream is None else announcement.stream.failure
+        announcement.giveUp(CallFailed())
+        if broken is not None and failure.check(SourceFailed):
+            failure = broken
+    return failure
+
+
+def _commandAnswered(result: Any, box: StreamBox) -> Any:
+    box.callEnded(None)
+    return result
+
+
+def _commandFailed(failure: Failure, box: amp.AmpBox) -> Failure | None:
+    """
+    A responder has failed.  AMP would close the connection after an error of this
+    package that its command does not declare, and after any error if nobody asked
+    for an answer: what a peer did to one stream must not do that.
+    """
+    if isinstance(box, StreamBox):
+        box.callEnded(CallFailed())
+    failure = remoteError(failure)
+    error = failure.value
+    if amp.ASK not in box and getattr(error, "errorCode", None) is not None:
+        if isStreamCode(error.errorCode):
+            _log.debug("a call without an answer failed: {error}", error=error)
+            return None
+    return failure

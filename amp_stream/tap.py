@@ -1,0 +1,150 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+C{twistd amp-stream}: its options, and the service that they describe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.python import usage
+
+from amp_stream.fileserver import DEFAULT_MAX_CONNECTIONS, FileServiceFactory
+from amp_stream.service import FileService
+from amp_stream.sizes import parseSize
+from amp_stream.storage import FileStore
+
+__all__ = ["Options", "makeService"]
+
+DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
+
+_T = TypeVar("_T")
+
+
+def _coerced(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """
+    Have a bad value reported in the words of the parser.
+    """
+
+    def coerce(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from error
+
+    return coerce
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"{text!r} is not a number of connections")
+    return int(text)
+
+
+class Options(usage.Options):
+    """
+    What C{twistd amp-stream} understands.
+    """
+
+    synopsis = "[options] --root DIR"
+    longdesc = (
+        "A file service over AMP.  Files are put, got, listed and removed with the "
+        "amp-stream command, or with the AMP Commands of amp_stream.files.  There is "
+        "no login: whoever reaches the port may read and replace every file."
+    )
+    optParameters = [
+        ["root", "r", None, "The directory of the files; it is made if need be."],
+        [
+            "max-size",
+            None,
+            "16G",
+            "The largest file to take, in bytes, or with K, M, G or T.",
+            _coerced(parseSize),
+        ],
+        [
+            "max-connections",
+            None,
+            str(DEFAULT_MAX_CONNECTIONS),
+            "How many connections to serve at once.",
+            _coerced(_positive),
+        ],
+        [
+            "address-file",
+            None,
+            None,
+            "A file to write client endpoint strings to, one per --listen, when "
+            "all ports are open.",
+        ],
+    ]
+    compData = usage.Completions(
+        optActions={
+            "root": usage.CompleteDirs(),
+            "address-file": usage.CompleteFiles(),
+        }
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """
+        Where to listen, a Twisted server endpoint string; may be given several
+        times.  [default: tcp:4321:interface=127.0.0.1]
+        """
+        self["listen"].append(description)
+
+    opt_l = opt_listen
+
+    def postOptions(self) -> None:
+        """
+        Complete and check what was given.
+        """
+        # twistd has installed the reactor that it was told to, by now.
+        from twisted.internet import reactor
+
+        if self["root"] is None:
+            raise usage.UsageError("--root is missing: the directory of the files")
+        self["root"] = os.path.abspath(self["root"])
+        try:
+            os.makedirs(self["root"], exist_ok=True)
+        except OSError as error:
+            raise usage.UsageError(f"--root: {error}") from error
+        if self["address-file"] is not None:
+            self["address-file"] = os.path.abspath(self["address-file"])
+        self["endpoints"] = []
+        for description in self["listen"] or [DEFAULT_LISTEN]:
+            try:
+                endpoint = serverFromString(reactor, description)
+            except Exception as error:
+                # The parsers are plugins, and raise whatever they meet.
+                raise usage.UsageError(
+                    f"--listen {description}: no server endpoint ({error})"
+                ) from error
+            self["endpoints"].append((description, endpoint))
+
+
+def makeService(config: Any) -> IService:
+    """
+    Make the service that the options describe.
+
+    @param config: Parsed L{Options}.
+    """
+    from twisted.internet import reactor
+
+    factory = FileServiceFactory(
+        FileStore(config["root"], config["max-size"]),
+        maxConnections=config["max-connections"],
+    )
+    service: IService = FileService(
+        reactor,  # type: ignore[arg-type]
+        config["endpoints"],
+        factory,
+        config["address-file"],
+    )
+    return service

@@ -1,0 +1,106 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The bounds of L{amp_stream._sansio.limits}.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, fields_dict
+from attrs.exceptions import FrozenInstanceError
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, MAX_NUMBER, Limits
+
+UNBOUNDED = ("maxStreamSize", "idleTimeout")
+
+
+class ConstantTests(SynchronousTestCase):
+    """
+    The numbers that the wire fixes.
+    """
+
+    def test_constants(self) -> None:
+        """
+        They are those of AMP, of QUIC, and of the wire specification.
+        """
+        self.assertEqual(MAX_CHUNK, amp.MAX_VALUE_LENGTH)
+        self.assertEqual(MAX_NUMBER, 2**62 - 1)
+        self.assertEqual(INITIAL_MAXIMUM, 262_144)
+
+
+class LimitsTests(SynchronousTestCase):
+    """
+    One side's limits.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        The defaults are valid, and bound everything but a stream's length.
+        """
+        limits = Limits()
+        self.assertEqual(limits.window, 1_048_576)
+        self.assertEqual(limits.chunk, MAX_CHUNK)
+        self.assertIsNone(limits.maxStreamSize)
+        for name in fields_dict(Limits):
+            if name != "maxStreamSize":
+                self.assertGreater(getattr(limits, name), 0, name)
+
+    def test_frozen(self) -> None:
+        """
+        Limits do not change; others are made from them.
+        """
+        limits = Limits()
+        self.assertRaises(FrozenInstanceError, setattr, limits, "chunk", 1)
+        self.assertEqual(evolve(limits, chunk=1).chunk, 1)
+        self.assertEqual(limits, Limits())
+        self.assertEqual(hash(limits), hash(Limits()))
+
+    def test_keywordsOnly(self) -> None:
+        """
+        Each limit is given by its name.
+        """
+        self.assertRaises(TypeError, Limits, 1_048_576)
+        self.assertRaises(TypeError, Limits, maxWindow=1)
+
+    def test_ranges(self) -> None:
+        """
+        The ends of each range are allowed, and what is outside is not.
+        """
+        for name, least, most in (
+            ("window", INITIAL_MAXIMUM, MAX_NUMBER),
+            ("chunk", 1, MAX_CHUNK),
+            ("maxStreams", 1, MAX_NUMBER),
+            ("maxUnclaimedBytes", 0, MAX_NUMBER),
+            ("maxBufferedBytes", 0, MAX_NUMBER),
+            ("maxStreamSize", 0, MAX_NUMBER),
+            ("maxCollectSize", 0, MAX_NUMBER),
+            ("maxGaps", 1, MAX_NUMBER),
+        ):
+            for value in (least, most):
+                self.assertEqual(getattr(Limits(**{name: value}), name), value)
+            for value in (least - 1, most + 1):
+                self.assertRaises(ValueError, Limits, **{name: value})
+
+    def test_types(self) -> None:
+        """
+        A limit is a number; only two of them can be L{None}.
+        """
+        for name in fields_dict(Limits):
+            self.assertRaises(TypeError, Limits, **{name: "1048576"})
+            if name in UNBOUNDED:
+                self.assertIsNone(getattr(Limits(**{name: None}), name))
+            else:
+                self.assertRaises(TypeError, Limits, **{name: None})
+            if name != "idleTimeout":
+                self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
+
+    def test_idleTimeout(self) -> None:
+        """
+        The time without progress is in seconds, whole or not, and more than none.
+        """
+        for seconds in (0.001, 1, 2.5, 86_400):
+            self.assertEqual(Limits(idleTimeout=seconds).idleTimeout, seconds)
+        for seconds in (0, -1.0, float("nan")):
+            self.assertRaises(ValueError, Limits, idleTimeout=seconds)

@@ -1,0 +1,328 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The rules of L{amp_stream._sansio.splitting}.
+"""
+
+from __future__ import annotations
+
+from array import array
+from ctypes import LittleEndianStructure, c_int16, c_int32
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.splitting import (
+    DEFAULT_MAX_SIZE,
+    PIECE_SIZE,
+    checkClash,
+    checkSize,
+    join,
+    split,
+)
+from amp_stream.errors import KeyClash, MissingPiece, ValueTooLong
+
+LENGTHS = st.one_of(
+    st.integers(0, 100),
+    st.builds(
+        lambda pieces, more: max(0, pieces * PIECE_SIZE + more),
+        st.integers(1, 5),
+        st.integers(-2, 2),
+    ),
+)
+VALUES = st.builds(
+    lambda length, pattern: (pattern * (length // len(pattern) + 1))[:length],
+    LENGTHS,
+    st.binary(min_size=1, max_size=20),
+)
+
+
+def pieces(count: int) -> list[bytes]:
+    """
+    Make full pieces that differ from each other, and one of a byte.
+    """
+    return [bytes([n]) * PIECE_SIZE for n in range(count - 1)] + [b"$"]
+
+
+class Pair(LittleEndianStructure):
+    """
+    Something that has a buffer of a format that C{memoryview.cast} refuses.
+    """
+
+    _fields_ = [("a", c_int16), ("b", c_int32)]
+
+
+class SplitTests(SynchronousTestCase):
+    """
+    A value becomes pieces.
+    """
+
+    def test_shortIsOneKey(self) -> None:
+        """
+        Up to 65,535 bytes, a value is under its own name and nothing else.
+        """
+        for length in (0, 1, 65_534, 65_535):
+            value = b"x" * length
+            self.assertEqual(split(b"body", value, length), {b"body": value})
+
+    def test_shortIsNotCopied(self) -> None:
+        """
+        A C{bytes} object that fits in one key goes into the box as it is.
+        """
+        value = b"x" * PIECE_SIZE
+        self.assertIs(split(b"body", value, PIECE_SIZE)[b"body"], value)
+
+    def test_longIsNumberedFromTwo(self) -> None:
+        """
+        What does not fit goes to C{name.2}, C{name.3} and on, in order, and only
+        the last piece is not full.
+        """
+        value = b"".join(pieces(11))
+        box = split(b"body", value, len(value))
+        self.assertEqual(list(box), [b"body"] + [b"body.%d" % n for n in range(2, 12)])
+        self.assertEqual(list(box.values()), pieces(11))
+
+    def test_fullLastPiece(self) -> None:
+        """
+        A value of an exact number of pieces has no empty piece at its end.
+        """
+        box = split(b"body", b"x" * 131_070, DEFAULT_MAX_SIZE)
+        self.assertEqual([len(piece) for piece in box.values()], [65_535, 65_535])
+
+    @given(VALUES)
+    def test_roundTrip(self, value: bytes) -> None:
+        """
+        What was split joins to the same value, and every piece is C{bytes}.
+        """
+        box = split(b"body", value, DEFAULT_MAX_SIZE)
+        self.assertEqual({type(piece) for piece in box.values()}, {bytes})
+        self.assertEqual(join(b"body", box, DEFAULT_MAX_SIZE), value)
+        self.assertEqual(box, {})
+
+    @given(VALUES)
+    def test_bytesLike(self, value: bytes) -> None:
+        """
+        C{bytearray}, C{memoryview} and the like split as C{bytes} do.
+        """
+        expected = split(b"body", value, DEFAULT_MAX_SIZE)
+        strided = memoryview(bytes(byte for each in value for byte in (each, 0)))[::2]
+        for other in (
+            bytearray(value),
+            memoryview(value),
+            strided,
+            type("Bytes", (bytes,), {})(value),
+        ):
+            box = split(b"body", other, DEFAULT_MAX_SIZE)
+            self.assertEqual(box, expected)
+            self.assertEqual({type(piece) for piece in box.values()}, {bytes})
+
+    def test_itemsOfMoreThanOneByte(self) -> None:
+        """
+        A buffer of larger items counts, and splits, by bytes.
+        """
+        numbers = array("i", range(40_000))
+        structures = (Pair * 20_000)(*[(n % 100, -n) for n in range(20_000)])
+        grid = memoryview(bytes(range(256)) * 1024).cast("B", (1024, 256))
+        for value in (numbers, memoryview(numbers), structures, grid, array("d")):
+            whole = bytes(memoryview(value))
+            box = split(b"body", value, len(whole))
+            self.assertEqual(b"".join(box.values()), whole)
+            self.assertEqual(len(box), max(1, -(-len(whole) // PIECE_SIZE)))
+            if whole:
+                self.assertRaises(ValueTooLong, split, b"body", value, len(whole) - 1)
+
+    def test_laterChangesDoNotShow(self) -> None:
+        """
+        The pieces of a mutable object stay what they were when it was split.
+        """
+        for length in (3, 70_000):
+            value = bytearray(length)
+            box = split(b"body", value, length)
+            value[:] = b"x" * (length + 1)
+            self.assertEqual(b"".join(box.values()), bytes(length))
+
+    def test_notBytesLike(self) -> None:
+        """
+        Anything that is not bytes-like is a C{TypeError} that names the value and
+        its type; text is told what to declare.
+        """
+        for value, told in (
+            ("text", "'body' must be bytes-like, not str; declare BigUnicode"),
+            (None, "'body' must be bytes-like, not NoneType"),
+            (7, "'body' must be bytes-like, not int"),
+            ([b"x"], "'body' must be bytes-like, not list"),
+        ):
+            error = self.assertRaises(TypeError, split, b"body", value, 10)
+            self.assertIn(told, str(error))
+
+    def test_tooLong(self) -> None:
+        """
+        A value over C{maxSize} is refused with both numbers, whatever its type.
+        """
+        for value in (b"x" * 70_001, bytearray(70_001), array("B", bytes(70_001))):
+            error = self.assertRaises(ValueTooLong, split, b"body", value, 70_000)
+            self.assertIn("'body'", str(error))
+            self.assertIn("70,001", str(error))
+            self.assertIn("70,000", str(error))
+
+
+class JoinTests(SynchronousTestCase):
+    """
+    Pieces become a value.
+    """
+
+    def test_absent(self) -> None:
+        """
+        A box with no piece has no value, and keeps its other keys.
+        """
+        others = {b"bod": b"a", b"body.": b"b", b"body.x": b"c", b"body2": b"d"}
+        box = dict(others)
+        self.assertIsNone(join(b"body", box, 10))
+        self.assertEqual(box, others)
+
+    def test_onePieceIsNotCopied(self) -> None:
+        """
+        A value of one piece is that piece.
+        """
+        for key in (b"body", b"body.0"):
+            piece = b"x" * 100
+            self.assertIs(join(b"body", {key: piece}, 100), piece)
+
+    def test_numberedFromZero(self) -> None:
+        """
+        The numbering C{name.0}, C{name.1} and on, without C{name}, is read too.
+        """
+        box = {b"body.%d" % n: piece for n, piece in enumerate(pieces(12))}
+        self.assertEqual(join(b"body", box, DEFAULT_MAX_SIZE), b"".join(pieces(12)))
+        self.assertEqual(join(b"body", {b"body.0": b""}, 0), b"")
+
+    def test_takesOnlyItsOwn(self) -> None:
+        """
+        The pieces leave the box, the other keys stay.
+        """
+        box = {b"_ask": b"1", b"body": b"x", b"body.2": b"y", b"body.size": b"2"}
+        self.assertEqual(join(b"body", box, 2), b"xy")
+        self.assertEqual(box, {b"_ask": b"1", b"body.size": b"2"})
+
+    def test_piecesOfAnySize(self) -> None:
+        """
+        A writer need not fill its pieces.
+        """
+        box = {b"body": b"", b"body.2": b"ab", b"body.3": b"", b"body.4": b"c"}
+        self.assertEqual(join(b"body", box, 3), b"abc")
+
+    def test_brokenRuns(self) -> None:
+        """
+        Keys that are not one whole run of either numbering are an error.
+        """
+        for keys in (
+            "body body.3",
+            "body body.2 body.4",
+            "body body.1",
+            "body body.0",
+            "body body.0 body.1",
+            "body body.1 body.2",
+            "body body.02",
+            "body body.2 body.03",
+            "body body.2 body.2000000000",
+            "body body." + 200 * "9",
+            "body.1",
+            "body.2",
+            "body.2 body.3",
+            "body.0 body.2",
+            "body.00",
+            "body.0 body.01",
+        ):
+            box = {key.encode("ascii"): b"x" for key in keys.split()}
+            error = self.assertRaises(MissingPiece, join, b"body", box, 100)
+            self.assertIn("'body'", str(error))
+
+    @given(st.sets(st.integers(0, 8)), st.booleans())
+    def test_onlyWholeRuns(self, numbers: set[int], bare: bool) -> None:
+        """
+        Of all sets of keys, exactly the two kinds of runs give a value, and it
+        has all the pieces.
+        """
+        box = {b"v.%d" % n: b"%d" % n for n in numbers}
+        if bare:
+            box[b"v"] = b"v"
+        first = 2 if bare else 0
+        whole = numbers == set(range(first, first + len(numbers)))
+        if not whole:
+            self.assertRaises(MissingPiece, join, b"v", box, 100)
+        elif box:
+            expected = b"v" * bare + b"".join(b"%d" % n for n in sorted(numbers))
+            self.assertEqual(join(b"v", box, 100), expected)
+        else:
+            self.assertIsNone(join(b"v", box, 100))
+
+    @given(VALUES, st.data())
+    def test_lostPiece(self, value: bytes, data: st.DataObject) -> None:
+        """
+        A value that lost any piece but its last is an error, never a shorter one.
+        """
+        box = split(b"v", value + bytes(PIECE_SIZE + 1), DEFAULT_MAX_SIZE)
+        lost = data.draw(st.sampled_from(list(box)[:-1]))
+        del box[lost]
+        self.assertRaises(MissingPiece, join, b"v", box, DEFAULT_MAX_SIZE)
+
+    def test_tooLong(self) -> None:
+        """
+        The sum of the pieces is held to C{maxSize}, in either numbering.
+        """
+        for keys in ((b"v", b"v.2"), (b"v.0", b"v.1")):
+            box = dict.fromkeys(keys, b"x" * 50)
+            self.assertEqual(join(b"v", dict(box), 100), b"x" * 100)
+            self.assertRaises(ValueTooLong, join, b"v", box, 99)
+
+
+class ClashTests(SynchronousTestCase):
+    """
+    Two arguments that want one key.
+    """
+
+    def test_noClash(self) -> None:
+        """
+        Names that only look alike do not clash.
+        """
+        checkClash(
+            b"body", [b"_ask", b"body.size", b"body2", b"bod.2"], ["body_2", "body.x"]
+        )
+
+    def test_writtenKeys(self) -> None:
+        """
+        A key in the box that the value needs, now or when it is longer, clashes.
+        """
+        for key in (b"body", b"body.0", b"body.1", b"body.2", b"body.300"):
+            error = self.assertRaises(KeyClash, checkClash, b"body", [b"x", key], [])
+            self.assertIn(repr(key.decode("ascii")), str(error))
+
+    def test_otherNames(self) -> None:
+        """
+        So does the name of an argument, as Python spells it.
+        """
+        for name in ("big_body.0", "big_body.2", "big_body.17"):
+            self.assertRaises(KeyClash, checkClash, b"big-body", [], ["ok", name])
+        checkClash(b"big-body", [], ["naïve", "big_body", "big-body.2x"])
+
+
+class SizeTests(SynchronousTestCase):
+    """
+    The bound itself.
+    """
+
+    def test_bound(self) -> None:
+        """
+        C{maxSize} is the last length that is allowed.
+        """
+        checkSize(b"v", 0, 0)
+        checkSize(b"v", 10, 10)
+        self.assertRaises(ValueTooLong, checkSize, b"v", 11, 10)
+
+    def test_nameThatIsNotASCII(self) -> None:
+        """
+        A name of any bytes can be in a message.
+        """
+        error = self.assertRaises(ValueTooLong, checkSize, b"\xff\n", 2, 1)
+        self.assertIn("xff", str(error))
