@@ -7,6 +7,8 @@ Endpoint strings: what a person types, and what a listening port is called.
 from __future__ import annotations
 
 import re
+from math import ceil
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
@@ -15,10 +17,10 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 __all__ = ["clientEndpoint", "clientString"]
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\\=/\[\]]+)):(\d+)", re.ASCII)
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 
 
-def clientEndpoint(reactor: object, text: str, timeout: int) -> IStreamClientEndpoint:
+def clientEndpoint(reactor: Any, text: str, timeout: float) -> IStreamClientEndpoint:
     """
     Make the endpoint that a person named.
 
@@ -34,15 +36,16 @@ def clientEndpoint(reactor: object, text: str, timeout: int) -> IStreamClientEnd
     match = _HOST_AND_PORT.fullmatch(text)
     if match is not None and match.group(2) != "unix":
         host = quoteStringArgument(match.group(1) or match.group(2))
-        text = f"tcp:host={host}:port={match.group(3)}:timeout={timeout}"
+        text = f"tcp:host={host}:port={match.group(3)}:timeout={ceil(timeout)}"
     try:
-        return clientFromString(reactor, text)
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
     except Exception as error:
         # The parsers are plugins, and raise whatever they meet.
         raise ValueError(
             f"{text!r} is no client endpoint ({error}): "
             "write host:port, tcp:host:port, unix:path or tls:host:port"
         ) from error
+    return endpoint
 
 
 def clientString(description: str, address: IAddress) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IReactorFromThreads
@@ -30,18 +30,11 @@ _PIECE = 262_144
 _BATCH = 524_288
 
 
-class InThread(Protocol):
-    """
-    L{deferToThread <twisted.internet.threads.deferToThread>}, or something that
-    does the same with other threads.
-    """
-
-    def __call__(
-        self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Deferred[_T]:
-        """
-        Call the function in a thread.
-        """
+InThread = Callable[..., Deferred[Any]]
+"""
+L{deferToThread <twisted.internet.threads.deferToThread>}, or something that does
+the same with other threads: takes a function and its arguments.
+"""
 
 
 class OwnThread:

@@ -14,7 +14,16 @@ from amp_stream.errors import StreamError
 from amp_stream.incoming import IncomingStream
 from amp_stream.interfaces import IStreamReceiver
 
-__all__ = ["StreamBox"]
+__all__ = ["StreamBox", "streamKeys"]
+
+
+def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
+    """
+    @param declared: The arguments or the response of a command.
+
+    @return: The keys by which it announces streams.
+    """
+    return [name for name, kind in declared if getattr(kind, "announcesStream", False)]
 
 
 class StreamBox(amp.AmpBox):

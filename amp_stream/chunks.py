@@ -14,7 +14,7 @@ from amp_stream._boxerrors import boxErrors
 from amp_stream._sansio.chunk import Chunk, parseNumber
 from amp_stream.errors import DeclarationError, InvalidChunk, KeyClash
 
-__all__ = ["Chunk", "StreamChunk", "chunkFromBox"]
+__all__ = ["Chunk", "StreamChunk", "argumentKey", "chunkFromBox"]
 
 _KEYS = (b"id", b"offset", b"fin", b"sha256")
 
@@ -112,4 +112,8 @@ class StreamChunk(amp.Argument):
 
 
 def argumentKey(name: bytes) -> str:
-    return amp._wireNameToPythonIdentifier(name)
+    """
+    @return: The name by which Python knows the argument of a key.
+    """
+    key: str = amp._wireNameToPythonIdentifier(name)
+    return key

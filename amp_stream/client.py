@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
@@ -126,7 +126,7 @@ class FileClientProtocol(StreamAMP):
         super().__init__(*args, **kwargs)
         self.disconnected: Deferred[None] = Deferred()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Tell who waits for it.
         """
@@ -142,12 +142,19 @@ def connect(
 
     @param timeout: How long to try (seconds).
 
-    @return: Fires with the client, or fails with the reason.
+    @return: Fires with the client, or fails with the reason: C{TimeoutError} if
+        there was no answer.
     """
     factory = Factory.forProtocol(FileClientProtocol)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
-    connecting.addTimeout(timeout, reactor)
+
+    def tooLate(outcome: Any, timeout: float) -> Any:
+        if isinstance(outcome, Failure):
+            raise TimeoutError(f"no answer within {timeout:g} s")
+        return outcome
+
+    connecting.addTimeout(timeout, reactor, tooLate)
     return connecting.addCallback(FileClient)
 
 
@@ -250,13 +257,13 @@ class FileClient:
         answer = await transport.get(self.protocol, sink)
         return Fetched(sink.name, sink.count, sink.sha256, answer["modified"])
 
-    def list(self) -> Deferred[list[FileInfo]]:
+    def listFiles(self) -> Deferred[list[FileInfo]]:
         """
         List all files, in the order of their names.
         """
-        return ensureDeferred(self._list())
+        return ensureDeferred(self._listFiles())
 
-    async def _list(self) -> list[FileInfo]:
+    async def _listFiles(self) -> list[FileInfo]:
         files: list[FileInfo] = []
         after, more = "", True
         while more:
@@ -297,7 +304,8 @@ class FileClient:
 
         @return: Fires when it is closed.
         """
-        self.protocol.transport.loseConnection()
+        transport: Any = self.protocol.transport
+        transport.loseConnection()
         return self.protocol.disconnected
 
 
@@ -433,7 +441,7 @@ async def _getBig(protocol: StreamAMP, sink: _Sink) -> _Answer:
     await sink.inThread(sink.write, body)
     sink.progress.advance(len(body))
     if answer["sha256"] != sink.sha256:
-        raise DigestMismatch()
+        raise DigestMismatch
     return answer
 
 

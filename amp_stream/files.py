@@ -149,7 +149,7 @@ class RemoveFile(Command):
     """
 
     arguments = [(b"name", Unicode())]
-    response: list[tuple[bytes, object]] = []
+    response = []
     errors = FILE_ERRORS
 
 

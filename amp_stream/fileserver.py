@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -60,7 +60,7 @@ class FileServiceProtocol(StreamAMP):
         super().connectionMade()
         self.factory.opened(self)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Count this connection no more.
         """
@@ -101,7 +101,7 @@ class FileServiceProtocol(StreamAMP):
         try:
             await inThread(incoming.write, body)
             if incoming.sha256 != sha256:
-                raise DigestMismatch()
+                raise DigestMismatch
             await inThread(incoming.commit)
         except Exception:
             await inThread(incoming.discard)
@@ -121,7 +121,9 @@ class FileServiceProtocol(StreamAMP):
         """
         Send a file in a box.
         """
-        return await self.factory.inThread(_readBig, self.factory.store, name)
+        answer: _Response
+        answer = await self.factory.inThread(_readBig, self.factory.store, name)
+        return answer
 
     @ListFiles.responder
     async def listFiles(self, after: str, limit: int) -> _Response:
@@ -183,7 +185,6 @@ class FileServiceFactory(ServerFactory):
     @ivar inThread: How to call what blocks.
     """
 
-    protocol = FileServiceProtocol
     noisy = False
     _log = Logger()
 
@@ -209,7 +210,9 @@ class FileServiceFactory(ServerFactory):
         self._receiving = 0
         self._waiting: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> FileServiceProtocol | None:
+    def buildProtocol(  # type: ignore[override]
+        self, addr: IAddress | None
+    ) -> FileServiceProtocol | None:
         """
         Serve a connection, unless there are too many.
         """
@@ -220,7 +223,7 @@ class FileServiceFactory(ServerFactory):
                 most=self._maxConnections,
             )
             return None
-        protocol = self.protocol()
+        protocol = FileServiceProtocol()
         protocol.factory = self
         return protocol
 
@@ -253,14 +256,16 @@ class FileServiceFactory(ServerFactory):
         Close all connections when their last answers have left.
         """
         for connection in list(self._connections):
-            connection.transport.loseConnection()
+            transport: Any = connection.transport
+            transport.loseConnection()
 
     def abortConnections(self) -> None:
         """
         Close all connections now.
         """
         for connection in list(self._connections):
-            connection.transport.abortConnection()
+            transport: Any = connection.transport
+            transport.abortConnection()
 
     def settled(self) -> Deferred[None]:
         """

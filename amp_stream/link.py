@@ -28,7 +28,7 @@ from amp_stream.errors import (
     errorForCode,
 )
 from amp_stream.incomingside import IncomingSide
-from amp_stream.outgoing import Announcement, OutgoingStream
+from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
 from amp_stream.outgoingside import OutgoingSide
 from amp_stream.pump import Pump
 from amp_stream.sources import Source
@@ -121,14 +121,13 @@ class StreamLink:
 
         @return: The announcements, to be begun once the box has been written.
         """
-        announced = []
-        for name, value in box.items():
-            if type(value) is Announcement:
-                value.stream = self.open(value.source, value.digest)
-                value.stream.done.addErrback(_logEnd, value.stream)
-                box[name] = b"%d" % value.stream.id
-                announced.append(value)
-        return announced
+        found = announcementsIn(box)
+        for name, announcement in found:
+            stream = self.open(announcement.source, announcement.digest)
+            stream.done.addErrback(_logEnd, stream)
+            announcement.stream = stream
+            box[name] = b"%d" % stream.id
+        return [announcement for _, announcement in found]
 
     def retract(self, announced: list[Announcement]) -> None:
         """
@@ -166,7 +165,7 @@ class StreamLink:
         self._send(box)
 
     def _sendError(self, failure: Failure, ask: bytes) -> None:
-        error = failure.value
+        error: Any = failure.value
         self._send(
             amp.AmpBox(
                 {

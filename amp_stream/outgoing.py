@@ -7,9 +7,10 @@ A stream as the application that sends it sees it.
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.sending import SendStream
@@ -22,7 +23,7 @@ from amp_stream.errors import (
 )
 from amp_stream.sources import Source
 
-__all__ = ["Announcement", "OutgoingStream", "WritingSide"]
+__all__ = ["Announcement", "OutgoingStream", "WritingSide", "announcementsIn"]
 
 
 class WritingSide(Protocol):
@@ -247,3 +248,11 @@ class Announcement:
             self.source.close()
         else:
             self.stream.give(error)
+
+
+def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
+    """
+    @return: The announcements in a box, each with its key.
+    """
+    values: dict[bytes, Any] = box
+    return [item for item in values.items() if type(item[1]) is Announcement]

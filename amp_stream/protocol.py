@@ -11,13 +11,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.limits import Limits
-from amp_stream.boxes import StreamBox
+from amp_stream.boxes import StreamBox, streamKeys
 from amp_stream.errors import (
     CallFailed,
     SourceFailed,
@@ -27,10 +28,9 @@ from amp_stream.errors import (
     isStreamCode,
 )
 from amp_stream.link import StreamLink
-from amp_stream.outgoing import Announcement, OutgoingStream
+from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
 from amp_stream.receiver import StreamReceiver, remoteError
 from amp_stream.sources import SourceLike, asSource
-from amp_stream.streams import Stream
 from amp_stream.tcp import tuneForLatency
 from amp_stream.wire import BoxReader
 
@@ -134,7 +134,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             self.locator.adopt(self._reader())
         self._link().kick()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         See L{twisted.internet.interfaces.IProtocol.connectionLost}.
         """
@@ -167,10 +167,11 @@ class StreamAMP(StreamReceiver, amp.AMP):
             the protocol has been switched, and not when the connection is only
             waiting to be closed.
         """
+        state: Any = self
         return not (
-            self._locked
-            or self._startingTLSBuffer is not None
-            or getattr(self.transport, "disconnecting", False)
+            state._locked
+            or state._startingTLSBuffer is not None
+            or getattr(state.transport, "disconnecting", False)
         )
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
@@ -196,7 +197,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
         A key, or the end of a box.  What belongs to streams is taken here: with
         another box receiver or locator nobody else would.
         """
-        if not string and self._link().takes(self._currentBox):
+        box: amp.AmpBox | None = self._currentBox
+        if not string and box is not None and self._link().takes(box):
             self._currentBox = None
             return "init"
         state: str = super().proto_key(string)
@@ -238,7 +240,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         As in C{amp.AMP}, with a Deferred that takes the streams of the call with
         it.  A call without streams gets the very Deferred of C{amp.AMP}.
         """
-        announced = [value for value in box.values() if type(value) is Announcement]
+        announced = [announcement for _, announcement in announcementsIn(box)]
         commandType = self._calling
         try:
             result: Deferred[Any] | None = super()._sendBoxCommand(
@@ -249,16 +251,17 @@ class StreamAMP(StreamReceiver, amp.AMP):
             raise
         if result is None:
             return None
-        declared = _declaredStreams(commandType)
+        declared = [] if commandType is None else streamKeys(commandType.response)
         if not (announced or declared):
             return result
-        if self._outstandingRequests is not None:
-            tag = box.get(amp.ASK)
-            if self._outstandingRequests.get(tag) is result:
-                result = self._outstandingRequests[tag] = Deferred(
-                    partial(self._callCancelled, tag, declared, announced)
-                )
-        return result.addErrback(_callFailed, announced)
+        questions: dict[bytes, Deferred[Any]] = self._outstandingRequests or {}
+        tag = box.get(amp.ASK, b"")
+        if questions.get(tag) is result:
+            result = questions[tag] = Deferred(
+                partial(self._callCancelled, tag, declared, announced)
+            )
+        result.addErrback(_callFailed, announced)
+        return result
 
     def _errorReceived(self, box: amp.AmpBox) -> None:
         """
@@ -297,15 +300,6 @@ class StreamAMP(StreamReceiver, amp.AMP):
                 stream.callEnded(StreamCancelled())
 
 
-def _declaredStreams(commandType: type[amp.Command] | None) -> list[bytes]:
-    """
-    @return: The keys by which the response of a command announces streams.
-    """
-    if commandType is None:
-        return []
-    return [name for name, kind in commandType.response if isinstance(kind, Stream)]
-
-
 def _giveUp(announced: list[Announcement], error: StreamError) -> None:
     for announcement in announced:
         announcement.giveUp(error)
@@ -338,9 +332,8 @@ def _commandFailed(failure: Failure, box: amp.AmpBox) -> Failure | None:
     if isinstance(box, StreamBox):
         box.callEnded(CallFailed())
     failure = remoteError(failure)
-    error = failure.value
-    if amp.ASK not in box and getattr(error, "errorCode", None) is not None:
-        if isStreamCode(error.errorCode):
-            _log.debug("a call without an answer failed: {error}", error=error)
-            return None
+    code = getattr(failure.value, "errorCode", b"")
+    if amp.ASK not in box and isStreamCode(code):
+        _log.debug("a call without an answer failed: {error}", error=failure.value)
+        return None
     return failure

@@ -19,7 +19,7 @@ from amp_stream import commands
 from amp_stream._sansio.chunk import Chunk
 from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.limits import Limits
-from amp_stream.boxes import StreamBox
+from amp_stream.boxes import StreamBox, streamKeys
 from amp_stream.errors import CallFailed, StreamError, UsageError
 from amp_stream.incoming import IncomingStream
 from amp_stream.incomingside import IncomingSide
@@ -199,15 +199,17 @@ class StreamReceiver(amp.CommandLocator):
         """
         if command.commandName in WIRE_COMMANDS:
             return self._reader().read
-        respond: _Responder = super()._wrapWithSerialization(  # type: ignore[misc]
-            aCallable, command
-        )
+        respond: _Responder = super()._wrapWithSerialization(aCallable, command)
+
+        announces = streamKeys(command.arguments)
 
         def respondAndSettle(box: amp.AmpBox) -> Any:
             if isinstance(box, StreamBox):
                 # It came by a StreamAMP, which sees to that.
                 return respond(box)
-            return self._settle(respond, StreamBox(self, box))
+            if announces:
+                return self._settle(respond, StreamBox(self, box))
+            return maybeDeferred(respond, box).addErrback(remoteError)
 
         return respondAndSettle
 
@@ -241,7 +243,7 @@ class StreamReceiver(amp.CommandLocator):
         if self.streamClock is None:
             from twisted.internet import reactor
 
-            return reactor  # type: ignore[return-value]
+            return reactor
         return self.streamClock
 
     def _sendFrame(self, frame: Frame) -> None:

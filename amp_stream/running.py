@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
@@ -82,17 +83,21 @@ class _Task(Generic[_T]):
         self._done: Deferred[None] = Deferred()
         self._doing.addBoth(self._finish)
         reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
-        # The reactor sets its own handlers as it starts.
-        reactor.callWhenRunning(self._handleSignals)
+        # What is ignored, as nohup does it, stays so.  The reactor sets handlers
+        # of its own as it starts, and ours follow.
+        signals = [
+            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+        ]
+        reactor.callWhenRunning(self._handle, signals)
         await self._done
 
     def result(self) -> _T:
         """
         What the work returned or raised.
         """
-        if self._signal is not None:
-            raise Interrupted(self._signal)
         if isinstance(self._outcome, Failure):
+            if self._signal is not None:
+                raise Interrupted(self._signal)
             self._outcome.raiseException()
         return cast(_T, self._outcome)
 
@@ -104,8 +109,8 @@ class _Task(Generic[_T]):
         self._doing.cancel()
         return self._done
 
-    def _handleSignals(self) -> None:
-        for number in _SIGNALS:
+    def _handle(self, signals: list[signal.Signals]) -> None:
+        for number in signals:
             signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -114,7 +119,5 @@ class _Task(Generic[_T]):
         self._reactor.callFromThread(self._stop)
 
     def _stop(self) -> None:
-        try:
+        with suppress(ReactorNotRunning):
             self._reactor.stop()
-        except ReactorNotRunning:
-            pass

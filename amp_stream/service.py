@@ -13,7 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    maybeDeferred,
+)
 from twisted.internet.interfaces import (
     IListeningPort,
     IReactorTime,
@@ -73,12 +78,11 @@ class FileService(Service):
         for name in self._factory.store.removeStale():
             self._log.info("removed {name}, left by a process that died", name=name)
         failures: list[Failure] = []
-        self._starting = ensureDeferred(self._start())
-        self._starting.addErrback(failures.append)
+        starting = self._starting = ensureDeferred(self._start())
+        starting.addErrback(failures.append)
         if failures:
             failures[0].raiseException()
-        # An endpoint of a plugin may fail later, when nobody catches exceptions.
-        self._starting.addCallback(lambda _: failures and self._giveUp())
+        starting.addCallback(self._maybeGiveUp, failures)
 
     def startService(self) -> None:
         """
@@ -123,9 +127,11 @@ class FileService(Service):
             addresses=" ".join(addresses),
         )
 
-    def _giveUp(self) -> None:
-        # The reactor runs already: this stops it, and makes the status not 0.
-        signal.raise_signal(signal.SIGTERM)
+    def _maybeGiveUp(self, ignored: object, failures: list[Failure]) -> None:
+        # An endpoint of a plugin may fail after some time.  Nobody would catch an
+        # exception then; this stops the reactor, and makes the status not 0.
+        if failures and failures[0].check(CancelledError) is None:
+            signal.raise_signal(signal.SIGTERM)
 
     async def _stop(self) -> None:
         if self._starting is not None:

@@ -101,7 +101,7 @@ def asSource(value: SourceLike) -> Source:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _BytesSource(value)
     if isinstance(value, FilePath):
-        return _FileSource(value.open("rb"))
+        return _FileSource(open(value.path, "rb"))
     if IBodyProducer.providedBy(value):
         return _ProducerSource(value)
     if isinstance(value, (str, io.TextIOBase)):
@@ -435,18 +435,16 @@ class _Cutter:
         self._rest = memoryview(b"")
         self.size = 0
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: object) -> None:
         """
         Add bytes.
 
         @raise UsageError: If they are not bytes.
         """
-        if not isinstance(piece, bytes):
-            if not isinstance(piece, (bytearray, memoryview)):
-                raise UsageError(
-                    f"a source must give bytes, not {type(piece).__name__}"
-                )
+        if isinstance(piece, (bytearray, memoryview)):
             piece = bytes(piece)
+        elif not isinstance(piece, bytes):
+            raise UsageError(f"a source must give bytes, not {type(piece).__name__}")
         self._queue.append(piece)
         self.size += len(piece)
 

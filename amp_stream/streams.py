@@ -35,6 +35,8 @@ class Stream(amp.Argument):
     known, the key with C{.size} behind it holds that.  The bytes follow the box.
     """
 
+    announcesStream = True
+
     def __init__(
         self,
         optional: bool = False,
@@ -86,7 +88,8 @@ class Stream(amp.Argument):
             source = asSource(value)
         except OSError as error:
             raise SourceFailed(f"the source cannot be opened: {error}") from error
-        strings[name] = Announcement(source, self._digest)
+        values: dict[bytes, Any] = strings
+        values[name] = Announcement(source, self._digest)
         if source.size is not None:
             strings[sizeKey] = b"%d" % source.size
 

@@ -77,8 +77,7 @@ class Options(usage.Options):
             "address-file",
             None,
             None,
-            "A file to write client endpoint strings to, one per --listen, when "
-            "all ports are open.",
+            "A file for client endpoint strings, one per --listen, once all are open.",
         ],
     ]
     compData = usage.Completions(
@@ -142,7 +141,7 @@ def makeService(config: Any) -> IService:
         maxConnections=config["max-connections"],
     )
     service: IService = FileService(
-        reactor,  # type: ignore[arg-type]
+        reactor,
         config["endpoints"],
         factory,
         config["address-file"],

@@ -19,7 +19,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.frames import Frame, MaxStreamData, ResetStream, StopSending
+from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
 from amp_stream.chunks import chunkFromBox
 from amp_stream.errors import InvalidChunk, StreamError, errorForCode
 from amp_stream.incomingside import IncomingSide

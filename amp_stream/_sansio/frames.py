@@ -9,8 +9,6 @@ The names are those of the AMP commands that carry them, which are QUIC's (RFC
 
 from __future__ import annotations
 
-from typing import Union
-
 from attrs import frozen
 
 __all__ = ["Frame", "MaxStreamData", "ResetStream", "StopSending"]
@@ -47,4 +45,4 @@ class StopSending:
     code: bytes
 
 
-Frame = Union[MaxStreamData, ResetStream, StopSending]
+Frame = MaxStreamData | ResetStream | StopSending

@@ -78,6 +78,9 @@ class Limits:
     maxStreamSize: int | None = field(default=None, validator=optional(_count(0)))
     maxCollectSize: int = field(default=268_435_456, validator=_count(0))
     maxGaps: int = field(default=1024, validator=_count(1))
-    idleTimeout: float | None = field(
-        default=300.0, validator=optional(and_(instance_of((int, float)), ge(0.001)))
-    )
+    idleTimeout: float | None = field(default=300.0)
+
+    @idleTimeout.validator
+    def _checkIdleTimeout(self, attribute: object, value: object) -> None:
+        if value is not None and (not isinstance(value, (int, float)) or value <= 0):
+            raise ValueError("idleTimeout must be a number of seconds above 0, or None")

@@ -1,0 +1,110 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+What the package offers, and that importing it starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import amp_stream
+from tests.modules import PACKAGE, moduleNames
+
+IMPORT_ALL = """
+import sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    import_module(name)
+    if "twisted.internet.reactor" in sys.modules:
+        sys.exit(name + " installs a reactor")
+print(len(sys.argv) - 1, "imported")
+"""
+
+COPYRIGHT = "# Copyright (c) the amp_stream authors.  See LICENSE for details.\n"
+
+
+class ExportTests(SynchronousTestCase):
+    """
+    C{__all__} everywhere.
+    """
+
+    def test_all(self) -> None:
+        """
+        Every public module, and every module of C{_sansio}, says what it exports,
+        in order, and has it, and documents it.
+        """
+        public = [
+            name
+            for name in moduleNames()
+            if not name.rpartition(".")[2].startswith("_")
+        ]
+        self.assertIn("amp_stream._sansio.limits", public)
+        for name in public:
+            module = import_module(name)
+            self.assertTrue(module.__doc__, f"{name} has no docstring")
+            exported = getattr(module, "__all__", None)
+            self.assertIsNotNone(exported, f"{name} has no __all__")
+            self.assertEqual(len(exported), len(set(exported)), name)
+            for each in exported:
+                self.assertTrue(hasattr(module, each), f"{name} has no {each}")
+
+    def test_ours(self) -> None:
+        """
+        No public module exports a name that it imported from elsewhere, except
+        from a module of this package.
+        """
+        for name in moduleNames():
+            module = import_module(name)
+            for each in getattr(module, "__all__", ()):
+                origin = getattr(getattr(module, each), "__module__", name)
+                if isinstance(origin, str):
+                    self.assertIn(
+                        origin.split(".")[0],
+                        ("amp_stream", "builtins", "types", "typing"),
+                        f"{name}.{each} is of {origin}",
+                    )
+
+    def test_package(self) -> None:
+        """
+        The package exports what its documentation promises.
+        """
+        promised = """
+            BigString BigUnicode Chunk IncomingStream Limits OutgoingStream Stream
+            StreamAMP StreamChunk StreamReceiver __version__ errors
+        """
+        self.assertEqual(set(promised.split()) - set(amp_stream.__all__), set())
+
+    def test_firstLine(self) -> None:
+        """
+        Every file says whose it is.
+        """
+        for path in PACKAGE.rglob("*.py"):
+            with path.open(encoding="utf-8") as source:
+                self.assertEqual(source.readline(), COPYRIGHT, str(path))
+
+
+class ReactorTests(SynchronousTestCase):
+    """
+    The application chooses the reactor.
+    """
+
+    def test_noReactor(self) -> None:
+        """
+        Importing the package, or any module of it, installs no reactor.
+        """
+        result = subprocess.run(
+            [sys.executable, "-c", IMPORT_ALL, *moduleNames()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(
+            (result.returncode, result.stdout, result.stderr),
+            (0, f"{len(moduleNames())} imported\n", ""),
+        )
