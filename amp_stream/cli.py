@@ -66,8 +66,12 @@ def main() -> NoReturn:
     try:
         status = commands.main(prog_name="amp-stream", standalone_mode=False) or 0
         sys.stdout.flush()
-    except click.ClickException as error:
-        status = getattr(error, "status", error.exit_code)
+    except click.UsageError as error:
+        status = error.exit_code
+        command = error.ctx.command_path if error.ctx is not None else "amp-stream"
+        _complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except CommandFailed as error:
+        status = error.status
         _complain(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         status = 130
@@ -115,7 +119,9 @@ def _json(function: _F) -> _F:
     )(function)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False
+)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show Twisted's log on standard error.")
 def commands(debug: bool) -> None:

@@ -29,6 +29,8 @@ class IncomingSide:
     """
     Drives an L{Inbound}: hands bytes to their streams, keeps back the answers to
     senders that wait for them, and passes control messages on.
+
+    @ivar lost: Why the connection is gone, or L{None} while it is not.
     """
 
     def __init__(self, limits: Limits, send: Callable[[Frame], object]) -> None:
@@ -39,16 +41,9 @@ class IncomingSide:
         self._send = send
         self._handles: dict[int, IncomingStream] = {}
         self._answers: dict[int, list[Deferred[dict[str, Any]]]] = {}
-        self._lost: Failure | None = None
+        self.lost: Failure | None = None
         self._timer = IdleTimer(self._inbound.interval, self._expire)
         self.collectSize = limits.maxCollectSize
-
-    @property
-    def isLost(self) -> bool:
-        """
-        Whether the connection is gone.
-        """
-        return self._lost is not None
 
     def useClock(self, clock: IReactorTime) -> None:
         """
@@ -121,8 +116,8 @@ class IncomingSide:
 
         @raise StreamError: If it cannot be had.
         """
-        if self._lost is not None:
-            self._lost.raiseException()
+        if self.lost is not None:
+            self.lost.raiseException()
         try:
             stream = self._inbound.claim(id, size, maxSize)
         finally:
@@ -168,7 +163,7 @@ class IncomingSide:
         """
         Fail everything that is not complete, and forget the rest.
         """
-        self._lost = reason
+        self.lost = reason
         self._timer.stop()
         handles, self._handles = self._handles, {}
         answers, self._answers = self._answers, {}

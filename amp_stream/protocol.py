@@ -29,7 +29,7 @@ from amp_stream.errors import (
 )
 from amp_stream.link import StreamLink
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
-from amp_stream.receiver import StreamReceiver, remoteError
+from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import SourceLike, asSource
 from amp_stream.tcp import tuneForLatency
 from amp_stream.wire import BoxReader
@@ -180,7 +180,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         that nobody is taking are refused.
         """
         result: Deferred[Any] = super().dispatchCommand(box)
-        result.addErrback(_commandFailed, box)
+        result.addErrback(self._commandFailed, box)
         if isinstance(box, StreamBox) and box.claimed:
             result.addCallback(_commandAnswered, box)
         return result
@@ -293,6 +293,22 @@ class StreamAMP(StreamReceiver, amp.AMP):
             late.addErrback(lambda failure: None)
             self._outstandingRequests[tag] = late
 
+    def _commandFailed(self, failure: Failure, box: amp.AmpBox) -> Failure | None:
+        """
+        A responder has failed.  AMP would close the connection after an error of
+        this package that its command does not declare, and after any error if
+        nobody asked for an answer: what a peer did to one stream must not do that.
+        """
+        if isinstance(box, StreamBox):
+            box.callEnded(CallFailed())
+        failure = self._answerable(failure)
+        if amp.ASK not in box and isStreamCode(
+            getattr(failure.value, "errorCode", b"")
+        ):
+            _log.debug("a call without an answer failed: {error}", error=failure.value)
+            return None
+        return failure
+
     def _refuse(self, box: amp.AmpBox, declared: list[bytes]) -> None:
         for name in declared:
             if name in box:
@@ -321,19 +337,3 @@ def _callFailed(failure: Failure, announced: list[Announcement]) -> Failure:
 def _commandAnswered(result: Any, box: StreamBox) -> Any:
     box.callEnded(None)
     return result
-
-
-def _commandFailed(failure: Failure, box: amp.AmpBox) -> Failure | None:
-    """
-    A responder has failed.  AMP would close the connection after an error of this
-    package that its command does not declare, and after any error if nobody asked
-    for an answer: what a peer did to one stream must not do that.
-    """
-    if isinstance(box, StreamBox):
-        box.callEnded(CallFailed())
-    failure = remoteError(failure)
-    code = getattr(failure.value, "errorCode", b"")
-    if amp.ASK not in box and isStreamCode(code):
-        _log.debug("a call without an answer failed: {error}", error=failure.value)
-        return None
-    return failure

@@ -20,27 +20,14 @@ from amp_stream._sansio.chunk import Chunk
 from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.limits import Limits
 from amp_stream.boxes import StreamBox, streamKeys
-from amp_stream.errors import CallFailed, StreamError, UsageError
+from amp_stream.errors import CallFailed, StreamAborted, StreamError, UsageError
 from amp_stream.incoming import IncomingStream
 from amp_stream.incomingside import IncomingSide
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
-__all__ = ["StreamReceiver", "remoteError"]
+__all__ = ["StreamReceiver"]
 
 _Responder = Callable[[amp.AmpBox], Any]
-
-
-def remoteError(failure: Failure) -> Failure:
-    """
-    Give the errors of this package to AMP in the one form that it answers with
-    and does not hang up after.
-    """
-    error = failure.value
-    if isinstance(error, StreamError):
-        return Failure(
-            amp.RemoteAmpError(error.code, str(error), fatal=False, local=failure)
-        )
-    return failure
 
 
 class StreamReceiver(amp.CommandLocator):
@@ -157,7 +144,7 @@ class StreamReceiver(amp.CommandLocator):
 
         @raise UsageError: If this serves a connection already.
         """
-        if self._boxReader is not None and not self._boxReader.incoming.isLost:
+        if self._boxReader is not None and self._boxReader.incoming.lost is None:
             raise UsageError(
                 "a StreamReceiver serves one connection: give each its own locator"
             )
@@ -209,7 +196,7 @@ class StreamReceiver(amp.CommandLocator):
                 return respond(box)
             if announces:
                 return self._settle(respond, StreamBox(self, box))
-            return maybeDeferred(respond, box).addErrback(remoteError)
+            return maybeDeferred(respond, box).addErrback(self._answerable)
 
         return respondAndSettle
 
@@ -224,9 +211,25 @@ class StreamReceiver(amp.CommandLocator):
 
         def failed(failure: Failure) -> Failure:
             box.callEnded(CallFailed())
-            return remoteError(failure)
+            return self._answerable(failure)
 
         return maybeDeferred(respond, box).addCallbacks(answered, failed)
+
+    def _answerable(self, failure: Failure) -> Failure:
+        """
+        Give AMP the failure of a responder in the form after which it does not hang
+        up.  One that comes from the loss of the connection is no news: it is given
+        as an error, too, so that nothing is logged for each stream.
+        """
+        error: BaseException | None = failure.value
+        lost = self._reader().incoming.lost
+        if lost is not None and error is lost.value:
+            error = StreamAborted("the connection was lost")
+        if isinstance(error, StreamError):
+            return Failure(
+                amp.RemoteAmpError(error.code, str(error), fatal=False, local=failure)
+            )
+        return failure
 
     def _reader(self) -> BoxReader:
         """

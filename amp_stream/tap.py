@@ -7,8 +7,7 @@ C{twistd amp-stream}: its options, and the service that they describe.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -22,28 +21,6 @@ from amp_stream.storage import FileStore
 __all__ = ["Options", "makeService"]
 
 DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
-
-_T = TypeVar("_T")
-
-
-def _coerced(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """
-    Have a bad value reported in the words of the parser.
-    """
-
-    def coerce(text: str) -> _T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise usage.UsageError(str(error)) from error
-
-    return coerce
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError(f"{text!r} is not a number of connections")
-    return int(text)
 
 
 class Options(usage.Options):
@@ -64,14 +41,12 @@ class Options(usage.Options):
             None,
             "16G",
             "The largest file to take, in bytes, or with K, M, G or T.",
-            _coerced(parseSize),
         ],
         [
             "max-connections",
             None,
             str(DEFAULT_MAX_CONNECTIONS),
             "How many connections to serve at once.",
-            _coerced(_positive),
         ],
         [
             "address-file",
@@ -107,6 +82,14 @@ class Options(usage.Options):
         # twistd has installed the reactor that it was told to, by now.
         from twisted.internet import reactor
 
+        try:
+            self["max-size"] = parseSize(self["max-size"])
+        except ValueError as error:
+            raise usage.UsageError(f"--max-size: {error}") from error
+        most = self["max-connections"]
+        if not (most.isascii() and most.isdigit() and int(most)):
+            raise usage.UsageError(f"--max-connections: {most!r} is no such number")
+        self["max-connections"] = int(most)
         if self["root"] is None:
             raise usage.UsageError("--root is missing: the directory of the files")
         self["root"] = os.path.abspath(self["root"])

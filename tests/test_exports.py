@@ -29,6 +29,13 @@ print(len(sys.argv) - 1, "imported")
 COPYRIGHT = "# Copyright (c) the amp_stream authors.  See LICENSE for details.\n"
 
 
+def importable() -> list[str]:
+    """
+    Find the modules that are there to be imported, not run.
+    """
+    return [name for name in moduleNames() if not name.endswith(".__main__")]
+
+
 class ExportTests(SynchronousTestCase):
     """
     C{__all__} everywhere.
@@ -53,22 +60,6 @@ class ExportTests(SynchronousTestCase):
             self.assertEqual(len(exported), len(set(exported)), name)
             for each in exported:
                 self.assertTrue(hasattr(module, each), f"{name} has no {each}")
-
-    def test_ours(self) -> None:
-        """
-        No public module exports a name that it imported from elsewhere, except
-        from a module of this package.
-        """
-        for name in moduleNames():
-            module = import_module(name)
-            for each in getattr(module, "__all__", ()):
-                origin = getattr(getattr(module, each), "__module__", name)
-                if isinstance(origin, str):
-                    self.assertIn(
-                        origin.split(".")[0],
-                        ("amp_stream", "builtins", "types", "typing"),
-                        f"{name}.{each} is of {origin}",
-                    )
 
     def test_package(self) -> None:
         """
@@ -99,12 +90,12 @@ class ReactorTests(SynchronousTestCase):
         Importing the package, or any module of it, installs no reactor.
         """
         result = subprocess.run(
-            [sys.executable, "-c", IMPORT_ALL, *moduleNames()],
+            [sys.executable, "-c", IMPORT_ALL, *importable()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
         )
         self.assertEqual(
             (result.returncode, result.stdout, result.stderr),
-            (0, f"{len(moduleNames())} imported\n", ""),
+            (0, f"{len(importable())} imported\n", ""),
         )

@@ -204,19 +204,15 @@ class ReceiveStream:
         """
         Take the next bytes, which makes room for others.
 
-        @return: At least one byte, or C{b""} if there is none now.
+        @return: At least one byte, or C{b""} if there is none now.  Once every byte
+            has been read, it takes one more call for the stream to end: whoever
+            got the last bytes may still fail to put them anywhere.
         """
         data = self._reassembly.read()
         self.window.consumed += len(data)
-        self.finishRead()
-        return data
-
-    def finishRead(self) -> None:
-        """
-        Note it if the last byte has been read.
-        """
-        if self.state is ReceiveState.DATA_RECVD and not self._reassembly.held:
+        if not data and self.state is ReceiveState.DATA_RECVD:
             self.state = advance(RECEIVING, self.state, ReceiveInput.READ)
+        return data
 
     def reset(self, error: StreamError, finalSize: int) -> None:
         """

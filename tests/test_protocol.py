@@ -1,0 +1,892 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream.protocol}: streams in calls, between two L{StreamAMP}s.
+"""
+
+from __future__ import annotations
+
+import io
+from hashlib import sha256
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import Limits, StreamAMP
+from amp_stream.errors import (
+    CallFailed,
+    DigestMismatch,
+    NotStreaming,
+    SourceFailed,
+    StreamAborted,
+    StreamCancelled,
+    StreamRefused,
+    StreamTimedOut,
+    StreamTooLong,
+    TooManyStreams,
+    UsageError,
+)
+from amp_stream.testing import connectInMemory
+from tests.commands import (
+    Fetch,
+    Ping,
+    Quiet,
+    Responders,
+    Server,
+    Store,
+    StoreChecked,
+    StoreMaybe,
+    Swap,
+    held,
+)
+
+SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 262_144, 3_000_000)
+
+
+def pattern(size: int) -> bytes:
+    """
+    Bytes of which no two stretches are alike.
+    """
+    block = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))
+    return block[:size]
+
+
+class Source:
+    """
+    An iterable that says whether it was read to its end, or closed.
+    """
+
+    def __init__(self, pieces):
+        self.pieces = iter(pieces)
+        self.closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.pieces)
+
+    def close(self):
+        self.closed = True
+
+
+def endless():
+    while True:
+        yield bytes(65_535)
+
+
+def kept(protocol, *args, **kw):
+    """
+    Make a call, and keep its answer: AMP hangs up after an error that nobody has
+    taken when it comes.
+    """
+    answer = Deferred()
+    protocol.callRemote(*args, **kw).addCallbacks(answer.callback, answer.errback)
+    return answer
+
+
+class StreamTests(SynchronousTestCase):
+    """
+    A client and a server, connected in memory.
+    """
+
+    clientLimits = serverLimits = Limits()
+
+    def setUp(self):
+        self.pair = connectInMemory(
+            StreamAMP(limits=self.clientLimits), Server(limits=self.serverLimits)
+        )
+        self.client, self.server = self.pair.client, self.pair.server
+
+    def tearDown(self):
+        self.pair.lose()
+        self.assertEqual(self.pair.clock.getDelayedCalls(), [])
+
+    def call(self, *args, **kw):
+        return kept(self.client, *args, **kw)
+
+    def assertAlive(self):
+        """
+        An ordinary call still works.
+        """
+        answer = self.client.callRemote(Ping, number=7)
+        self.pair.flush(lambda: answer.called)
+        self.assertEqual(self.successResultOf(answer), {"number": 7})
+
+    def assertNothingLeft(self):
+        """
+        Neither side knows any stream.
+        """
+        for protocol in (self.client, self.server):
+            link = protocol._link()
+            self.assertEqual(link.incoming._inbound.streams, {})
+            self.assertEqual(link.incoming._handles, {})
+            self.assertEqual(link.outgoing._outbound.streams, {})
+            self.assertEqual(link.outgoing._handles, {})
+
+
+class CallTests(StreamTests):
+    """
+    Values in requests and responses.
+    """
+
+    def test_requestSizes(self):
+        """
+        A value of any size in a request arrives as it was.
+        """
+        for size in SIZES:
+            value = pattern(size)
+            result = self.client.callRemote(Store, name="x", body=value)
+            self.pair.flush()
+            self.assertEqual(self.successResultOf(result), {"size": size})
+            self.assertEqual(self.server.stored["x"], value)
+        self.assertNothingLeft()
+
+    def test_responseSizes(self):
+        """
+        A value of any size in a response arrives as it was.
+        """
+        for size in SIZES:
+            self.server.stored["x"] = pattern(size)
+            result = self.client.callRemote(Fetch, name="x")
+            result.addCallback(lambda response: response["body"].collect())
+            self.pair.flush()
+            self.assertEqual(self.successResultOf(result), pattern(size))
+        self.assertNothingLeft()
+
+    def test_severalStreamsEachWay(self):
+        """
+        The streams of one call are told apart, and a stream that came in can be
+        sent back as it arrives.
+        """
+        left, right = pattern(700_000), bytes(900_000)
+        result = self.client.callRemote(Swap, left=left, right=right)
+        self.pair.flush(lambda: result.called)
+        response = self.successResultOf(result)
+        values = [response["left"].collect(), response["right"].collect()]
+        self.pair.flush()
+        self.assertEqual([self.successResultOf(v) for v in values], [right, left])
+        self.assertNothingLeft()
+
+    def test_sizeIsAnnounced(self):
+        """
+        The receiver knows how many bytes will come if the sender does.
+        """
+        waiting, self.server.take = held()
+        seen = []
+        self.server.take = lambda name, body: seen.append(body.size) or Deferred()
+        for body in (b"abc", io.BytesIO(b"abcd"), iter([b"abcde"])):
+            self.client.callRemote(Store, name="x", body=body).addErrback(lambda _: 0)
+        self.pair.flush()
+        self.assertEqual(seen, [3, 4, None])
+
+    def test_announcedBeforeFirstChunk(self):
+        """
+        The box that announces a stream goes out before its first chunk, and says
+        its number and size.
+        """
+        self.client.callRemote(Store, name="x", body=b"abc").addErrback(lambda _: 0)
+        call, chunk = self.pair.sent(self.client)
+        self.assertEqual(
+            call,
+            {
+                b"_command": b"Store",
+                b"_ask": b"1",
+                b"name": b"x",
+                b"body": b"0",
+                b"body.size": b"3",
+            },
+        )
+        self.assertEqual(
+            chunk,
+            {
+                b"_command": b"StreamData",
+                b"_ask": b"s1",
+                b"id": b"0",
+                b"offset": b"0",
+                b"data": b"abc",
+                b"fin": b"True",
+            },
+        )
+
+    def test_optional(self):
+        """
+        An optional stream can be left out, in a request and in a response.
+        """
+        for arguments in ({}, {"body": None}):
+            result = self.client.callRemote(StoreMaybe, **arguments)
+            self.pair.flush()
+            self.assertEqual(self.successResultOf(result), {"body": None})
+
+    def test_maxSizeOfArgument(self):
+        """
+        A stream that is longer than its argument allows is refused before a byte
+        of it is taken if its size is known, and as soon as it is not otherwise.
+        """
+        for body in (bytes(100_001), iter([bytes(100_000), b"x"])):
+            result = self.call(StoreMaybe, body=body)
+            self.pair.flush()
+            self.assertIn("100000", str(self.failureResultOf(result, StreamTooLong)))
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_withoutAnswer(self):
+        """
+        A stream can come with a call that wants no answer.
+        """
+        self.assertIsNone(self.client.callRemote(Quiet, body=bytes(200_000)))
+        self.pair.flush()
+        self.assertEqual(self.server.streams["quiet"].received, 200_000)
+        self.assertAlive()
+
+    def test_withoutAnswerFails(self):
+        """
+        When the stream of a call that wants no answer fails, the connection lives.
+        """
+        self.client.callRemote(Quiet, body=iter([b"abc", "text"]))
+        self.pair.flush()
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_wrongSource(self):
+        """
+        What no stream can be made from fails the call, with words for the caller.
+        """
+        failure = self.failureResultOf(
+            self.client.callRemote(Store, name="x", body="text"), UsageError
+        )
+        self.assertIn("encode", str(failure.value))
+        with self.assertRaises(UsageError):
+            self.client.callRemote(Quiet, body=42)
+
+    def test_missingFile(self):
+        """
+        A file that cannot be opened fails the call, and nothing is sent.
+        """
+        from twisted.python.filepath import FilePath
+
+        body = FilePath(self.mktemp())
+        result = self.client.callRemote(Store, name="x", body=body)
+        cause = self.failureResultOf(result, SourceFailed).value.__cause__
+        self.assertIsInstance(cause, FileNotFoundError)
+        self.assertEqual(self.pair.sent(self.client), [])
+
+    def test_digest(self):
+        """
+        With C{digest=True} the last chunk carries the SHA-256, the first says that
+        it will, and a wrong one fails both ends.
+        """
+        value = pattern(3_000_000)
+        result = self.call(StoreChecked, name="x", body=value)
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": len(value)})
+
+        result = self.call(StoreChecked, name="y", body=pattern(150_000))
+        stream = next(iter(self.client._link().outgoing._handles.values()))
+        stream._digest = sha256(b"something else")
+        self.pair.flush()
+        self.failureResultOf(result, DigestMismatch)
+        self.assertNotIn("y", self.server.stored)
+        self.assertAlive()
+
+
+class LatencyTests(StreamTests):
+    """
+    Small calls beside large values.
+    """
+
+    def test_smallCallOvertakes(self):
+        """
+        A call that is made while a large value is being sent is answered while it
+        still is, behind no more than a chunk each way.
+        """
+        bulk = self.client.callRemote(Store, name="x", body=bytes(5_000_000))
+        for _ in range(10):
+            self.pair.step()
+        ping = self.client.callRemote(Ping, number=1)
+        steps = 0
+        while not ping.called:
+            self.pair.step()
+            steps += 1
+        self.assertEqual(self.successResultOf(ping), {"number": 1})
+        self.assertLessEqual(steps, 3)
+        self.assertNoResult(bulk)
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(bulk), {"size": 5_000_000})
+
+    def test_oneChunkAtATime(self):
+        """
+        No more than one chunk is written before the transport has drained, however
+        many streams there are.
+        """
+        for name in "abcd":
+            self.client.callRemote(Store, name=name, body=bytes(500_000))
+        for _ in range(12):
+            chunks = [
+                box
+                for box in self.pair.sent(self.client)
+                if box[b"_command"] == b"StreamData"
+            ]
+            self.assertLessEqual(len(chunks), 1)
+            self.pair.step()
+        self.pair.flush()
+        self.assertEqual(len(self.server.stored), 4)
+
+    def test_roundRobin(self):
+        """
+        Streams take turns: each sends one chunk before any sends two.
+        """
+        results = [
+            self.client.callRemote(Store, name=name, body=bytes(65_535 * 3))
+            for name in "abc"
+        ]
+        order = []
+        while not all(result.called for result in results):
+            for box in self.pair.sent(self.client):
+                if box.get(b"_command") == b"StreamData":
+                    order.append(int(box[b"id"]))
+            self.pair._pump.pump()
+        # The first had its first turn before the others were there.
+        self.assertEqual(order[:10], [0] + [0, 1, 2] * 2 + [1, 2])
+
+    def test_pausedConsumerStopsSender(self):
+        """
+        What nobody takes is not granted again: the sender stops at the window, and
+        a small stream beside it does not.
+        """
+        waiting, self.server.take = held()
+        source = Source(endless())
+        stuck = self.client.callRemote(Store, name="x", body=source)
+        self.pair.flush()
+        stream = self.client._link().outgoing._handles[0]
+        self.assertLessEqual(stream.sent, Limits().window)
+        self.server.take = self.server.collectIt
+        other = self.client.callRemote(Store, name="y", body=bytes(2_000_000))
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(other), {"size": 2_000_000})
+        self.assertFalse(source.closed)
+        stuck.addErrback(lambda _: None)
+
+    def test_smallStreamCostsNoRoundTrip(self):
+        """
+        A stream of up to 262,144 bytes is sent whole without a word from the peer,
+        and without a grant.
+        """
+        self.client.callRemote(Store, name="x", body=bytes(262_144))
+        commands = []
+        for _ in range(6):
+            self.pair.clock.advance(0)
+            commands.extend(self.pair.sent(self.client))
+            self.pair._pump.clientIO.stream = []
+            self.pair._pump.clientIO._checkProducer()
+        data = [box for box in commands if box[b"_command"] == b"StreamData"]
+        self.assertEqual(sum(len(box[b"data"]) for box in data), 262_144)
+        self.assertEqual(data[-1][b"fin"], b"True")
+
+    def test_fewGrants(self):
+        """
+        Credit is granted every half window, and chunks are not answered.
+        """
+        result = self.client.callRemote(Store, name="x", body=bytes(20_000_000))
+        grants = answers = 0
+        while not result.called:
+            for box in self.pair.sent(self.server):
+                grants += box.get(b"_command") == b"MaxStreamData"
+                answers += b"_answer" in box
+            self.pair._pump.pump()
+        self.assertLessEqual(grants, 20_000_000 // 524_288 + 2)
+        # The first chunks ask whether the peer knows streams at all.
+        self.assertLessEqual(answers, 8)
+
+
+class FailureTests(StreamTests):
+    """
+    Whatever goes wrong with one stream, both ends hear of it, and nothing else
+    does.
+    """
+
+    def test_sourceFails(self):
+        """
+        A source that raises fails the receiver, and the caller learns why.
+        """
+
+        def broken():
+            yield bytes(100_000)
+            raise OSError("disk on fire")
+
+        result = self.call(Store, name="x", body=broken())
+        self.pair.flush()
+        error = self.failureResultOf(result, SourceFailed).value
+        self.assertIn("disk on fire", str(error))
+        self.assertIsInstance(error.__cause__, OSError)
+        self.assertEqual(self.server.stored, {})
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_responseSourceFails(self):
+        """
+        When the source of a response fails, no truncated value is delivered.
+        """
+
+        def broken():
+            yield bytes(100_000)
+            raise OSError("disk on fire")
+
+        self.server.stored["x"] = broken()
+        results = []
+        result = self.client.callRemote(Fetch, name="x")
+        result.addCallback(lambda response: response["body"].collect())
+        result.addErrback(results.append)
+        self.pair.flush()
+        results[0].trap(SourceFailed)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_cancelCall(self):
+        """
+        Cancelling a call stops its stream at both ends.
+        """
+        source = Source(endless())
+        result = self.client.callRemote(Store, name="x", body=source)
+        for _ in range(4):
+            self.pair.step()
+        taken = self.server.streams["x"]
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertTrue(source.closed)
+        self.pair.flush()
+        self.failureResultOf(taken.collect(), StreamCancelled)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_cancelledCallIsAnsweredWithStream(self):
+        """
+        The streams in the answer to a call that was cancelled are refused.
+        """
+        source = Source(endless())
+        self.server.stored["x"] = source
+        result = self.client.callRemote(Fetch, name="x")
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.pair.flush()
+        self.assertTrue(source.closed)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_cancelledCallFails(self):
+        """
+        An error that answers a cancelled call goes nowhere.
+        """
+        result = self.client.callRemote(Fetch, name="not there")
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.pair.flush()
+        self.assertAlive()
+
+    def test_callFails(self):
+        """
+        A call that fails takes its streams with it: the caller stops sending, and
+        the responder's side stops receiving.
+        """
+        source = Source(endless())
+
+        def take(name, body):
+            self.server.streams[name] = body
+            raise ValueError("not today")
+
+        self.server.take = take
+        result = self.call(Store, name="x", body=source)
+        self.pair.flush()
+        self.failureResultOf(result, ValueError)
+        self.assertTrue(source.closed)
+        self.failureResultOf(self.server.streams["x"].collect(), CallFailed)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_refused(self):
+        """
+        A responder that answers without touching its stream has refused it.
+        """
+        source = Source(endless())
+        self.server.take = lambda name, body: {"size": 0}
+        result = self.client.callRemote(Store, name="x", body=source)
+        stream = self.client._link().outgoing._handles[0]
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 0})
+        self.assertIsInstance(stream.failure.value, StreamRefused)
+        self.assertTrue(source.closed)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_answeredWhileTaking(self):
+        """
+        A responder may answer while its stream is still being taken.
+        """
+        taken = []
+
+        def take(name, body):
+            taken.append(body.collect())
+            return {"size": 0}
+
+        self.server.take = take
+        result = self.client.callRemote(Store, name="x", body=bytes(2_000_000))
+        self.pair.flush()
+        self.successResultOf(result)
+        self.assertEqual(self.successResultOf(taken[0]), bytes(2_000_000))
+
+    def test_responderAborts(self):
+        """
+        A code of one's own reaches the other end.
+        """
+
+        def take(name, body):
+            body.abort(b"NO_SPACE_ON_MARS")
+            return {"size": 0}
+
+        self.server.take = take
+        self.client.callRemote(Store, name="x", body=Source(endless()))
+        stream = self.client._link().outgoing._handles[0]
+        self.pair.flush()
+        self.assertIsInstance(stream.failure.value, StreamAborted)
+        self.assertEqual(stream.failure.value.code, b"NO_SPACE_ON_MARS")
+        self.assertNothingLeft()
+
+    def test_collectTooMuch(self):
+        """
+        A responder that runs into its own bound fails the call with that error, and
+        AMP does not hang up.
+        """
+        self.server.take = lambda name, body: body.collect(maxSize=10)
+        result = self.call(Store, name="x", body=iter([bytes(11)]))
+        self.pair.flush()
+        self.failureResultOf(result, StreamTooLong)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_unserializable(self):
+        """
+        A call whose other arguments cannot be sent leaves no stream behind.
+        """
+        with self.assertRaises(AttributeError):
+            self.client.callRemote(Store, body=bytes(10), name=42)
+        self.assertEqual(self.pair.sent(self.client), [])
+        self.assertNothingLeft()
+
+    def test_tooLong(self):
+        """
+        A call whose other arguments do not fit into a box leaves no stream behind,
+        and the peer never hears of one.
+        """
+        source = Source(endless())
+        with self.assertRaises(amp.TooLong):
+            self.client.callRemote(Store, name="x" * 70_000, body=source)
+        self.assertTrue(source.closed)
+        self.assertEqual(self.pair.sent(self.client), [])
+        self.assertNothingLeft()
+        self.assertAlive()
+
+
+class ConnectionLostTests(SynchronousTestCase):
+    """
+    The end of the connection.
+    """
+
+    def test_failsEverything(self):
+        """
+        A lost connection fails every Deferred with the reason, at once, closes the
+        sources and leaves no timer.
+        """
+        pair = connectInMemory(StreamAMP(), Server())
+        source = Source(endless())
+        call = kept(pair.client, Store, name="x", body=source)
+        stream = pair.client.sendStream(endless())
+        collected = pair.server.collect(1)
+        expected = pair.server.collect(99)
+        for _ in range(5):
+            pair.step()
+        taken = pair.server.streams["x"]
+        pair.lose()
+        for deferred in (call, stream.done, collected, expected, taken.collect()):
+            self.failureResultOf(deferred, ConnectionDone)
+        self.assertTrue(source.closed)
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_afterwards(self):
+        """
+        What is asked for afterwards fails at once with the reason.
+        """
+        pair = connectInMemory(StreamAMP(), Server())
+        pair.lose()
+        source = Source(endless())
+        self.failureResultOf(
+            pair.client.callRemote(Store, name="x", body=source), ConnectionDone
+        )
+        self.assertTrue(source.closed)
+        stream = pair.client.sendStream(Source(endless()))
+        self.failureResultOf(stream.done, ConnectionDone)
+        self.failureResultOf(pair.client.collect(3), ConnectionDone)
+        self.assertRaises(ConnectionDone, pair.client.incoming, 3)
+        stream.abort()
+
+    def test_loseConnectionWithStreams(self):
+        """
+        C{loseConnection} does not wait for streams.
+        """
+        pair = connectInMemory(StreamAMP(), Server())
+        call = kept(pair.client, Store, name="x", body=endless())
+        for _ in range(3):
+            pair.step()
+        pair.client.transport.loseConnection()
+        pair.flush()
+        self.failureResultOf(call, ConnectionDone)
+
+
+class LooseStreamTests(StreamTests):
+    """
+    Streams outside of a command.
+    """
+
+    def test_sendStream(self):
+        """
+        C{done} fires with the number of bytes once the peer has all of them.
+        """
+        stream = self.client.sendStream(pattern(500_000), digest=True)
+        value = self.server.collect(stream.id)
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(value), pattern(500_000))
+        self.assertEqual(self.successResultOf(stream.done), 500_000)
+        self.assertEqual(stream.sent, 500_000)
+        self.assertNothingLeft()
+
+    def test_collectedLater(self):
+        """
+        It need not be asked for before it comes.
+        """
+        stream = self.client.sendStream(b"abc")
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(stream.done), 3)
+        self.assertEqual(self.successResultOf(self.server.collect(stream.id)), b"abc")
+
+    def test_bothDirectionsHaveTheirOwnNumbers(self):
+        """
+        The same number names another stream in the other direction.
+        """
+        there = self.client.sendStream(b"there")
+        back = self.server.sendStream(b"back")
+        self.assertEqual(there.id, back.id)
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(self.server.collect(0)), b"there")
+        self.assertEqual(self.successResultOf(self.client.collect(0)), b"back")
+
+    def test_abort(self):
+        """
+        An aborted stream fails at both ends with the code.
+        """
+        stream = self.client.sendStream(endless())
+        value = self.server.collect(stream.id)
+        for _ in range(3):
+            self.pair.step()
+        stream.abort()
+        self.failureResultOf(stream.done, StreamAborted)
+        self.pair.flush()
+        self.failureResultOf(value, StreamAborted)
+        self.assertNothingLeft()
+        stream.abort(b"AGAIN")
+
+    def test_cancelDone(self):
+        """
+        Cancelling C{done} stops the stream at both ends.
+        """
+        stream = self.client.sendStream(endless())
+        value = self.server.collect(stream.id)
+        for _ in range(3):
+            self.pair.step()
+        stream.done.cancel()
+        self.failureResultOf(stream.done, CancelledError)
+        self.pair.flush()
+        self.failureResultOf(value, StreamCancelled)
+        self.assertNothingLeft()
+
+    def test_cancelCollect(self):
+        """
+        Cancelling what takes a stream stops its sender.
+        """
+        stream = self.client.sendStream(endless())
+        value = self.server.collect(stream.id)
+        for _ in range(3):
+            self.pair.step()
+        value.cancel()
+        self.failureResultOf(value, CancelledError)
+        self.pair.flush()
+        self.failureResultOf(stream.done, StreamCancelled)
+        self.assertNothingLeft()
+
+    def test_beforeConnection(self):
+        """
+        A stream that is made before there is a connection is sent when there is.
+        """
+        client = StreamAMP()
+        stream = client.sendStream(b"early")
+        pair = connectInMemory(client, Server())
+        pair.flush()
+        self.assertEqual(self.successResultOf(stream.done), 5)
+        self.assertEqual(self.successResultOf(pair.server.collect(0)), b"early")
+        pair.lose()
+
+    def test_statedSize(self):
+        """
+        A source that does not have the bytes that were stated for it fails.
+        """
+        for pieces in ([b"ab"], [b"abcd"]):
+            stream = self.client.sendStream(iter(pieces), size=3)
+            value = self.server.collect(stream.id)
+            self.pair.flush()
+            self.failureResultOf(stream.done, SourceFailed)
+            self.failureResultOf(value, SourceFailed)
+        self.assertNothingLeft()
+
+
+class LimitTests(StreamTests):
+    """
+    What a receiver does not allow is refused with its own error, and only that.
+    """
+
+    serverLimits = Limits(
+        maxStreams=2, maxStreamSize=1_000_000, maxUnclaimedBytes=100_000, idleTimeout=60
+    )
+
+    def test_tooManyStreams(self):
+        """
+        One stream too many is refused; those before it go on.
+        """
+        streams = [self.client.sendStream(bytes(1000)) for _ in range(3)]
+        self.pair.flush()
+        self.failureResultOf(streams[2].done, TooManyStreams)
+        for stream in streams[:2]:
+            self.assertEqual(self.successResultOf(stream.done), 1000)
+            value = self.server.collect(stream.id)
+            self.assertEqual(self.successResultOf(value), bytes(1000))
+        again = self.client.sendStream(b"abc")
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(again.done), 3)
+        self.assertEqual(self.successResultOf(self.server.collect(again.id)), b"abc")
+
+    def test_streamSize(self):
+        """
+        No stream gets longer than C{maxStreamSize}.
+        """
+        result = self.call(Store, name="x", body=iter([bytes(1_000_001)]))
+        self.pair.flush()
+        self.failureResultOf(result, StreamTooLong)
+        self.assertAlive()
+
+    def test_timeOut(self):
+        """
+        A stream without progress ends in an error at both ends; what waits for a
+        source of this side's own may wait for ever.
+        """
+        source = Deferred()
+
+        async def slow():
+            yield b"abc"
+            await source
+
+        result = self.call(Store, name="x", body=slow())
+        self.pair.flush()
+        for _ in range(6):
+            self.pair.clock.advance(15)
+        self.pair.flush()
+        self.failureResultOf(result, StreamTimedOut)
+        self.assertAlive()
+        self.assertNothingLeft()
+
+    def test_unclaimedTimesOut(self):
+        """
+        What nobody ever asks for is not kept for ever.
+        """
+        stream = self.client.sendStream(b"abc")
+        self.pair.flush()
+        self.successResultOf(stream.done)
+        for _ in range(6):
+            self.pair.clock.advance(15)
+        self.failureResultOf(self.server.collect(stream.id), StreamTimedOut)
+        self.assertNothingLeft()
+
+
+class SenderTimeOutTests(StreamTests):
+    """
+    A peer that takes nothing.
+    """
+
+    clientLimits = Limits(idleTimeout=10)
+
+    def test_timeOut(self):
+        """
+        A stream whose peer grants nothing for too long ends at both ends.
+        """
+        waiting, self.server.take = held()
+        source = Source(endless())
+        result = self.call(Store, name="x", body=source)
+        stream = self.client._link().outgoing._handles[0]
+        self.pair.flush()
+        for _ in range(6):
+            self.pair.clock.advance(2.5)
+        self.assertTrue(source.closed)
+        self.assertIsInstance(stream.failure.value, StreamTimedOut)
+        self.pair.flush()
+        waiting[0].callback({"size": 0})
+        self.pair.flush()
+        self.successResultOf(result)
+        self.assertNothingLeft()
+
+
+class StockPeerTests(SynchronousTestCase):
+    """
+    A peer that is a plain C{amp.AMP}.
+    """
+
+    def test_doesNotKnowStreams(self):
+        """
+        A stream to a peer that knows nothing of streams fails with an error that
+        says so, and neither side hangs up.
+        """
+        pair = connectInMemory(StreamAMP(), amp.AMP())
+        stream = pair.client.sendStream(endless())
+        pair.flush()
+        self.failureResultOf(stream.done, NotStreaming)
+        again = pair.client.sendStream(b"")
+        pair.flush()
+        self.failureResultOf(again.done, NotStreaming)
+        self.assertFalse(pair.client.transport.disconnecting)
+        self.assertFalse(pair.server.transport.disconnecting)
+        pair.lose()
+
+    def test_ordinaryCalls(self):
+        """
+        Ordinary calls work in both directions.
+        """
+
+        class Stock(Responders, amp.AMP):
+            def __init__(self):
+                Responders.__init__(self)
+                amp.AMP.__init__(self)
+
+        for client, server in ((StreamAMP(), Stock()), (amp.AMP(), Server())):
+            pair = connectInMemory(client, server)
+            result = client.callRemote(Ping, number=3)
+            pair.flush()
+            self.assertEqual(self.successResultOf(result), {"number": 3})
+            pair.lose()
+
+    def test_cannotSend(self):
+        """
+        A plain C{amp.AMP} that is to send a stream says what to use instead.
+        """
+        pair = connectInMemory(amp.AMP(), Server())
+        error = self.assertRaises(
+            NotStreaming, pair.client.callRemote, Store, name="x", body=b"abc"
+        )
+        self.assertIn("StreamAMP", str(error))
+        pair.lose()
