@@ -61,11 +61,9 @@ class StreamReceiver(amp.CommandLocator):
     def __init_subclass__(cls, **kw: Any) -> None:
         super().__init_subclass__(**kw)
         mro = cls.__mro__
-        if (
-            issubclass(cls, amp.BoxDispatcher)
-            and mro.index(StreamReceiver) > mro.index(amp.BoxDispatcher)
-            and "stopReceivingBoxes" not in vars(cls)
-        ):
+        if issubclass(cls, amp.BoxDispatcher) and mro.index(
+            StreamReceiver
+        ) > mro.index(amp.BoxDispatcher):
             # Listed behind amp.AMP, ours would not be called.
             inherited = cls.stopReceivingBoxes
 

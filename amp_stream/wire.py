@@ -11,6 +11,7 @@ control message if it did not, and logged if that is impossible.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -89,7 +90,8 @@ class BoxReader:
         try:
             chunk = chunkFromBox(b"data", box)
         except InvalidChunk as error:
-            self.incoming.refuse(parseNumber("id", id), error, tell=not asked)
+            with suppress(InvalidChunk):
+                self.incoming.refuse(parseNumber("id", id), error, tell=not asked)
             raise
         if asked:
             return self.incoming.receiveAsked(chunk)

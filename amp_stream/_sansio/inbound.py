@@ -120,10 +120,10 @@ class Inbound:
             if id in self._ended:
                 raise self._ended[id] or StreamReused()
             stream = self._add(id)
-        if stream.claimed:
-            raise StreamReused
         if stream.error is not None:
             raise stream.error
+        if stream.claimed:
+            raise StreamReused
         self._leave(stream)
         stream.claimed = True
         self._enter(stream)

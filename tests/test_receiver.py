@@ -1,0 +1,508 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream.receiver}: streams from a peer that makes plain AMP calls.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import (
+    Chunk,
+    Limits,
+    StopSending,
+    StreamAMP,
+    StreamData,
+    StreamReceiver,
+    commands,
+)
+from amp_stream.errors import (
+    DigestMismatch,
+    InvalidChunk,
+    StreamAborted,
+    StreamCancelled,
+    StreamReused,
+    StreamTimedOut,
+    StreamTooLong,
+    TooMuchUnclaimed,
+    UsageError,
+)
+from amp_stream.testing import connectInMemory
+from tests.commands import Piece, PlainServer, Responders, Store
+
+
+class ReceiverTests(SynchronousTestCase):
+    """
+    A stock C{amp.AMP} that sends, and a stock C{amp.AMP} with the mix-in.
+    """
+
+    def setUp(self):
+        self.pair = connectInMemory(amp.AMP(), PlainServer())
+        self.client, self.server = self.pair.client, self.pair.server
+
+    def tearDown(self):
+        self.assertFalse(self.client.transport.disconnecting)
+        self.assertFalse(self.server.transport.disconnecting)
+        self.pair.lose()
+        self.assertEqual(self.pair.clock.getDelayedCalls(), [])
+
+    def send(self, *args, command=StreamData, argument="data", **kw):
+        """
+        Send a chunk.
+
+        @return: A list that gets the response or the failure.
+        """
+        results = []
+        chunk = Chunk(*args, **kw)
+        self.client.callRemote(command, **{argument: chunk}).addBoth(results.append)
+        self.pair.flush()
+        return results
+
+    def test_waitingForEachAnswer(self):
+        """
+        A stock protocol that awaits the answer to each chunk can send a value of
+        any size.
+        """
+        value = bytes(range(256)) * 20_000
+        result = self.server.collect(5)
+        for offset in range(0, len(value), 65_535):
+            piece = value[offset : offset + 65_535]
+            fin = offset + len(piece) == len(value)
+            (answer,) = self.send(5, offset, piece, fin)
+            self.assertGreaterEqual(answer["maximum"], offset + len(piece))
+        self.assertEqual(self.successResultOf(result), value)
+
+    def test_answerWaitsForRoom(self):
+        """
+        While nobody takes the bytes, the answer to the chunk that leaves no room
+        for another is kept back; it comes when somebody does.
+        """
+        answers = []
+        for number in range(16):
+            answers.append(self.send(1, number * 65_535, bytes(65_535)))
+        held = [number for number, answer in enumerate(answers) if not answer]
+        self.assertEqual(held, [15])
+        stream = self.server.incoming(1)
+        taken = stream.collect()
+        self.pair.flush()
+        self.assertEqual(answers[15][0]["maximum"], 65_535 + Limits().window)
+        self.send(1, 16 * 65_535, b"", True)
+        self.assertEqual(len(self.successResultOf(taken)), 16 * 65_535)
+
+    def test_anyOrder(self):
+        """
+        Chunks may come in any order, those of several streams mixed.
+        """
+        first, second = self.server.collect(1), self.server.collect(2)
+        for chunk in (
+            (1, 3, b"def", True),
+            (2, 0, b"", True),
+            (1, 0, b"ab"),
+            (1, 2, b"c"),
+        ):
+            self.send(*chunk)
+        self.assertEqual(self.successResultOf(first), b"abcdef")
+        self.assertEqual(self.successResultOf(second), b"")
+
+    def test_collectAfterwards(self):
+        """
+        It is all the same whether somebody asks before or after the last chunk.
+        """
+        self.send(1, 0, b"abc", True)
+        self.assertEqual(self.successResultOf(self.server.collect(1)), b"abc")
+
+    def test_collectTwice(self):
+        """
+        A stream can be had once.
+        """
+        first = self.server.collect(1)
+        self.failureResultOf(self.server.collect(1), StreamReused)
+        self.send(1, 0, b"abc", True)
+        self.successResultOf(first)
+        self.failureResultOf(self.server.collect(1), StreamReused)
+
+    def test_collectTooMuch(self):
+        """
+        The sender of a value that is longer than what is wanted learns so, and the
+        connection goes on.
+        """
+        result = self.server.collect(1, maxSize=4)
+        (failure,) = self.send(1, 0, b"abcde", True)
+        failure.trap(StreamTooLong)
+        self.failureResultOf(result, StreamTooLong)
+        self.send(2, 0, b"abc", True)
+        self.assertEqual(self.successResultOf(self.server.collect(2)), b"abc")
+
+    def test_ownCommand(self):
+        """
+        A command of one's own may carry the chunks, with arguments of its own.
+        """
+        result = self.server.collect(1)
+        self.assertEqual(
+            self.send(1, 0, b"abc", True, command=Piece, argument="piece"), [{}]
+        )
+        self.assertEqual(self.successResultOf(result), b"abc")
+
+    def test_ownCommandFails(self):
+        """
+        What is wrong with a chunk of one's own command reaches its sender, though
+        the command does not declare it, and nobody hangs up.
+        """
+        self.send(1, 0, b"abc", command=Piece, argument="piece")
+        (failure,) = self.send(1, 1, b"x", command=Piece, argument="piece")
+        failure.trap(amp.UnknownRemoteError)
+        self.assertIn("differs", failure.getErrorMessage())
+        self.failureResultOf(self.server.collect(1))
+
+    def test_digest(self):
+        """
+        A digest may come with the last chunk, without notice.
+        """
+        value = bytes(200_000)
+        good, bad = self.server.collect(1), self.server.collect(2)
+        for id, digest in ((1, sha256(value)), (2, sha256(b"other"))):
+            offset = 0
+            while offset < len(value):
+                piece = value[offset : offset + 65_535]
+                fin = offset + len(piece) == len(value)
+                sha = digest.digest() if fin else None
+                (answer,) = self.send(id, offset, piece, fin, sha)
+                offset += len(piece)
+        self.assertEqual(self.successResultOf(good), value)
+        self.failureResultOf(bad, DigestMismatch)
+        answer.trap(DigestMismatch)
+
+    def test_resetBySender(self):
+        """
+        The sender may give up; what it sent is never taken for the whole.
+        """
+        result = self.server.collect(1)
+        self.send(1, 0, b"abc")
+        self.client.callRemote(
+            commands.ResetStream, id=1, code=b"STREAM_CANCELLED", final_size=3
+        )
+        self.pair.flush()
+        self.failureResultOf(result, StreamCancelled)
+
+    def test_abortTellsSender(self):
+        """
+        A receiver that gives up says so, in a way that a peer which does not know
+        C{StopSending} does not mind, and again in the answer to the next chunk.
+        """
+        stream = self.server.incoming(1)
+        self.send(1, 0, b"abc")
+        stream.abort(b"ENOUGH")
+        self.assertEqual(
+            [box[b"_command"] for box in self.pair.sent(self.server)], [b"StopSending"]
+        )
+        self.pair.flush()
+        (failure,) = self.send(1, 3, b"def")
+        failure.trap(amp.UnknownRemoteError)
+
+    def test_unclaimed(self):
+        """
+        What nobody asks for is bounded over all streams, and the answer says so.
+        """
+        self.server.limits = Limits(maxUnclaimedBytes=100_000)
+        self.server._boxReader = None
+        self.send(1, 0, bytes(60_000))
+        (failure,) = self.send(2, 0, bytes(60_000))
+        failure.trap(TooMuchUnclaimed)
+        self.send(1, 60_000, b"", True)
+        self.assertEqual(len(self.successResultOf(self.server.collect(1))), 60_000)
+
+    def test_lostConnection(self):
+        """
+        The end of the connection fails what is not complete with the reason.
+        """
+        pair = connectInMemory(amp.AMP(), PlainServer())
+        result = pair.server.collect(1)
+        stream = pair.server.incoming(2)
+        pair.client.callRemote(StreamData, data=Chunk(2, 0, b"ab", True))
+        pair.flush()
+        pair.lose()
+        self.failureResultOf(result, ConnectionDone)
+        self.assertEqual(self.successResultOf(stream.collect()), b"ab")
+
+    def test_announcedByCommand(self):
+        """
+        A command with a stream works with the mix-in, and a refused stream is
+        stopped.
+        """
+        self.server.take = lambda name, body: {"size": 0}
+        results = []
+        self.client.callRemoteString(
+            b"Store", name=b"x", body=b"9", **{"body.size": b"3"}
+        ).addBoth(results.append)
+        self.pair.flush()
+        self.assertEqual(results[0][b"size"], b"0")
+        (failure,) = self.send(9, 0, b"abc", True)
+        self.assertIsInstance(failure.value, StreamAborted)
+
+    def test_announcedByFailingCommand(self):
+        """
+        A call that fails takes the stream that it announced with it.
+        """
+
+        def take(name, body):
+            raise ValueError("no")
+
+        self.server.take = take
+        results = []
+        self.client.callRemoteString(b"Store", name=b"x", body=b"9").addErrback(
+            results.append
+        )
+        self.pair.flush()
+        self.assertEqual(results[0].value.errorCode, b"VALUE")
+        self.failureResultOf(self.server.collect(9), StreamAborted)
+
+    def test_malformedAnnouncement(self):
+        """
+        An announcement that makes no sense is answered with an error.
+        """
+        for body in (b"x", b"-1", b"9" * 40):
+            results = []
+            self.client.callRemoteString(b"Store", name=b"x", body=body).addErrback(
+                results.append
+            )
+            self.pair.flush()
+            self.assertEqual(results[0].value.errorCode, InvalidChunk.wireCode)
+
+
+class WindowedTests(SynchronousTestCase):
+    """
+    A L{StreamAMP} that sends to a stock C{amp.AMP} with the mix-in.
+    """
+
+    def test_windowed(self):
+        """
+        The mix-in grants credit by calls of the protocol that it is part of.
+        """
+        pair = connectInMemory(StreamAMP(), PlainServer())
+        result = pair.client.callRemote(Store, name="x", body=bytes(5_000_000))
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 5_000_000})
+        pair.lose()
+
+    def test_stop(self):
+        """
+        The mix-in stops a sender that it has had enough of.
+        """
+        pair = connectInMemory(StreamAMP(), PlainServer())
+        stream = pair.client.sendStream(bytes(5_000_000))
+        taken = pair.server.incoming(stream.id)
+        for _ in range(4):
+            pair.step()
+        taken.abort(StreamCancelled.wireCode)
+        pair.flush()
+        self.failureResultOf(stream.done, StreamCancelled)
+        pair.lose()
+
+
+class BasesTests(SynchronousTestCase):
+    """
+    The place of the mix-in among the bases.
+    """
+
+    def test_listedLast(self):
+        """
+        It works behind C{amp.AMP}, too: it hears of the end of the connection, and
+        so does an override of the class.
+        """
+        lost = []
+
+        class Last(amp.AMP, StreamReceiver):
+            pass
+
+        class Overridden(amp.AMP, StreamReceiver):
+            def stopReceivingBoxes(self, reason):
+                lost.append(reason)
+                super().stopReceivingBoxes(reason)
+
+        for cls in (Last, Overridden):
+            pair = connectInMemory(amp.AMP(), cls())
+            result = pair.server.collect(1)
+            pair.client.callRemote(StreamData, data=Chunk(1, 0, b"abc"))
+            pair.flush()
+            pair.lose()
+            self.failureResultOf(result, ConnectionDone)
+        self.assertEqual(len(lost), 1)
+
+
+class SeparateLocatorTests(SynchronousTestCase):
+    """
+    A receiver that is the locator of a stock protocol, and not part of it.
+    """
+
+    class Locator(StreamReceiver, Responders):
+        def __init__(self, clock):
+            self.streamClock = clock
+            Responders.__init__(self)
+
+    def setUp(self):
+        self.clock = Clock()
+        self.locator = self.Locator(self.clock)
+        self.pair = connectInMemory(
+            amp.AMP(), amp.AMP(locator=self.locator), self.clock
+        )
+
+    def test_takesChunks(self):
+        """
+        Chunks that wait for their answers need nothing more.
+        """
+        result = self.locator.collect(1)
+        self.pair.client.callRemote(StreamData, data=Chunk(1, 0, b"abc", True))
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(result), b"abc")
+        # Nobody can be told, and nothing breaks.
+        self.locator.incoming(2).abort()
+
+    def test_attached(self):
+        """
+        Attached, it can talk to the peer and measures time.
+        """
+        self.locator.attach(self.pair.server)
+        self.locator.incoming(2).abort()
+        (box,) = self.pair.sent(self.pair.server)
+        self.assertEqual(box[b"_command"], b"StopSending")
+        result = self.locator.collect(3)
+        for _ in range(6):
+            self.clock.advance(75)
+        self.failureResultOf(result, StreamTimedOut)
+        result = self.locator.collect(4)
+        self.locator.failStreams(Failure(ConnectionDone()))
+        self.failureResultOf(result, ConnectionDone)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_switchedProtocol(self):
+        """
+        Nothing breaks when there is nobody to talk to any more.
+        """
+        self.locator.attach(self.pair.server)
+        self.pair.server._lockForSwitch()
+        self.locator.incoming(2).abort()
+        self.pair.server._unlockFromSwitch()
+        self.pair.lose()
+        self.locator.incoming(3).abort()
+
+
+class StreamLocatorTests(SynchronousTestCase):
+    """
+    Locators of a L{StreamAMP}.
+    """
+
+    def test_plainLocator(self):
+        """
+        The commands of a locator that knows nothing of streams find theirs, in
+        requests and responses.
+        """
+        from tests.commands import Fetch
+
+        locator = Responders()
+        pair = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
+        result = pair.client.callRemote(Store, name="x", body=bytes(500_000))
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 500_000})
+        values = []
+        pair.client.callRemote(Fetch, name="x").addCallback(
+            lambda response: response["body"].collect()
+        ).addCallback(values.append)
+        pair.flush()
+        self.assertEqual(values, [bytes(500_000)])
+        pair.lose()
+
+    def test_receiver(self):
+        """
+        A locator that takes streams itself gets those of the connection.
+        """
+        locator = SeparateLocatorTests.Locator(Clock())
+        pair = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
+        stream = pair.client.sendStream(b"abc")
+        result = locator.collect(stream.id)
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), b"abc")
+        with self.assertRaises(UsageError):
+            connectInMemory(StreamAMP(), StreamAMP(locator=locator))
+        pair.lose()
+        again = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
+        again.lose()
+
+    def test_boxReceiver(self):
+        """
+        Another box receiver gets every box but those of the stream layer.
+        """
+
+        class Recorder:
+            def __init__(self):
+                self.boxes = []
+
+            def startReceivingBoxes(self, sender):
+                self.sender = sender
+
+            def ampBoxReceived(self, box):
+                self.boxes.append(box)
+
+            def stopReceivingBoxes(self, reason):
+                self.reason = reason
+
+        recorder = Recorder()
+        pair = connectInMemory(StreamAMP(), StreamAMP(boxReceiver=recorder))
+        stream = pair.client.sendStream(bytes(500_000))
+        result = pair.server.collect(stream.id)
+        pair.client.callRemoteString(b"hello", requiresAnswer=False)
+        pair.flush()
+        self.assertEqual(len(self.successResultOf(result)), 500_000)
+        self.assertEqual(self.successResultOf(stream.done), 500_000)
+        self.assertEqual(recorder.boxes, [{b"_command": b"hello"}])
+        lost = pair.server.collect(8)
+        pair.lose()
+        self.failureResultOf(lost, ConnectionDone)
+
+    def test_otherDispatcher(self):
+        """
+        With a dispatcher of its own as box receiver, the calls and their streams
+        work as ever.
+        """
+        dispatcher = amp.BoxDispatcher(Responders())
+        pair = connectInMemory(StreamAMP(), StreamAMP(boxReceiver=dispatcher))
+        result = pair.client.callRemote(Store, name="x", body=bytes(300_000))
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 300_000})
+        pair.lose()
+
+
+class StopSendingTests(SynchronousTestCase):
+    """
+    The answer of a sender that is told to stop.
+    """
+
+    def test_resets(self):
+        """
+        C{StopSending} is answered with C{ResetStream}, with the code and with how
+        much had been sent.
+        """
+        pair = connectInMemory(StreamAMP(), StreamAMP())
+        stream = pair.server.sendStream(bytes(1000))
+        stream.done.addErrback(lambda _: None)
+        (chunk,) = pair.sent(pair.server)
+        pair._pump.serverIO.stream = []
+        pair.client.callRemote(StopSending, id=stream.id, code=b"ENOUGH")
+        pair._pump.pump()
+        (box,) = pair.sent(pair.server)
+        self.assertEqual(
+            box,
+            {
+                b"_command": b"ResetStream",
+                b"id": b"0",
+                b"code": b"ENOUGH",
+                b"final_size": b"1000",
+            },
+        )
+        pair.lose()
