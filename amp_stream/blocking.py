@@ -165,9 +165,10 @@ class ThreadedSource:
             else:
                 self._done.callback(None)
             return
-        self._fetch()
         self._consumer.write(data)
         self._advance(len(data))
+        if self._consumer is not None:
+            self._fetch()
 
     def _fail(self, failure: Failure) -> None:
         if self._consumer is not None:

@@ -120,8 +120,11 @@ class IncomingSide:
             self.lost.raiseException()
         try:
             stream = self._inbound.claim(id, size, maxSize)
-        finally:
-            self._flush()
+        except StreamError as error:
+            known = self._inbound.streams.get(id)
+            if known is None or known.error is not None:
+                self._failed(id, error)
+            raise
         handle = self._handles[id] = IncomingStream(stream, self)
         self._timer.arm()
         return handle
@@ -181,7 +184,8 @@ class IncomingSide:
                 handle.deliver()
             if stream.isComplete and stream.id in self._answers:
                 self._answer(stream)
-            self._timer.arm()
+            if self._inbound.streams:
+                self._timer.arm()
         self._flush()
 
     def _failed(self, id: int, error: StreamError) -> None:

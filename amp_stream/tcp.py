@@ -20,6 +20,8 @@ How many bytes that are not yet on their way the kernel may hold before it says
 that the socket is full (bytes).
 """
 
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
 _OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
@@ -34,7 +36,10 @@ def tuneForLatency(transport: Any) -> None:
         transport = transport.transport
     if not ITCPTransport.providedBy(transport):
         return
-    transport.setTcpNoDelay(True)
     handle = getattr(transport, "getHandle", lambda: None)()
-    if _OPTION is not None and isinstance(handle, socket.socket):
+    if not isinstance(handle, socket.socket) or handle.family not in _FAMILIES:
+        # A UNIX socket says that it is TCP, too.
+        return
+    transport.setTcpNoDelay(True)
+    if _OPTION is not None:
         handle.setsockopt(socket.IPPROTO_TCP, _OPTION, NOT_SENT_LOWAT)

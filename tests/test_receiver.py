@@ -246,6 +246,18 @@ class ReceiverTests(SynchronousTestCase):
         (failure,) = self.send(9, 0, b"abc", True)
         self.assertIsInstance(failure.value, StreamAborted)
 
+    def test_announcedTooLate(self):
+        """
+        A chunk whose answer was kept back is answered when the announcement turns
+        out to be one that is refused.
+        """
+        answers = [self.send(1, number * 65_535, bytes(65_535)) for number in range(16)]
+        self.assertEqual(answers[15], [])
+        with self.assertRaises(StreamTooLong):
+            self.server.incoming(1, maxSize=100)
+        self.pair.flush()
+        answers[15][0].trap(StreamTooLong)
+
     def test_announcedByFailingCommand(self):
         """
         A call that fails takes the stream that it announced with it.

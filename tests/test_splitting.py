@@ -6,8 +6,11 @@ The rules of L{amp_stream._sansio.splitting}.
 
 from __future__ import annotations
 
+import tracemalloc
 from array import array
+from collections.abc import Callable
 from ctypes import LittleEndianStructure, c_int16, c_int32
+
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +54,54 @@ class Pair(LittleEndianStructure):
     """
 
     _fields_ = [("a", c_int16), ("b", c_int32)]
+
+
+def peakOf(function: Callable[..., object], *arguments: object) -> int:
+    """
+    Measure how many bytes a call allocates, its result included.
+    """
+    tracemalloc.start()
+    try:
+        kept = function(*arguments)
+        del kept
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+class CopyTests(SynchronousTestCase):
+    """
+    How often a byte is copied.
+    """
+
+    def test_once(self) -> None:
+        """
+        Splitting and joining need the memory of one copy of a long value, of
+        whatever type, and no more.
+        """
+        size = 64 * PIECE_SIZE
+        value = bytes(size)
+        for each in (
+            value,
+            bytearray(value),
+            memoryview(value).cast("B", (64, PIECE_SIZE)),
+        ):
+            self.assertLess(peakOf(split, b"v", each, size), size + PIECE_SIZE)
+        box = split(b"v", value, size)
+        self.assertLess(peakOf(join, b"v", box, size), size + PIECE_SIZE)
+
+    def test_refusedUncopied(self) -> None:
+        """
+        A value that is too long is refused before it is copied.
+        """
+        value = bytearray(64 * PIECE_SIZE)
+
+        def refuse(function: Callable[..., object], value: object) -> None:
+            self.assertRaises(ValueTooLong, function, b"v", value, 8)
+
+        box = split(b"v", value, len(value))
+        self.assertLess(peakOf(refuse, split, value), PIECE_SIZE)
+        self.assertLess(peakOf(refuse, join, box), PIECE_SIZE)
 
 
 class SplitTests(SynchronousTestCase):

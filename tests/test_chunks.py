@@ -1,0 +1,131 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream.chunks} and L{amp_stream.commands}: a chunk in a box.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import Chunk, StreamChunk, StreamData
+from amp_stream.errors import DeclarationError, InvalidChunk, KeyClash
+
+chunks = st.builds(
+    Chunk,
+    id=st.integers(0, 2**61),
+    offset=st.integers(0, 2**61),
+    data=st.binary(max_size=100),
+    fin=st.just(True),
+    sha256=st.sampled_from([None, b"", bytes(32)]),
+)
+
+
+class Named(amp.Command):
+    """
+    A chunk beside another argument.
+    """
+
+    arguments = [(b"part", StreamChunk()), (b"name", amp.Unicode())]
+
+
+class Maybe(amp.Command):
+    """
+    A chunk that can be left out.
+    """
+
+    arguments = [(b"part", StreamChunk(optional=True))]
+
+
+class StreamChunkTests(SynchronousTestCase):
+    """
+    The argument.
+    """
+
+    def test_keys(self):
+        """
+        The bytes are in the key of the argument, the rest in keys of its own, and
+        what is not so is left out.
+        """
+        box = Named.makeArguments({"part": Chunk(7, 65_535, b"abc"), "name": "x"}, None)
+        self.assertEqual(
+            box, {b"part": b"abc", b"id": b"7", b"offset": b"65535", b"name": b"x"}
+        )
+        box = StreamData.makeArguments(
+            {"data": Chunk(7, 0, b"", True, bytes(32))}, None
+        )
+        self.assertEqual(
+            box,
+            {
+                b"data": b"",
+                b"id": b"7",
+                b"offset": b"0",
+                b"fin": b"True",
+                b"sha256": bytes(32),
+            },
+        )
+
+    @given(chunks)
+    def test_roundTrip(self, chunk):
+        """
+        What comes out is what went in.
+        """
+        box = StreamData.makeArguments({"data": chunk}, None)
+        self.assertEqual(StreamData.parseArguments(box, None), {"data": chunk})
+
+    def test_optional(self):
+        """
+        An optional chunk can be left out.
+        """
+        box = Maybe.makeArguments({"part": None}, None)
+        self.assertEqual(box, {})
+        self.assertEqual(Maybe.parseArguments(box, None), {"part": None})
+
+    def test_clash(self):
+        """
+        Another argument with one of its keys is refused, before or behind it.
+        """
+        for name in (b"id", b"offset", b"fin", b"sha256"):
+            other = (name, amp.Integer())
+            part = (b"part", StreamChunk())
+            for order in ([other, part], [part, other]):
+                command = type("Clash", (amp.Command,), {"arguments": order})
+                with self.assertRaises(KeyClash) as caught:
+                    command.makeArguments(
+                        {"part": Chunk(1, 2, b""), name.decode(): 3}, None
+                    )
+                self.assertIn(name.decode(), str(caught.exception))
+
+    def test_notAChunk(self):
+        """
+        Any other value is refused.
+        """
+        with self.assertRaises(InvalidChunk) as caught:
+            StreamData.makeArguments({"data": b"abc"}, None)
+        self.assertIn("bytes", str(caught.exception))
+
+    def test_inList(self):
+        """
+        A list of chunks is refused with words that say what to do.
+        """
+        listed = amp.ListOf(StreamChunk())
+        with self.assertRaises(DeclarationError):
+            listed.toString([Chunk(1, 2, b"")])
+        with self.assertRaises(DeclarationError):
+            listed.fromString(b"\x00\x01x")
+
+    def test_malformed(self):
+        """
+        A request that makes no sense is answered with an error of AMP's, a
+        response raises that of this package.
+        """
+        for extra, expected in (
+            ({b"_command": b"StreamData"}, amp.RemoteAmpError),
+            ({b"_answer": b"1"}, InvalidChunk),
+        ):
+            box = amp.AmpBox({b"data": b"", b"id": b"1", b"offset": b"x", **extra})
+            with self.assertRaises(expected):
+                StreamData.parseArguments(box, None)

@@ -1,0 +1,106 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests of what L{amp_stream.StreamAMP} adds to C{amp.AMP}: nothing that is in its
+way.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.protocol import Factory
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import StreamAMP, StreamReceiver
+from amp_stream.testing import connectInMemory
+from tests.commands import Ping, Responders, Server, Store
+
+DELIBERATE = {
+    # Each of these calls the method that it overrides, or does what that does.
+    "__init__",
+    "_errorReceived",
+    "_sendBoxCommand",
+    "_startTLS",
+    "_switchTo",
+    "_unlockFromSwitch",
+    "_wrapWithSerialization",
+    "callRemote",
+    "connectionLost",
+    "dispatchCommand",
+    "makeConnection",
+    "proto_init",
+    "proto_key",
+    "sendBox",
+    "stopReceivingBoxes",
+}
+OF_EVERY_CLASS = {
+    "__annotations__",
+    "__dict__",
+    "__doc__",
+    "__firstlineno__",
+    "__implemented__",
+    "__init_subclass__",
+    "__module__",
+    "__providedBy__",
+    "__provides__",
+    "__static_attributes__",
+    "__weakref__",
+    "_commandDispatch",
+}
+
+
+class NameTests(SynchronousTestCase):
+    """
+    The names of the classes that are mixed with AMP's.
+    """
+
+    def test_noneIsShadowed(self):
+        """
+        No name of ours is one of C{amp.AMP}'s or its bases', but for the overrides
+        that are meant.
+        """
+        theirs = set(dir(amp.AMP))
+        for cls in (StreamReceiver, StreamAMP):
+            ours = set(vars(cls)) - OF_EVERY_CLASS - DELIBERATE
+            self.assertEqual(ours & theirs, set())
+
+    def test_noneOfTheInstanceIsShadowed(self):
+        """
+        Nor is one that only instances have.
+        """
+        before = set(vars(amp.AMP())) | set(dir(amp.AMP))
+        pair = connectInMemory(StreamAMP(), StreamAMP())
+        ours = set(vars(pair.client)) - set(vars(amp.AMP()))
+        pair.lose()
+        allowed = {"_streamLink", "streamClock", "transport", "boxSender"}
+        allowed |= {"_transportPeer", "_transportHost", "connected", "recvd"}
+        self.assertEqual(ours - allowed & before, ours - allowed)
+        self.assertEqual(ours - before - allowed, set())
+
+    def test_withoutInit(self):
+        """
+        As with C{amp.AMP}, a subclass need not call the constructor.
+        """
+
+        class Careless(StreamAMP, Responders):
+            def __init__(self):
+                self.stored, self.streams = {}, {}
+                self.take = self.collectIt
+
+        pair = connectInMemory(StreamAMP(), Careless())
+        result = pair.client.callRemote(Store, name="x", body=bytes(400_000))
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 400_000})
+        pair.lose()
+
+    def test_factory(self):
+        """
+        C{Factory.forProtocol} makes them.
+        """
+        factory = Factory.forProtocol(Server)
+        pair = connectInMemory(StreamAMP(), factory.buildProtocol(None))
+        self.assertIs(pair.server.factory, factory)
+        result = pair.client.callRemote(Ping, number=1)
+        pair.flush()
+        self.assertEqual(self.successResultOf(result), {"number": 1})
+        pair.lose()
