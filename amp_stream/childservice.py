@@ -28,7 +28,7 @@ _TAIL = 2000
 # and the plugin beside it: also in a checkout, from any directory.
 _TWISTD = """
 import sys
-where = {where!r}
+where = sys.argv.pop(1)
 if where not in sys.path:
     sys.path.append(where)
 from twisted.scripts.twistd import run
@@ -46,12 +46,19 @@ class ChildService(ProcessProtocol):
     """
     C{twistd -n amp-stream} in a child process.
 
+    @cvar program: What the process runs: its first argument is the directory that
+        holds amp_stream, and the others are those of C{twistd}.
+
     @ivar listening: Fires with the client endpoint string of the service.
 
     @ivar ended: Fires when the process has ended and been reaped.
     """
 
-    def __init__(self, reactor: Any, directory: str, options: Sequence[str]) -> None:
+    program = _TWISTD
+
+    def __init__(
+        self, reactor: Any, directory: str, options: Sequence[str] = ()
+    ) -> None:
         """
         Start the process.
 
@@ -66,9 +73,12 @@ class ChildService(ProcessProtocol):
         self._alive = True
         self._output = b""
         self._addressFile = os.path.join(directory, "address")
+        # A process that was killed has left it, and nobody listens there.
+        with suppress(FileNotFoundError):
+            os.unlink(self._addressFile)
         where = os.path.dirname(os.path.dirname(os.path.abspath(amp_stream.__file__)))
         command = [
-            *(sys.executable, "-c", _TWISTD.format(where=where)),
+            *(sys.executable, "-c", self.program, where),
             *("-n", "--pidfile=", "amp-stream"),
             *("--listen", "tcp:0:interface=127.0.0.1"),
             *("--root", os.path.join(directory, "root")),

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
+from twisted.protocols.amp import Command
 from twisted.python.failure import Failure
 
 from amp_stream import StreamAMP
@@ -280,32 +281,39 @@ class FileClient:
         """
         Describe a file.
         """
-        answer: Deferred[dict[str, Any]]
-        answer = self.protocol.callRemote(StatFile, name=name)
-        return answer.addCallback(lambda known: FileInfo(name=name, **known))
+        return ensureDeferred(self._stat(name))
+
+    async def _stat(self, name: str) -> FileInfo:
+        return FileInfo(
+            name=name, **await self.protocol.callRemote(StatFile, name=name)
+        )
 
     def remove(self, name: str) -> Deferred[None]:
         """
         Remove a file for good.
         """
-        answer: Deferred[object] = self.protocol.callRemote(RemoveFile, name=name)
-        return answer.addCallback(lambda _: None)
+        return ensureDeferred(self._call(RemoveFile, name=name))
 
     def ping(self) -> Deferred[None]:
         """
         Wait for an answer to a small call.
         """
-        answer: Deferred[object] = self.protocol.callRemote(Ping)
-        return answer.addCallback(lambda _: None)
+        return ensureDeferred(self._call(Ping))
+
+    async def _call(self, command: type[Command], **arguments: object) -> None:
+        # A coroutine, as all else here: its error may be handled late.  AMP closes
+        # the connection if that of its own Deferred is not handled at once.
+        await self.protocol.callRemote(command, **arguments)
 
     def disconnect(self) -> Deferred[None]:
         """
-        Close the connection.
+        Close the connection, if it is open.
 
         @return: Fires when it is closed.
         """
-        transport: Any = self.protocol.transport
-        transport.loseConnection()
+        if not self.protocol.disconnected.called:
+            transport: Any = self.protocol.transport
+            transport.loseConnection()
         return self.protocol.disconnected
 
 

@@ -10,20 +10,23 @@ import hashlib
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.sending import SendStream
+from amp_stream.codes import errorToAbortWith
 from amp_stream.errors import (
     DeclarationError,
     SourceFailed,
     StreamCancelled,
     StreamError,
-    errorForCode,
 )
 from amp_stream.sources import Source
 
 __all__ = ["Announcement", "OutgoingStream", "WritingSide", "announcementsIn"]
+
+_log = Logger()
 
 
 class WritingSide(Protocol):
@@ -78,6 +81,7 @@ class OutgoingStream:
         """
         self._stream = stream
         self._source: Source | None = source
+        self._calling = False
         self._side = side
         self._digest = hashlib.sha256() if digest else None
         self.size = source.size
@@ -107,9 +111,10 @@ class OutgoingStream:
         Send no more of it.  The peer is told, and L{done} fails with the error of
         the code.  Does nothing once the stream has ended.
 
-        @param code: An error code, of L{amp_stream.errors} or of your own.
+        @param code: An error code, of L{amp_stream.errors} or of your own (1 to
+            255 bytes).
         """
-        self.give(errorForCode(code))
+        self.give(errorToAbortWith(code))
 
     # What follows is for the rest of the package.
 
@@ -118,9 +123,15 @@ class OutgoingStream:
         Send, now that the peer knows what this is.
         """
         source = self._source
-        if source is not None:
+        if source is None:
+            return
+        self._calling = True
+        try:
             source.start(self._ready, self._sourceFailed)
-            self._ready()
+        except Exception:
+            self._sourceFailed(Failure())
+        self._called(source)
+        self._ready()
 
     def give(self, error: StreamError) -> None:
         """
@@ -137,17 +148,17 @@ class OutgoingStream:
         @return: Whether there was anything to send.
         """
         source = self._source
-        if source is None:
+        most = self._side.allowance(self._stream)
+        if source is None or not most:
             return False
+        read = None
+        self._calling = True
         try:
-            read = source.read(self._side.allowance(self._stream))
+            read = source.read(most)
         except Exception:
             self._sourceFailed(Failure())
-            return False
-        if self._source is None:
-            # Reading it ended the stream.
-            return False
-        if read is None:
+        self._called(source)
+        if read is None or self._source is None:
             self._side.withdraw(self._stream)
             return False
         data, fin = read
@@ -158,9 +169,10 @@ class OutgoingStream:
             return False
         self._side.writeChunk(self._stream, data, fin, self._hash(data, fin))
         if fin:
+            self._side.withdraw(self._stream)
             self._close()
         else:
-            self._side.offer(self._stream)
+            self._ready()
         return True
 
     def succeed(self) -> None:
@@ -180,7 +192,8 @@ class OutgoingStream:
                 self.done.errback(failure)
 
     def _ready(self) -> None:
-        self._side.offer(self._stream)
+        if self._source is not None and not self._calling:
+            self._side.offer(self._stream)
 
     def _sourceFailed(self, failure: Failure) -> None:
         error = SourceFailed(f"the source of the stream failed: {failure.value}")
@@ -195,10 +208,19 @@ class OutgoingStream:
             return self._digest.digest()
         return None if self.sent else b""
 
+    def _called(self, source: Source) -> None:
+        """
+        The source has returned.  If the stream has ended meanwhile, close it now:
+        a generator, for one, cannot be closed from inside.
+        """
+        self._calling = False
+        if self._source is None:
+            _close(source)
+
     def _close(self) -> None:
         source, self._source = self._source, None
-        if source is not None:
-            source.close()
+        if source is not None and not self._calling:
+            _close(source)
 
     def _cancel(self, deferred: Deferred[int]) -> None:
         error = StreamCancelled()
@@ -221,6 +243,7 @@ class Announcement:
         self.source = source
         self.digest = digest
         self.stream: OutgoingStream | None = None
+        self._givenUp = False
 
     def __len__(self) -> int:
         """
@@ -244,10 +267,11 @@ class Announcement:
         """
         The call that announces it has failed.
         """
-        if self.stream is None:
-            self.source.close()
-        else:
+        if self.stream is not None:
             self.stream.give(error)
+        elif not self._givenUp:
+            self._givenUp = True
+            _close(self.source)
 
 
 def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
@@ -256,3 +280,10 @@ def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
     """
     values: dict[bytes, Any] = box
     return [item for item in values.items() if type(item[1]) is Announcement]
+
+
+def _close(source: Source) -> None:
+    try:
+        source.close()
+    except Exception:
+        _log.failure("while closing the source of a stream")

@@ -12,18 +12,15 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, BinaryIO, Protocol, Union
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from zope.interface import implementer
+from twisted.web.iweb import IBodyProducer
 
-from amp_stream._sansio.pieces import PieceQueue
 from amp_stream.errors import UsageError
+from amp_stream.piecesources import AsyncIterableSource, IterableSource, ProducerSource
 
 __all__ = ["Source", "SourceLike", "asSource"]
 
@@ -39,12 +36,6 @@ SourceLike = Union[
 ]
 """
 What L{asSource} takes.
-"""
-
-_READ_AHEAD = 131_072
-"""
-How many bytes of a producer, which sends when it likes, to keep before it is
-paused.
 """
 
 
@@ -82,7 +73,8 @@ class Source(Protocol):
 
     def close(self) -> None:
         """
-        Let go of everything.  Called once, after the last byte or before.
+        Let go of everything.  Called once, after the last byte or before, and
+        never while another method of the source is being called.
         """
 
 
@@ -90,32 +82,48 @@ def asSource(value: SourceLike) -> Source:
     """
     Find out how to read a value.
 
-    @param value: A bytes-like object; a binary file, which is read from where it
-        stands and closed at the end; a C{FilePath}; an C{IBodyProducer}; an
-        iterable or async iterable of bytes-like objects.
+    @param value: A bytes-like object, which must not be changed before it has
+        been sent; a binary file, which is read from where it stands and closed at
+        the end; a C{FilePath}; an C{IBodyProducer}; an iterable or async iterable
+        of bytes-like objects.
 
     @raise UsageError: If it is none of these.
 
     @raise OSError: If it is a file that cannot be opened.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _BytesSource(value)
+        return _BytesSource(memoryview(value))
     if isinstance(value, FilePath):
         return _FileSource(open(value.path, "rb"))
     if IBodyProducer.providedBy(value):
-        return _ProducerSource(value)
+        return ProducerSource(value)
     if isinstance(value, (str, io.TextIOBase)):
         raise UsageError("a stream carries bytes: encode the text, open the file as rb")
     if callable(getattr(value, "read", None)):
         return _FileSource(value)  # type: ignore[arg-type]
+    if (buffer := _bufferOf(value)) is not None:
+        return _BytesSource(buffer)
     if isinstance(value, AsyncIterable):
-        return _AsyncIterableSource(value)
+        return AsyncIterableSource(value)
+    if isinstance(value, Awaitable):
+        # A Deferred is an iterable, too, and one without a single piece.
+        raise UsageError(f"await the {type(value).__name__}, and send what it gives")
     if isinstance(value, Iterable):
-        return _IterableSource(value)
+        return IterableSource(value)
     raise UsageError(
         "a stream is made from bytes, a binary file, a FilePath, an IBodyProducer, or "
         f"an iterable or async iterable of bytes, not from {type(value).__name__}"
     )
+
+
+def _bufferOf(value: Any) -> memoryview | None:
+    """
+    @return: The memory of an array, for example; L{None} for what has none.
+    """
+    try:
+        return memoryview(value)
+    except TypeError:
+        return None
 
 
 class _BytesSource:
@@ -123,8 +131,12 @@ class _BytesSource:
     A value that is there.
     """
 
-    def __init__(self, value: bytes | bytearray | memoryview) -> None:
-        self._view = memoryview(value).cast("B")
+    def __init__(self, value: memoryview) -> None:
+        try:
+            self._view = value.cast("B")
+        except (TypeError, ValueError):
+            # Not in one piece, or of items that only NumPy understands.
+            self._view = memoryview(value.tobytes())
         self._start = 0
         self.size: int | None = len(self._view)
 
@@ -147,7 +159,7 @@ class _BytesSource:
         """
         Let go of the value.
         """
-        self._view = memoryview(b"")
+        self._view.release()
 
 
 class _FileSource:
@@ -156,6 +168,8 @@ class _FileSource:
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        if getattr(file, "closed", False) is True:
+            raise UsageError("the file is closed")
         self._file = file
         self.size: int | None = _sizeLeft(file)
         self._left = self.size
@@ -171,7 +185,8 @@ class _FileSource:
         """
         Read a part.
 
-        @raise UsageError: If the file is not one of bytes, or does not block.
+        @raise UsageError: If the file is not one of bytes, or does not block, or
+            gives more than it is asked for.
 
         @raise EOFError: If the file has become shorter.
         """
@@ -184,6 +199,8 @@ class _FileSource:
                 "the file must be binary and blocking, but reading it gave "
                 f"{type(data).__name__}"
             )
+        if len(data) > most:
+            raise UsageError(f"reading {most} bytes of the file gave {len(data)}")
         if left is None:
             return data, not data
         if not data and left:
@@ -200,266 +217,21 @@ class _FileSource:
 
 def _sizeLeft(file: BinaryIO) -> int | None:
     """
+    Only a file of the operating system, read as it is, has as many bytes as the
+    system says: one that is decompressed, for example, has the C{fileno} of the
+    compressed one.
+
     @return: How many bytes there are from where a file stands to its end, or
         L{None}.  A file that says that it is empty may be one of /proc.
     """
-    try:
-        try:
-            status = os.fstat(file.fileno())
-        except (AttributeError, OSError):
-            # Not one of the operating system: a BytesIO, for example.
-            here = file.tell()
-            end = file.seek(0, os.SEEK_END)
-            file.seek(here)
-            return max(0, end - here)
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            return None
-        return max(0, status.st_size - file.tell())
-    except (AttributeError, OSError):
+    if isinstance(file, io.BytesIO):
+        return max(0, file.getbuffer().nbytes - file.tell())
+    raw: object = file
+    if isinstance(file, (io.BufferedReader, io.BufferedRandom)):
+        raw = file.raw
+    if not isinstance(raw, io.FileIO):
         return None
-
-
-class _IterableSource:
-    """
-    Pieces of any size, made on demand.
-    """
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces: Iterator[bytes] = iter(pieces)
-        self._buffer = _Cutter()
-        self.size: int | None = None
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """
-        It is ready.
-        """
-
-    def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Gather pieces until there is enough.
-        """
-        while self._buffer.size < most:
-            try:
-                piece = next(self._pieces)
-            except StopIteration:
-                return self._buffer.take(most), True
-            self._buffer.add(piece)
-        return self._buffer.take(most), False
-
-    def close(self) -> None:
-        """
-        Close a generator.
-        """
-        close = getattr(self._pieces, "close", None)
-        if close is not None:
-            close()
-
-
-class _AsyncIterableSource:
-    """
-    Pieces of any size, each of which may take its time.
-    """
-
-    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
-        self._pieces: AsyncIterator[bytes] = aiter(pieces)
-        self._buffer = _Cutter()
-        self._next: Deferred[bytes | None] | None = None
-        self._ended = False
-        self._failure: Failure | None = None
-        self.size: int | None = None
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """
-        Ask for the first piece when somebody reads.
-        """
-        self._ready = ready
-        self._failed = failed
-
-    def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Take what is there, and ask for more.
-        """
-        while self._buffer.size < most and self._next is None and not self._ended:
-            self._ask()
-        if self._failure is not None:
-            self._failure.raiseException()
-        if self._ended:
-            return self._buffer.take(most), not self._buffer.size
-        if self._buffer.size:
-            return self._buffer.take(most), False
+    status = os.fstat(raw.fileno())
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
-
-    def close(self) -> None:
-        """
-        Stop a piece that is being made, and close a generator.
-        """
-        self._ended = True
-        pending, self._next = self._next, None
-        if pending is not None:
-            pending.cancel()
-        close = getattr(self._pieces, "aclose", None)
-        if close is not None:
-            Deferred.fromCoroutine(_await(close)).addErrback(lambda failure: None)
-
-    def _ask(self) -> None:
-        waiting = False
-        pending = self._next = Deferred.fromCoroutine(_nextPiece(self._pieces))
-
-        def arrived(piece: bytes | None) -> None:
-            self._next = None
-            if piece is None:
-                self._ended = True
-            else:
-                self._buffer.add(piece)
-            if waiting:
-                self._ready()
-
-        def broken(failure: Failure) -> None:
-            self._next = None
-            if self._ended and failure.check(CancelledError):
-                return
-            self._ended = True
-            self._failure = failure
-            if waiting:
-                self._failed(failure)
-
-        pending.addCallback(arrived).addErrback(broken)
-        waiting = True
-
-
-async def _nextPiece(pieces: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        return await anext(pieces)
-    except StopAsyncIteration:
-        return None
-
-
-async def _await(close: Callable[[], Any]) -> None:
-    await close()
-
-
-@implementer(IConsumer)
-class _ProducerSource:
-    """
-    An L{IBodyProducer}, as L{twisted.web.client} takes it.
-    """
-
-    def __init__(self, producer: IBodyProducer) -> None:
-        self._producer = producer
-        self._buffer = _Cutter()
-        self._paused = False
-        self._ended = False
-        self._closed = False
-        self.size: int | None = None
-        if producer.length is not UNKNOWN_LENGTH:
-            self.size = producer.length
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """
-        Let the producer begin.
-        """
-        self._ready = ready
-        self._failed = failed
-        self._producer.startProducing(self).addCallbacks(self._finish, self._fail)
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        """
-        A body producer need not register; it knows whom it writes to.
-        """
-
-    def unregisterProducer(self) -> None:
-        """
-        See L{registerProducer}.
-        """
-
-    def write(self, data: bytes) -> None:
-        """
-        Keep bytes, and pause the producer when there are many.
-        """
-        if self._closed:
-            return
-        self._buffer.add(data)
-        if self._buffer.size >= _READ_AHEAD and not self._paused:
-            self._paused = True
-            self._producer.pauseProducing()
-        self._ready()
-
-    def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Take what is there, and let the producer go on.
-        """
-        if not self._buffer.size and not self._ended:
-            return None
-        data = self._buffer.take(most)
-        if self._paused and self._buffer.size < _READ_AHEAD // 2:
-            self._paused = False
-            if not self._ended:
-                self._producer.resumeProducing()
-        return data, self._ended and not self._buffer.size
-
-    def close(self) -> None:
-        """
-        Stop the producer, if it has not ended.
-        """
-        self._closed = True
-        if not self._ended:
-            self._ended = True
-            self._producer.stopProducing()
-
-    def _finish(self, ignored: object) -> None:
-        if not self._closed:
-            self._ended = True
-            self._ready()
-
-    def _fail(self, failure: Failure) -> None:
-        if not self._closed:
-            self._ended = True
-            self._failed(failure)
-
-
-class _Cutter:
-    """
-    Pieces of any size in, pieces of the right size out.
-
-    @ivar size: How many bytes are here.
-    """
-
-    def __init__(self) -> None:
-        self._queue = PieceQueue()
-        self._rest = memoryview(b"")
-        self.size = 0
-
-    def add(self, piece: object) -> None:
-        """
-        Add bytes.
-
-        @raise UsageError: If they are not bytes.
-        """
-        if isinstance(piece, (bytearray, memoryview)):
-            piece = bytes(piece)
-        elif not isinstance(piece, bytes):
-            raise UsageError(f"a source must give bytes, not {type(piece).__name__}")
-        self._queue.append(piece)
-        self.size += len(piece)
-
-    def take(self, most: int) -> bytes:
-        """
-        Take up to C{most} bytes.
-        """
-        taken: list[bytes | memoryview] = []
-        missing = min(most, self.size)
-        self.size -= missing
-        while missing:
-            if not self._rest:
-                self._rest = memoryview(self._queue.pop())
-            part = self._rest[:missing]
-            self._rest = self._rest[len(part) :]
-            missing -= len(part)
-            taken.append(part)
-        return b"".join(taken)
+    return max(0, status.st_size - file.tell())

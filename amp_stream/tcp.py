@@ -7,9 +7,9 @@ Keep the kernel's queue short, so that a small call does not wait in it.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.interfaces import ITCPTransport
 from twisted.protocols.policies import ProtocolWrapper
 
 __all__ = ["NOT_SENT_LOWAT", "tuneForLatency"]
@@ -21,7 +21,6 @@ that the socket is full (bytes).
 """
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
 _OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
@@ -34,12 +33,12 @@ def tuneForLatency(transport: Any) -> None:
     while isinstance(transport, ProtocolWrapper):
         # TLS, and policies, are wrapped around it.
         transport = transport.transport
-    if not ITCPTransport.providedBy(transport):
-        return
     handle = getattr(transport, "getHandle", lambda: None)()
+    # Not by interface: in Twisted, a UNIX socket provides that of TCP, too.
     if not isinstance(handle, socket.socket) or handle.family not in _FAMILIES:
-        # A UNIX socket says that it is TCP, too.
         return
-    transport.setTcpNoDelay(True)
-    if _OPTION is not None:
-        handle.setsockopt(socket.IPPROTO_TCP, _OPTION, NOT_SENT_LOWAT)
+    # A connection that was lost already, or an old kernel, is no reason to fail.
+    with suppress(OSError):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if _OPTION is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, _OPTION, NOT_SENT_LOWAT)

@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable
 from ctypes import LittleEndianStructure, c_int16, c_int32
 
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase

@@ -11,11 +11,16 @@ its window: small pieces are gathered into larger ones instead.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 __all__ = ["PieceQueue"]
 
 _SMALL = 2048
 _GATHERED = 65536
+
+
+def _gathers(piece: bytes | bytearray) -> bool:
+    return type(piece) is bytearray and len(piece) < _GATHERED
 
 
 class PieceQueue:
@@ -31,18 +36,46 @@ class PieceQueue:
         self._pieces: deque[bytes | bytearray] = deque()
         self.size = 0
 
-    def append(self, data: bytes) -> None:
+    def __iter__(self) -> Iterator[bytes | bytearray]:
+        """
+        Look at the pieces without taking them.
+        """
+        return iter(self._pieces)
+
+    def append(self, data: bytes | bytearray) -> None:
         """
         Add bytes at the end.  Large ones are kept without a copy.
         """
         pieces = self._pieces
         if len(data) >= _SMALL:
             pieces.append(data)
-        elif pieces and type(last := pieces[-1]) is bytearray and len(last) < _GATHERED:
-            last += data
+        elif pieces and _gathers(pieces[-1]):
+            pieces[-1] += data
         elif data:
             pieces.append(bytearray(data))
         self.size += len(data)
+
+    def prepend(self, data: bytes) -> None:
+        """
+        Add bytes at the beginning.
+        """
+        pieces = self._pieces
+        if len(data) >= _SMALL:
+            pieces.appendleft(data)
+        elif pieces and _gathers(pieces[0]):
+            pieces[0] = bytearray(data) + pieces[0]
+        elif data:
+            pieces.appendleft(bytearray(data))
+        self.size += len(data)
+
+    def extend(self, other: PieceQueue) -> None:
+        """
+        Add everything of another queue, which is used up, at the end.
+        """
+        size = self.size + other.size
+        self.append(other.pop())
+        self._pieces.extend(other._pieces)
+        self.size = size
 
     def pop(self) -> bytes:
         """
@@ -54,7 +87,7 @@ class PieceQueue:
             return b""
         piece = self._pieces.popleft()
         self.size -= len(piece)
-        return piece if type(piece) is bytes else bytes(piece)
+        return bytes(piece)
 
     def join(self) -> bytes:
         """
@@ -71,7 +104,7 @@ class PieceQueue:
         self._pieces.clear()
         self.size = 0
 
-    def differs(self, start: int, data: bytes | memoryview) -> bool:
+    def differs(self, start: int, data: memoryview) -> bool:
         """
         Compare some of the queued bytes.
 
@@ -80,16 +113,15 @@ class PieceQueue:
 
         @return: Whether they are other than C{data}.
         """
-        view = memoryview(data)
         for piece in self._pieces:
-            if not view:
-                break
             if start < len(piece):
-                part = memoryview(piece)[start : start + len(view)]
-                if part != view[: len(part)]:
+                part = data[: len(piece) - start]
+                if not piece.startswith(part, start):
                     return True
-                view = view[len(part) :]
+                data = data[len(part) :]
                 start = 0
             else:
                 start -= len(piece)
+            if not data:
+                break
         return False

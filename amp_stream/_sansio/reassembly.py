@@ -3,14 +3,15 @@
 """
 Chunks in any order in, the stream in its order out.
 
-Almost every chunk begins where the one before it ended; it goes straight onto
-the queue of bytes that can be read.  Only when that is not so is there a second
-structure: the pieces beyond the gap, sorted, without overlaps.
+What is here of a stream is a list of runs, with a gap between any two of them.
+The first is what can be read; almost always it is the only one, and a chunk goes
+straight onto its end.  A chunk that touches other runs makes one of them all.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from operator import attrgetter
 
 from amp_stream._sansio.pieces import PieceQueue
 from amp_stream.errors import ConflictingData, TooFragmented
@@ -18,27 +19,76 @@ from amp_stream.errors import ConflictingData, TooFragmented
 __all__ = ["Reassembly"]
 
 
+class _Run(PieceQueue):
+    """
+    Bytes without a gap.
+
+    @ivar start: The offset of the first of them.
+    """
+
+    __slots__ = ("start",)
+
+    def __init__(self, start: int) -> None:
+        super().__init__()
+        self.start = start
+
+    @property
+    def end(self) -> int:
+        """
+        The offset behind the last of them.
+        """
+        return self.start + self.size
+
+    def pop(self) -> bytes:
+        """
+        See L{PieceQueue.pop}.
+        """
+        data = super().pop()
+        self.start += len(data)
+        return data
+
+    def prepend(self, data: bytes) -> None:
+        """
+        See L{PieceQueue.prepend}.
+        """
+        super().prepend(data)
+        self.start -= len(data)
+
+
+_runStart = attrgetter("start")
+_runEnd = attrgetter("end")
+
+
 class Reassembly:
     """
     The received and not yet consumed part of one stream.
 
-    @ivar start: The offset of the first byte that has not been read.
-    @ivar end: The offset up to which no byte is missing.
     @ivar held: How many bytes are kept here, before and after gaps.
     """
 
-    __slots__ = ("_gapped", "_maxGaps", "_queue", "end", "held", "start")
+    __slots__ = ("_maxGaps", "_runs", "held")
 
     def __init__(self, maxGaps: int) -> None:
         """
-        @param maxGaps: The most separate pieces to keep beyond gaps.
+        @param maxGaps: The most runs to keep beyond gaps.
         """
-        self._queue = PieceQueue()
-        self._gapped: list[tuple[int, bytes]] = []
+        self._runs = [_Run(0)]
         self._maxGaps = maxGaps
-        self.start = 0
-        self.end = 0
         self.held = 0
+
+    @property
+    def start(self) -> int:
+        """
+        The offset of the first byte that has not been read.
+        """
+        return self._runs[0].start
+
+    @property
+    def end(self) -> int:
+        """
+        The offset up to which no byte is missing.
+        """
+        return self._runs[0].end
 
     def write(self, offset: int, data: bytes) -> list[bytes]:
         """
@@ -49,19 +99,18 @@ class Reassembly:
 
         @raise ConflictingData: If a byte differs from one that is here.
 
-        @raise TooFragmented: If this is one separate piece too many.
+        @raise TooFragmented: If there would be one gap too many.
         """
-        if offset == self.end and not self._gapped:
-            self._queue.append(data)
-            self.end += len(data)
+        first = self._runs[0]
+        if len(self._runs) == 1 and offset == first.end:
+            first.append(data)
             self.held += len(data)
             return [data]
-        if offset < self.end:
-            data = self._trimKnown(offset, data)
-            offset = self.end
-        if data:
-            self._insert(offset, data)
-        return self._advance()
+        gone = max(0, first.start - offset)
+        view = memoryview(data)[gone:]
+        if not view:
+            return []
+        return self._merge(offset + gone, view)
 
     def read(self) -> bytes:
         """
@@ -69,8 +118,7 @@ class Reassembly:
 
         @return: At least one byte, or C{b""} if none is readable.
         """
-        data = self._queue.pop()
-        self.start += len(data)
+        data = self._runs[0].pop()
         self.held -= len(data)
         return data
 
@@ -78,89 +126,52 @@ class Reassembly:
         """
         Forget every byte.
         """
-        self._queue.clear()
-        self._gapped.clear()
+        del self._runs[1:]
+        self._runs[0].clear()
         self.held = 0
 
-    def _trimKnown(self, offset: int, data: bytes) -> bytes:
+    def _merge(self, offset: int, view: memoryview) -> list[bytes]:
         """
-        Compare the part of a chunk that is before L{end}, and cut it off.
-        """
-        view = memoryview(data)
-        if offset < self.start:
-            view = view[self.start - offset :]
-            offset = self.start
-        known = view[: max(0, self.end - offset)]
-        if known and self._queue.differs(offset - self.start, known):
-            raise _conflict(offset)
-        return bytes(view[len(known) :])
+        Make one run of a chunk and of those that it touches.
 
-    def _insert(self, offset: int, data: bytes) -> None:
+        @return: The bytes that have become readable.
         """
-        Keep a piece beyond a gap, without what its neighbours hold already.
-        """
-        gapped = self._gapped
-        index = bisect_right(gapped, offset, key=_pieceStart)
-        if index:
-            index -= 1
-        additions: list[tuple[int, bytes]] = []
-        view = memoryview(data)
-        end = offset + len(data)
-        first = index
-        while index < len(gapped) and gapped[index][0] < end:
-            start, piece = gapped[index]
-            pieceEnd = start + len(piece)
-            index += 1
-            if pieceEnd <= offset:
-                first = index
-                continue
-            if start > offset:
-                additions.append((offset, bytes(view[: start - offset])))
-                view = view[start - offset :]
-                offset = start
-            shared = min(end, pieceEnd) - offset
-            if (
-                memoryview(piece)[offset - start : offset - start + shared]
-                != (view[:shared])
-            ):
-                raise _conflict(offset)
-            additions.append((start, piece))
-            view = view[shared:]
-            offset += shared
-        if view:
-            additions.append((offset, bytes(view)))
-        growth = len(additions) - (index - first)
-        if len(gapped) + growth > self._maxGaps:
-            raise TooFragmented(
-                f"more than {self._maxGaps} pieces wait for bytes before them; "
-                "send chunks nearer to their order, or larger ones"
-            )
-        before = sum(len(piece) for _, piece in gapped[first:index])
-        gapped[first:index] = additions
-        self.held += sum(len(piece) for _, piece in additions) - before
-
-    def _advance(self) -> list[bytes]:
-        """
-        Move the pieces that no longer have a gap before them.
-        """
-        gapped = self._gapped
-        count = 0
-        readable = []
-        while count < len(gapped) and gapped[count][0] == self.end:
-            piece = gapped[count][1]
-            self._queue.append(piece)
-            self.end += len(piece)
-            readable.append(piece)
-            count += 1
-        del gapped[:count]
+        runs = self._runs
+        end = offset + len(view)
+        low = bisect_left(runs, offset, key=_runEnd)
+        high = bisect_right(runs, end, key=_runStart)
+        touched = runs[low:high]
+        for run in touched:
+            start = max(offset, run.start)
+            if run.differs(start - run.start, view[start - offset : run.end - offset]):
+                raise ConflictingData(
+                    "a chunk differs from bytes received before, "
+                    f"at offset {start} or after it"
+                )
+        if not touched:
+            if len(runs) > self._maxGaps:
+                raise TooFragmented(
+                    f"more than {self._maxGaps} gaps at once; "
+                    "send chunks nearer to their order, or larger ones"
+                )
+            touched = [_Run(offset)]
+            runs.insert(low, touched[0])
+            high += 1
+        merged = touched[0]
+        before = sum(run.size for run in touched)
+        if offset < merged.start:
+            merged.prepend(bytes(view[: merged.start - offset]))
+        readable: list[bytes] = []
+        for run in touched[1:]:
+            between = bytes(view[merged.end - offset : run.start - offset])
+            if merged is runs[0]:
+                readable += (between, *map(bytes, run))
+            merged.append(between)
+            merged.extend(run)
+        rest = bytes(view[merged.end - offset :])
+        if merged is runs[0]:
+            readable.append(rest)
+        merged.append(rest)
+        del runs[low + 1 : high]
+        self.held += merged.size - before
         return readable
-
-
-def _pieceStart(piece: tuple[int, bytes]) -> int:
-    return piece[0]
-
-
-def _conflict(offset: int) -> ConflictingData:
-    return ConflictingData(
-        f"a chunk differs from bytes received before, at offset {offset} or after it"
-    )
