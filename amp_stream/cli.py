@@ -24,7 +24,7 @@ from twisted.protocols.amp import UnhandledCommand
 
 from amp_stream._version import __version__
 from amp_stream.addresses import clientEndpoint
-from amp_stream.client import TRANSPORTS, FileClient, connect
+from amp_stream.client import TRANSPORTS, FileClient, connect, tooLate
 from amp_stream.fileerrors import InvalidName
 from amp_stream.localfiles import openSink, openSource
 from amp_stream.progress import progressBar
@@ -308,7 +308,7 @@ def ping(endpoint: str, timeout: float, asJson: bool) -> None:
 
     async def work(reactor: Any, client: FileClient) -> float:
         started = reactor.seconds()
-        await client.ping().addTimeout(timeout, reactor)
+        await client.ping().addTimeout(timeout, reactor, tooLate)
         seconds: float = reactor.seconds() - started
         return seconds
 

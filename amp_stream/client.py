@@ -46,6 +46,7 @@ __all__ = [
     "Stored",
     "Transport",
     "connect",
+    "tooLate",
 ]
 
 
@@ -149,14 +150,19 @@ def connect(
     factory = Factory.forProtocol(FileClientProtocol)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
-
-    def tooLate(outcome: Any, timeout: float) -> Any:
-        if isinstance(outcome, Failure):
-            raise TimeoutError(f"no answer within {timeout:g} s")
-        return outcome
-
     connecting.addTimeout(timeout, reactor, tooLate)
     return connecting.addCallback(FileClient)
+
+
+def tooLate(outcome: Any, timeout: float) -> Any:
+    """
+    Say in words that a Deferred took too long; see C{Deferred.addTimeout}.
+
+    @param timeout: How long it was waited for (seconds).
+    """
+    if isinstance(outcome, Failure):
+        raise TimeoutError(f"no answer within {timeout:g} s")
+    return outcome
 
 
 class FileClient:

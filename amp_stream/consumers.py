@@ -6,36 +6,29 @@ Where the bytes of an incoming stream may go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IAddress,
-    IConsumer,
-    IProtocol,
-    IPushProducer,
-    ITransport,
-)
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from amp_stream._sansio.pieces import PieceQueue
-from amp_stream.errors import StreamBusy, StreamCancelled, StreamTooLong, UsageError
+from amp_stream.errors import StreamTooLong, UsageError
 
 __all__ = [
     "Consumer",
     "ConsumerWriter",
-    "Delivery",
     "FileWriter",
     "Flow",
     "Gatherer",
-    "Iteration",
     "Pausable",
-    "StreamIterator",
     "WritableFile",
 ]
+
+_log = Logger()
 
 
 class WritableFile(Protocol):
@@ -57,12 +50,12 @@ class Consumer(Protocol):
 
     def start(self) -> None:
         """
-        The stream is yours.
+        The stream is yours, unless this raises an exception.
         """
 
     def write(self, data: bytes) -> None:
         """
-        Take the next bytes.
+        Take the next bytes.  If this raises an exception, the stream is stopped.
         """
 
     def finish(self) -> None:
@@ -96,7 +89,7 @@ class Pausable(Protocol):
         Want no more.
         """
 
-    def giveUp(self) -> None:
+    def giveUp(self, consumer: Consumer) -> None:
         """
         Want no more, because a Deferred was cancelled.
         """
@@ -135,53 +128,6 @@ class Flow:
         self._stream.abort()
 
 
-@implementer(ITransport)
-class _Wire(Flow):
-    """
-    A stream as the transport of a protocol.  There is nothing to write to.
-    """
-
-    disconnecting = False
-
-    def write(self, data: bytes) -> None:
-        """
-        @raise UsageError: Always: a stream has one direction.
-        """
-        raise UsageError("an incoming stream cannot be written to")
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """
-        @raise UsageError: Always: a stream has one direction.
-        """
-        self.write(b"")
-
-    def loseConnection(self) -> None:
-        """
-        Want no more.
-        """
-        self._stream.abort()
-
-    abortConnection = loseConnection
-
-    def getPeer(self) -> IAddress:
-        """
-        @return: An address that says no more than what this is.
-        """
-        return _StreamAddress()
-
-    getHost = getPeer
-
-
-@implementer(IAddress)
-class _StreamAddress:
-    """
-    Where a stream comes from.
-    """
-
-    def __repr__(self) -> str:
-        return "<an AMP stream>"
-
-
 class _Result:
     """
     The part of a consumer that has a Deferred to fire.
@@ -196,21 +142,51 @@ class _Result:
         Nothing to do.
         """
 
+    def write(self, data: bytes) -> None:
+        """
+        Take the next bytes.
+        """
+        raise NotImplementedError
+
+    def result(self) -> object:
+        """
+        @return: What to fire the Deferred with, once those were all.
+        """
+        raise NotImplementedError
+
     def release(self) -> None:
         """
         Let go of what is held.
         """
 
+    def finish(self) -> None:
+        """
+        Fire the Deferred.
+        """
+        try:
+            result = self.result()
+            self.release()
+        except Exception:
+            self.deferred.errback()
+        else:
+            self.deferred.callback(result)
+
     def fail(self, failure: Failure) -> None:
         """
         Fail the Deferred.
         """
-        self.release()
+        self._letGo()
         self.deferred.errback(failure)
 
     def _cancel(self, deferred: Deferred[Any]) -> None:
-        self.release()
-        self._stream.giveUp()
+        self._letGo()
+        self._stream.giveUp(self)
+
+    def _letGo(self) -> None:
+        try:
+            self.release()
+        except Exception:
+            _log.failure("while letting go of the consumer of a stream that failed")
 
 
 class Gatherer(_Result):
@@ -243,11 +219,11 @@ class Gatherer(_Result):
         self.check(self._pieces.size + len(data))
         self._pieces.append(data)
 
-    def finish(self) -> None:
+    def result(self) -> bytes:
         """
-        Fire with the value.
+        @return: The value.
         """
-        self.deferred.callback(self._pieces.join())
+        return self._pieces.join()
 
     def release(self) -> None:
         """
@@ -256,7 +232,23 @@ class Gatherer(_Result):
         self._pieces.clear()
 
 
-class FileWriter(_Result):
+class _Writer(_Result):
+    """
+    Counts what it writes.
+    """
+
+    def __init__(self, stream: Pausable) -> None:
+        super().__init__(stream)
+        self._written = 0
+
+    def result(self) -> int:
+        """
+        @return: How many bytes were written.
+        """
+        return self._written
+
+
+class FileWriter(_Writer):
     """
     Writes to a file.
     """
@@ -264,30 +256,38 @@ class FileWriter(_Result):
     def __init__(self, stream: Pausable, file: WritableFile) -> None:
         super().__init__(stream)
         self._file = file
-        self._written = 0
+
+    def start(self) -> None:
+        """
+        @raise UsageError: If it is not a file that can be written to.
+        """
+        if isinstance(self._file, io.TextIOBase):
+            raise UsageError("a stream carries bytes: open the file as wb")
+        if not callable(getattr(self._file, "write", None)):
+            raise UsageError(
+                "a stream is written to an IConsumer or to something with a write "
+                f"method, not to {type(self._file).__name__}"
+            )
 
     def write(self, data: bytes) -> None:
         """
         Write all of it: an unbuffered file may take less at once.
         """
-        self._written += len(data)
         rest = data
         while rest:
             count = self._file.write(rest)
-            if not isinstance(count, int) or count >= len(rest):
-                return
+            if count is None and isinstance(self._file, io.RawIOBase):
+                count = 0
+            if not isinstance(count, int) or isinstance(count, bool):
+                # It does not say, so it takes everything.
+                break
             if count <= 0:
-                raise UsageError("the file takes no bytes; it must be a blocking one")
+                raise BlockingIOError("the file takes no bytes: it must block")
             rest = rest[count:]
-
-    def finish(self) -> None:
-        """
-        Fire with the number of bytes.
-        """
-        self.deferred.callback(self._written)
+        self._written += len(data)
 
 
-class ConsumerWriter(_Result):
+class ConsumerWriter(_Writer):
     """
     Writes to an L{IConsumer}, which may pause the stream.
     """
@@ -295,7 +295,6 @@ class ConsumerWriter(_Result):
     def __init__(self, stream: Pausable, consumer: IConsumer) -> None:
         super().__init__(stream)
         self._consumer = consumer
-        self._written = 0
         self._registered = False
 
     def start(self) -> None:
@@ -309,15 +308,8 @@ class ConsumerWriter(_Result):
         """
         Pass the bytes on.
         """
-        self._written += len(data)
         self._consumer.write(data)
-
-    def finish(self) -> None:
-        """
-        Unregister, and fire with the number of bytes.
-        """
-        self.release()
-        self.deferred.callback(self._written)
+        self._written += len(data)
 
     def release(self) -> None:
         """
@@ -326,127 +318,3 @@ class ConsumerWriter(_Result):
         if self._registered:
             self._registered = False
             self._consumer.unregisterProducer()
-
-
-class Delivery:
-    """
-    Feeds a protocol.
-    """
-
-    def __init__(self, stream: Pausable, protocol: IProtocol) -> None:
-        self._stream = stream
-        self._protocol = protocol
-
-    def start(self) -> None:
-        """
-        Connect the protocol.
-        """
-        self._protocol.makeConnection(_Wire(self._stream))
-
-    def write(self, data: bytes) -> None:
-        """
-        Pass the bytes on.
-        """
-        self._protocol.dataReceived(data)
-
-    def finish(self) -> None:
-        """
-        Say that those were all.
-        """
-        self._protocol.connectionLost(Failure(ConnectionDone()))
-
-    def fail(self, failure: Failure) -> None:
-        """
-        Say why there are no more.
-        """
-        self._protocol.connectionLost(failure)
-
-
-class Iteration:
-    """
-    Hands over one piece each time that somebody asks.
-    """
-
-    def __init__(self, stream: Pausable) -> None:
-        self._stream = stream
-        self._waiter: Deferred[bytes | None] | None = None
-        self._end: Failure | None = None
-        self._finished = False
-
-    def start(self) -> None:
-        """
-        Wait until somebody asks.
-        """
-        self._stream.pause()
-
-    def ask(self) -> Deferred[bytes | None]:
-        """
-        @return: A Deferred that fires with the next piece, or with L{None} after
-            the last.
-
-        @raise StreamBusy: If one is waiting already.
-        """
-        if self._waiter is not None:
-            raise StreamBusy("take the pieces of a stream one after the other")
-        if self._end is not None:
-            return fail(self._end)
-        if self._finished:
-            return succeed(None)
-        waiter = self._waiter = Deferred(self._cancel)
-        self._stream.resume()
-        return waiter
-
-    def write(self, data: bytes) -> None:
-        """
-        Hand the bytes over, and wait until somebody asks again.
-        """
-        self._stream.pause()
-        for waiter in self._take():
-            waiter.callback(data)
-
-    def finish(self) -> None:
-        """
-        Say that those were all.
-        """
-        self._finished = True
-        for waiter in self._take():
-            waiter.callback(None)
-
-    def fail(self, failure: Failure) -> None:
-        """
-        Say why there are no more, now or when somebody asks.
-        """
-        self._end = failure
-        for waiter in self._take():
-            waiter.errback(failure)
-
-    def _take(self) -> list[Deferred[bytes | None]]:
-        waiter, self._waiter = self._waiter, None
-        return [] if waiter is None else [waiter]
-
-    def _cancel(self, deferred: Deferred[bytes | None]) -> None:
-        self._waiter = None
-        self._end = Failure(StreamCancelled())
-        self._stream.giveUp()
-
-
-class StreamIterator:
-    """
-    What C{async for} holds on to.  When it lets go, the stream is free again.
-    """
-
-    def __init__(self, iteration: Iteration, stream: Pausable) -> None:
-        self._iteration = iteration
-        self._stream = stream
-
-    def __aiter__(self) -> StreamIterator:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self._iteration.ask()
-        if data is None:
-            raise StopAsyncIteration
-        return data
-
-    def __del__(self) -> None:
-        self._stream.detach(self._iteration)

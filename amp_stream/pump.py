@@ -5,7 +5,9 @@ Bulk goes to the transport when the transport has nothing else to do.
 
 The pump is a pull producer, so the transport asks it for bytes whenever it has
 handed all that it had to the kernel.  One chunk is written then: whatever is
-sent next, a small call or an answer, has at most that one chunk before it.
+sent next, a small call or an answer, has at most that one chunk before it.  (TLS
+asks as long as there are fewer than 64 KiB; with chunks of that size it is one,
+too.)
 
 It is registered only while there is something to send.  A transport with a
 producer does not close, and AMP must be able to.
@@ -42,7 +44,9 @@ class Pump:
         self._clock = clock
         self._transport: Any = None
         self._running = False
-        self._writing = False
+        self._registered = False
+        self._busy = False
+        self._asked = False
         self._turn: IDelayedCall | None = None
 
     def start(self, transport: Any) -> None:
@@ -58,54 +62,66 @@ class Pump:
         if self._running or self._transport is None:
             return
         self._running = True
-        try:
-            register = self._transport.registerProducer
-        except AttributeError:
+        if not self._register():
             self._nextTurn()
-            return
-        try:
-            register(self, False)
-        except RuntimeError:
-            # Somebody else's producer is there.
-            self._nextTurn()
+        elif self._asked:
+            self.resumeProducing()
 
     def resumeProducing(self) -> None:
         """
-        The transport has drained.
+        The transport has drained.  If it says so while it is being written to, the
+        next chunk waits until that is done.
         """
-        if self._writing or not self._running:
+        self._asked = True
+        if self._busy:
             return
-        self._writing = True
+        self._busy = True
         try:
-            wrote = self._writeNext()
+            while self._asked and self._running:
+                self._asked = False
+                if not self._writeNext():
+                    self._pause()
         finally:
-            self._writing = False
-        if not wrote:
-            self._pause()
+            self._busy = False
 
     def stopProducing(self) -> None:
         """
-        The transport is gone.
+        The transport is gone, or belongs to somebody else from now on.
         """
-        self._running = False
+        self._pause()
         self._transport = None
+
+    def _register(self) -> bool:
+        """
+        @return: Whether the transport will say when it has drained.
+        """
+        transport = self._transport
+        self._asked = False
+        self._busy = True
+        try:
+            transport.registerProducer(self, False)
+        except (AttributeError, RuntimeError):
+            # It cannot, or does so for somebody else.
+            return False
+        finally:
+            self._busy = False
+        self._registered = self._running
+        return True
+
+    def _pause(self) -> None:
+        self._running = False
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.cancel()
-
-    def _pause(self) -> None:
-        if self._running:
-            self._running = False
-            if self._turn is None:
-                self._transport.unregisterProducer()
+        if self._registered:
+            self._registered = False
+            self._transport.unregisterProducer()
 
     def _nextTurn(self) -> None:
         self._turn = self._clock.callLater(0, self._takeTurn)
 
     def _takeTurn(self) -> None:
-        if self._running:
-            self.resumeProducing()
+        self._turn = None
+        self.resumeProducing()
         if self._running:
             self._nextTurn()
-        else:
-            self._turn = None

@@ -61,9 +61,9 @@ class StreamReceiver(amp.CommandLocator):
     def __init_subclass__(cls, **kw: Any) -> None:
         super().__init_subclass__(**kw)
         mro = cls.__mro__
-        if issubclass(cls, amp.BoxDispatcher) and mro.index(
-            StreamReceiver
-        ) > mro.index(amp.BoxDispatcher):
+        if issubclass(cls, amp.BoxDispatcher) and mro.index(StreamReceiver) > mro.index(
+            amp.BoxDispatcher
+        ):
             # Listed behind amp.AMP, ours would not be called.
             inherited = cls.stopReceivingBoxes
 

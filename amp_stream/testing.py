@@ -22,6 +22,8 @@ from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
+from amp_stream.receiver import StreamReceiver
+
 __all__ = ["ConnectedPair", "connectInMemory"]
 
 _C = TypeVar("_C", bound=IProtocol)
@@ -109,7 +111,8 @@ def connectInMemory(
     """
     if clock is None:
         clock = Clock()
-    for protocol in (client, server):
-        if getattr(protocol, "streamClock", clock) is None:
-            protocol.streamClock = clock  # type: ignore[attr-defined]
+    ends: tuple[object, ...] = (client, server)
+    for protocol in ends:
+        if isinstance(protocol, StreamReceiver) and protocol.streamClock is None:
+            protocol.streamClock = clock
     return ConnectedPair(client, server, clock)

@@ -15,12 +15,14 @@ from amp_stream._sansio.states import RECEIVING, SENDING
 INTRODUCTION = """\
 # The states of a stream
 
-The two halves are those of RFC 9000, sections 3.1 and 3.2. There is no state for an acknowledged reset: the
-connection below is reliable, so a reset that has been sent will arrive. `STOPPED` is a receiver that gave up
-while bytes are still under way; it throws them away until the sender says that it has stopped.
+The two halves are those of RFC 9000, sections 3.1 and 3.2. There is no state for an
+acknowledged reset: the connection below is reliable, so a reset that has been sent
+will arrive. `STOPPED` is a receiver that gave up while bytes are still under way; it
+throws them away until the sender says that it has stopped.
 
-This page is made from the tables in `amp_stream/_sansio/states.py` by `docs/make_states.py`, and a test sees to it
-that it is up to date. An input that leaves the state as it is is not drawn.
+This page is made from the tables in `amp_stream/_sansio/states.py` by
+`docs/make_states.py`, and a test sees to it that it is up to date. An input that
+leaves the state as it is is not drawn.
 """
 
 

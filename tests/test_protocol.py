@@ -174,7 +174,6 @@ class CallTests(StreamTests):
         """
         The receiver knows how many bytes will come if the sender does.
         """
-        waiting, self.server.take = held()
         seen = []
         self.server.take = lambda name, body: seen.append(body.size) or Deferred()
         for body in (b"abc", io.BytesIO(b"abcd"), iter([b"abcde"])):
@@ -356,7 +355,7 @@ class LatencyTests(StreamTests):
         What nobody takes is not granted again: the sender stops at the window, and
         a small stream beside it does not.
         """
-        waiting, self.server.take = held()
+        _, self.server.take = held()
         source = Source(endless())
         stuck = self.client.callRemote(Store, name="x", body=source)
         self.pair.flush()

@@ -503,7 +503,6 @@ class StopSendingTests(SynchronousTestCase):
         pair = connectInMemory(StreamAMP(), StreamAMP())
         stream = pair.server.sendStream(bytes(1000))
         stream.done.addErrback(lambda _: None)
-        (chunk,) = pair.sent(pair.server)
         pair._pump.serverIO.stream = []
         pair.client.callRemote(StopSending, id=stream.id, code=b"ENOUGH")
         pair._pump.pump()

@@ -13,7 +13,7 @@ from amp_stream.errors import InvalidChunk
 
 __all__ = ["Chunk", "parseNumber"]
 
-_DIGEST_SIZES = (0, 32)
+_DIGEST_SIZE = 32
 _MAX_DIGITS = len(str(MAX_NUMBER))
 
 
@@ -31,7 +31,7 @@ class Chunk:
     @ivar fin: Whether the stream ends with these bytes.
 
     @ivar sha256: With C{fin}, the SHA-256 of the whole stream (32 bytes), or
-        L{None}.  C{b""} in the first chunk says that there will be one.
+        L{None}.  Without C{fin}, C{b""} says that there will be one.
 
     @raise InvalidChunk: If a value is not of its kind or out of its range.
     """
@@ -50,19 +50,14 @@ class Chunk:
             raise InvalidChunk(f"data must be bytes, at most {MAX_CHUNK} of them")
         if self.offset + len(self.data) > MAX_NUMBER:
             raise InvalidChunk("the chunk ends beyond 2**62 - 1")
-        checkDigest(self.sha256, self.fin)
-
-
-def checkDigest(sha256: bytes | None, fin: bool) -> None:
-    """
-    Check the C{sha256} of a chunk.
-
-    @raise InvalidChunk: If it has the wrong size, or comes too early.
-    """
-    if sha256 is None:
-        return
-    if len(sha256) not in _DIGEST_SIZES or (sha256 and not fin):
-        raise InvalidChunk("sha256 must be 32 bytes with fin, or empty before it")
+        sha256 = self.sha256
+        if sha256 is not None and (
+            not isinstance(sha256, bytes)
+            or len(sha256) != (_DIGEST_SIZE if self.fin else 0)
+        ):
+            raise InvalidChunk(
+                f"sha256 must be {_DIGEST_SIZE} bytes with fin, or empty before it"
+            )
 
 
 def parseNumber(name: str, value: bytes | None) -> int:

@@ -42,14 +42,12 @@ def encodeChunk(
 
     @return: Three pieces, the middle one of which is C{data} itself.
     """
-    head = _COMMAND if ask is None else _pair(b"_ask", ask) + _COMMAND
-    number = b"%d" % offset
-    tail = b"%s\x00\x02id%s\x00\x06offset%s%s%s%s" % (
+    head = b"" if ask is None else _pair(b"_ask", ask)
+    tail = (
         _FIN if fin else b"",
-        _length(len(idText := b"%d" % id)) + idText,
-        _length(len(number)),
-        number,
+        _pair(b"id", b"%d" % id),
+        _pair(b"offset", b"%d" % offset),
         b"" if sha256 is None else _pair(b"sha256", sha256),
         _END,
     )
-    return head + _length(len(data)), data, tail
+    return head + _COMMAND + _length(len(data)), data, b"".join(tail)

@@ -31,10 +31,11 @@ class DigestCheck:
     The SHA-256 of the bytes of one stream, as long as it may be needed.
     """
 
-    __slots__ = ("_announced", "_expected", "_hash")
+    __slots__ = ("_announced", "_expected", "_hash", "_hashed")
 
     def __init__(self) -> None:
         self._hash: hashlib._Hash | None = hashlib.sha256()
+        self._hashed = 0
         self._announced = False
         self._expected = b""
 
@@ -45,40 +46,45 @@ class DigestCheck:
         @param sha256: The digest, or C{b""} to say that it will come.
 
         @raise InvalidChunk: If it is too late to check a digest.
+
+        @raise DigestMismatch: If the sender gave another one before.
         """
         if self._hash is None:
             raise InvalidChunk(
                 "the digest of a stream of this size must be announced: send an "
                 "empty sha256 with the first chunk"
             )
+        if sha256 and self._expected not in (b"", sha256):
+            raise DigestMismatch("the sender gave two different digests")
         self._announced = True
         self._expected = sha256 or self._expected
 
-    def update(self, readable: Iterable[bytes], asked: bool, length: int) -> None:
+    def update(self, readable: Iterable[bytes], asked: bool) -> None:
         """
         Hash the next bytes of the stream.
 
         @param readable: The bytes, in their order.
 
         @param asked: Whether the sender waits for each answer.
-
-        @param length: How long the stream is up to now.
         """
         if self._hash is None:
             return
-        if not (self._announced or asked) and length > UNANNOUNCED:
-            self._hash = None
-            return
         for data in readable:
             self._hash.update(data)
+            self._hashed += len(data)
+        if self._hashed > UNANNOUNCED and not (self._announced or asked):
+            self._hash = None
 
     def verify(self) -> None:
         """
         Compare, now that every byte has been hashed.
 
-        @raise DigestMismatch: If there is a digest, and another one.
+        @raise DigestMismatch: If a digest was announced, and did not come or is
+            another one.
         """
-        if self._hash is None or not self._expected:
+        if self._hash is None or not self._announced:
             return
+        if not self._expected:
+            raise DigestMismatch("a digest was announced, but did not come")
         if not compare_digest(self._hash.digest(), self._expected):
             raise DigestMismatch

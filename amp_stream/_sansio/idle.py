@@ -11,15 +11,26 @@ the allowed time somebody looks whether it has.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["IdleWatch", "Watched"]
+
+_HAIR = 0.999
+"""
+The sum of four intervals must not be a rounding error short of the timeout.
+"""
 
 
 class Watched(Protocol):
     """
     What can be watched.
+
+    @ivar mark: Its L{progress} and the time (seconds) when it was first seen with
+        that; L{None} while it does not wait.  It is this module's to change.
     """
+
+    mark: tuple[int, float] | None
 
     @property
     def isIdle(self) -> bool:
@@ -39,7 +50,7 @@ _T = TypeVar("_T", bound=Watched)
 
 class IdleWatch(Generic[_T]):
     """
-    When each stream was last seen to have moved.
+    Looks for streams that have not moved.
 
     @ivar interval: How often to L{look} (seconds), or L{None} for never.
     """
@@ -49,9 +60,7 @@ class IdleWatch(Generic[_T]):
         @param timeout: How long a stream may wait (seconds), or L{None} for ever.
         """
         self.interval = None if timeout is None else timeout / 4
-        # A hair less, so that the sum of four intervals is not short of it.
-        self._timeout = 0.0 if timeout is None else timeout * 0.999
-        self._marks: dict[_T, tuple[int, float]] = {}
+        self._timeout = inf if timeout is None else timeout * _HAIR
 
     def look(self, now: float, streams: Iterable[_T]) -> list[_T]:
         """
@@ -63,17 +72,15 @@ class IdleWatch(Generic[_T]):
 
         @return: Those that have waited for longer than allowed.
         """
-        marks: dict[_T, tuple[int, float]] = {}
         expired = []
         for stream in streams:
             if not stream.isIdle:
+                stream.mark = None
                 continue
             progress = stream.progress
-            before = self._marks.get(stream)
-            if before is None or before[0] != progress:
-                before = (progress, now)
-            elif now - before[1] >= self._timeout:
+            mark = stream.mark
+            if mark is None or mark[0] != progress:
+                stream.mark = (progress, now)
+            elif now - mark[1] >= self._timeout:
                 expired.append(stream)
-            marks[stream] = before
-        self._marks = marks
         return expired

@@ -7,6 +7,8 @@ All incoming streams of one connection: who may open one, and who may hold what.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
 from amp_stream._sansio.idle import IdleWatch
@@ -18,9 +20,15 @@ from amp_stream.errors import (
     StreamTimedOut,
     TooManyStreams,
     TooMuchUnclaimed,
+    errorForCode,
 )
 
 __all__ = ["Inbound"]
+
+_REMEMBERED = 1024
+"""
+How many streams that have ended are remembered at least.
+"""
 
 
 class Inbound:
@@ -37,7 +45,8 @@ class Inbound:
 
     @ivar unclaimed: How many bytes are held that nobody has asked for.
 
-    @ivar promised: How many bytes the peer may make us hold, over all streams.
+    @ivar promised: How many bytes the peer may make us hold, over all streams: at
+        most C{maxBufferedBytes} and 262,144 for each stream.
 
     @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
     """
@@ -48,7 +57,9 @@ class Inbound:
         self.unclaimed = 0
         self.promised = 0
         self._limits = limits
-        self._ended: OrderedDict[int, StreamError | None] = OrderedDict()
+        # By id: code and text of the error, or None for one that was read to its
+        # end.  Not the error itself, whose traceback would keep chunks alive.
+        self._ended: OrderedDict[int, tuple[bytes, str] | None] = OrderedDict()
         self._idle: IdleWatch[ReceiveStream] = IdleWatch(limits.idleTimeout)
         self.interval = self._idle.interval
 
@@ -75,27 +86,23 @@ class Inbound:
         stream = self.streams.get(id)
         if stream is None:
             if id in self._ended:
-                _raiseIfAsked(asked, self._ended[id])
+                failure = self._failureOf(id)
+                if asked and failure is not None:
+                    raise failure
                 return None
-            stream = self._open(id)
-        failed = stream.error
-        self._leave(stream)
+            stream = self._open(id, tell=not asked)
         try:
-            if asked:
-                stream.window.size = self._affordable()
-            stream.receive(offset, data, fin, sha256, asked)
+            with self._changing(stream):
+                if asked:
+                    # Its sender need not know about windows, and is held to what
+                    # fits.
+                    stream.window.grant(self._affordable())
+                stream.receive(offset, data, fin, sha256, asked)
+            if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
+                raise TooMuchUnclaimed
         except StreamError as error:
-            self._enter(stream)
             self.stop(stream, error, tell=not asked)
             raise
-        self._enter(stream)
-        if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
-            surplus = TooMuchUnclaimed()
-            self.stop(stream, surplus, tell=not asked)
-            raise surplus
-        if stream.isEnded:
-            self._forget(stream)
-        _raiseIfAsked(asked, failed)
         return stream
 
     def claim(
@@ -113,22 +120,21 @@ class Inbound:
 
         @raise StreamReused: If somebody asked for it before.
 
+        @raise TooManyStreams: If it has not begun, and there are too many.
+
         @raise StreamError: If it has failed already, or does now.
         """
         stream = self.streams.get(id)
         if stream is None:
             if id in self._ended:
-                raise self._ended[id] or StreamReused()
-            stream = self._add(id)
-        if stream.error is not None:
-            raise stream.error
-        if stream.claimed:
+                raise self._failureOf(id) or StreamReused()
+            stream = self._open(id)
+        elif stream.claimed:
             raise StreamReused
-        self._leave(stream)
-        stream.claimed = True
-        self._enter(stream)
         try:
-            stream.expect(size, maxSize)
+            with self._changing(stream):
+                stream.claimed = True
+                stream.expect(size, maxSize)
         except StreamError as error:
             self.stop(stream, error)
             raise
@@ -142,26 +148,19 @@ class Inbound:
         """
         if self.streams.get(stream.id) is not stream:
             return stream.read()
-        self._leave(stream)
-        data = stream.read()
-        self._enter(stream)
-        if stream.isOpen:
-            self._grantIfDue(stream)
-        elif stream.isEnded:
+        with self._changing(stream):
+            data = stream.read()
+            if stream.isOpen:
+                self._grant(stream)
+        if stream.isEnded:
             self._forget(stream)
         return data
 
     def maximum(self, stream: ReceiveStream) -> int:
         """
-        Grant the sender of a stream what can be granted now.
-
-        @return: The maximum to tell it.
+        @return: The maximum to tell the sender of a stream that waits for an answer.
         """
-        if self.streams.get(stream.id) is stream and stream.isOpen:
-            self._leave(stream)
-            stream.window.grant(self._affordable())
-            self._enter(stream)
-        return stream.window.granted
+        return stream.window.tell()
 
     def reset(
         self, id: int, error: StreamError, finalSize: int
@@ -176,29 +175,26 @@ class Inbound:
             if id not in self._ended:
                 self._remember(id, error)
             return None
-        self._leave(stream)
-        stream.reset(error, finalSize)
-        self._enter(stream)
-        if stream.isEnded:
-            self._forget(stream)
+        with self._changing(stream):
+            stream.reset(error, finalSize)
+        self._forget(stream)
         return stream
 
     def stop(
         self, stream: ReceiveStream, error: StreamError, tell: bool = True
     ) -> None:
         """
-        Give a stream up, and have its sender told if it may still be sending.
+        Give a stream up.
+
+        @param tell: Whether to have its sender told, if it may still be sending.
         """
         if self.streams.get(stream.id) is not stream:
             return
-        wasOpen = stream.isOpen
-        self._leave(stream)
-        stream.stop(error)
-        self._enter(stream)
-        if wasOpen and tell:
+        if tell and stream.isOpen:
             self.frames.append(StopSending(stream.id, error.code))
-        if stream.isEnded:
-            self._forget(stream)
+        with self._changing(stream):
+            stream.stop(error)
+        self._forget(stream)
 
     def refuse(self, id: int, error: StreamError, tell: bool = True) -> None:
         """
@@ -222,11 +218,7 @@ class Inbound:
         """
         expired = self._idle.look(now, self.streams.values())
         for stream in expired:
-            if stream.error is not None:
-                # Its sender was told to stop, and never said that it has.
-                self._forget(stream)
-            else:
-                self.stop(stream, stream.truncation() or StreamTimedOut())
+            self.stop(stream, stream.truncation() or StreamTimedOut())
         return expired
 
     def clear(self) -> list[ReceiveStream]:
@@ -242,49 +234,55 @@ class Inbound:
         self.unclaimed = self.promised = 0
         return streams
 
-    def _open(self, id: int) -> ReceiveStream:
+    def _open(self, id: int, tell: bool = True) -> ReceiveStream:
         """
-        Make the stream that a chunk opens, if one more is allowed.
+        Make a stream, if one more is allowed.
         """
         if len(self.streams) >= self._limits.maxStreams:
             error = TooManyStreams(
                 f"{self._limits.maxStreams} streams are open and no more are "
                 "allowed at once; wait for one to end"
             )
-            self.refuse(id, error)
+            self.refuse(id, error, tell)
             raise error
-        return self._add(id)
-
-    def _add(self, id: int) -> ReceiveStream:
         stream = self.streams[id] = ReceiveStream(id, self._limits)
-        self._enter(stream)
+        self.promised += stream.promised
         return stream
 
     def _forget(self, stream: ReceiveStream) -> None:
-        self._leave(stream)
+        """
+        Let go of a stream that has ended, and so holds nothing.
+        """
         del self.streams[stream.id]
         self._remember(stream.id, stream.error)
 
     def _remember(self, id: int, error: StreamError | None) -> None:
-        self._ended[id] = error
-        if len(self._ended) > self._limits.maxStreams:
+        self._ended[id] = None if error is None else (error.code, str(error))
+        if len(self._ended) > max(_REMEMBERED, self._limits.maxStreams):
             self._ended.popitem(last=False)
 
-    def _leave(self, stream: ReceiveStream) -> None:
+    def _failureOf(self, id: int) -> StreamError | None:
         """
-        Take a stream out of the sums, to change it.
+        @return: Why a stream that has ended has no complete value, or L{None}.
         """
-        self.promised -= stream.window.promised if stream.isOpen else stream.held
-        if not stream.claimed:
-            self.unclaimed -= stream.held
+        ended = self._ended[id]
+        return None if ended is None else errorForCode(*ended)
 
-    def _enter(self, stream: ReceiveStream) -> None:
+    @contextmanager
+    def _changing(self, stream: ReceiveStream) -> Iterator[None]:
         """
-        Put it back.
+        Take a stream out of the sums while it is changed.
         """
-        self.promised += stream.window.promised if stream.isOpen else stream.held
+        self._count(stream, -1)
+        try:
+            yield
+        finally:
+            self._count(stream, 1)
+
+    def _count(self, stream: ReceiveStream, sign: int) -> None:
+        self.promised += sign * stream.promised
         if not stream.claimed:
-            self.unclaimed += stream.held
+            self.unclaimed += sign * stream.held
 
     def _affordable(self) -> int:
         """
@@ -293,18 +291,16 @@ class Inbound:
         left = self._limits.maxBufferedBytes - self.promised
         return min(self._limits.window, max(INITIAL_MAXIMUM, left))
 
-    def _grantIfDue(self, stream: ReceiveStream) -> None:
-        if not stream.window.isDue():
-            return
-        self._leave(stream)
+    def _grant(self, stream: ReceiveStream) -> None:
+        """
+        Give the sender of a stream, which is out of the sums, the room that there
+        is, if it needs it now.
+        """
+        window = stream.window
         size = self._affordable()
-        before = stream.window.granted
-        maximum = stream.window.grant(size)
-        self._enter(stream)
-        if maximum > before:
-            self.frames.append(MaxStreamData(stream.id, maximum))
-
-
-def _raiseIfAsked(asked: bool, error: StreamError | None) -> None:
-    if asked and error is not None:
-        raise error
+        if stream.asks:
+            # An answer may tell it.
+            window.grant(size)
+        if stream.needsMore and window.isDue(size):
+            window.grant(size)
+            self.frames.append(MaxStreamData(stream.id, window.tell()))

@@ -6,6 +6,7 @@ The bounds that one side of a connection sets.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from attrs import field, frozen
@@ -48,7 +49,8 @@ class Limits:
     @ivar chunk: The largest chunk that this side sends (bytes, 1 to 65,535).
 
     @ivar maxStreams: The most streams that the peer may have open at once
-        towards this side.
+        towards this side, those included that somebody here has asked for and
+        that have not begun.
 
     @ivar maxUnclaimedBytes: The most bytes, over all streams of a connection,
         that are kept before anybody asks for their stream.
@@ -62,8 +64,8 @@ class Limits:
     @ivar maxCollectSize: The most bytes that C{collect()} gathers in memory when
         it is not told otherwise.
 
-    @ivar maxGaps: The most separate pieces of one stream that are kept while
-        bytes before them are missing.
+    @ivar maxGaps: The most gaps that one stream may have at once, while bytes
+        beyond them are here already.
 
     @ivar idleTimeout: How long a stream may wait for the peer without a byte of
         progress (seconds), or L{None} to wait for ever.  It ends within a
@@ -82,5 +84,7 @@ class Limits:
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, value: object) -> None:
-        if value is not None and (not isinstance(value, (int, float)) or value <= 0):
+        if value is None:
+            return
+        if not isinstance(value, (int, float)) or not 0 < value < inf:
             raise ValueError("idleTimeout must be a number of seconds above 0, or None")

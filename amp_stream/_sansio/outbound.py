@@ -61,17 +61,23 @@ class Outbound:
         """
         if stream.isSending:
             stream.offered = True
-            self._wait(stream)
+        if self._canSend(stream):
+            self._turns.add(stream.id)
 
     def next(self) -> SendStream | None:
         """
         Whose turn it is.
 
-        @return: A stream that may send L{allowance} bytes and must then be
-            L{offer}ed or L{withdraw}n again; or L{None}.
+        @return: A stream that may send L{allowance} bytes, at least one, and must
+            then be L{offer}ed or L{withdraw}n again; or L{None}.
         """
-        id = self._turns.next()
-        return None if id is None else self.streams[id]
+        while (id := self._turns.next()) is not None:
+            stream = self.streams.get(id)
+            # One that was offered during its own turn may have ended in it, or
+            # have used its credit up.
+            if stream is not None and self._canSend(stream):
+                return stream
+        return None
 
     def allowance(self, stream: SendStream) -> int:
         """
@@ -95,9 +101,9 @@ class Outbound:
         stream = self.streams.get(id)
         if stream is None or not stream.window.grant(maximum):
             return False
-        if not (stream.isSending and stream.offered):
+        if not stream.offered or not self._canSend(stream):
             return False
-        self._wait(stream)
+        self._turns.add(id)
         return True
 
     def acknowledge(self, id: int) -> SendStream | None:
@@ -156,6 +162,5 @@ class Outbound:
         self._turns = Turns()
         return streams
 
-    def _wait(self, stream: SendStream) -> None:
-        if stream.window.available > 0:
-            self._turns.add(stream.id)
+    def _canSend(self, stream: SendStream) -> bool:
+        return stream.isSending and stream.window.available > 0

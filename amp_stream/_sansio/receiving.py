@@ -7,7 +7,7 @@ The receiving half of one stream (RFC 9000, section 3.2).
 from __future__ import annotations
 
 from amp_stream._sansio.digest import DigestCheck
-from amp_stream._sansio.limits import MAX_CHUNK, Limits
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.reassembly import Reassembly
 from amp_stream._sansio.states import RECEIVING, ReceiveInput, ReceiveState, advance
 from amp_stream._sansio.window import ReceiveWindow
@@ -20,11 +20,11 @@ from amp_stream.errors import (
 
 __all__ = ["ReceiveStream"]
 
-_ENDED = frozenset(
-    {ReceiveState.DATA_READ, ReceiveState.RESET_RECVD, ReceiveState.DISCARDED}
-)
 _OPEN = frozenset({ReceiveState.RECV, ReceiveState.SIZE_KNOWN})
 _COMPLETE = frozenset({ReceiveState.DATA_RECVD, ReceiveState.DATA_READ})
+_ENDED = frozenset(
+    {ReceiveState.DATA_READ, ReceiveState.RESET_RECVD, ReceiveState.STOPPED}
+)
 
 
 class ReceiveStream:
@@ -43,18 +43,23 @@ class ReceiveStream:
 
     @ivar attended: Whether a consumer is taking its bytes, or pausing.
 
+    @ivar asks: Whether its sender waited for an answer to its last chunk.
+
     @ivar error: Why there will be no complete value, once that is sure.
+
+    @ivar mark: See L{Watched}.
     """
 
     __slots__ = (
         "_digest",
-        "_final",
         "_maxSize",
         "_reassembly",
+        "asks",
         "attended",
         "claimed",
         "error",
         "id",
+        "mark",
         "received",
         "size",
         "state",
@@ -68,11 +73,12 @@ class ReceiveStream:
         self.received = 0
         self.claimed = False
         self.attended = False
+        self.asks = False
         self.error: StreamError | None = None
-        self.window = ReceiveWindow(limits.window)
+        self.mark: tuple[int, float] | None = None
+        self.window = ReceiveWindow()
         self._reassembly = Reassembly(limits.maxGaps)
         self._digest = DigestCheck()
-        self._final = False
         self._maxSize = limits.maxStreamSize
 
     @property
@@ -81,6 +87,17 @@ class ReceiveStream:
         How many bytes wait for their consumer.
         """
         return self._reassembly.held
+
+    @property
+    def promised(self) -> int:
+        """
+        How many bytes the sender may make us hold, those that we hold included.
+        """
+        if self.error is not None:
+            return 0
+        window = self.window
+        most = window.granted if self.size is None else min(window.granted, self.size)
+        return most - window.consumed
 
     @property
     def isComplete(self) -> bool:
@@ -106,9 +123,26 @@ class ReceiveStream:
     @property
     def hasRoom(self) -> bool:
         """
-        Whether a sender that waits for each answer may send its next chunk.
+        Whether to answer a sender that waits for each answer, so that it sends its
+        next chunk.  There is always room for one that fills a gap, and without it
+        nobody can make any other.
         """
-        return not self.isOpen or self._final or self.window.room >= MAX_CHUNK
+        window = self.window
+        return (
+            not self.isOpen
+            or self._reassembly.end < window.highest
+            or window.room >= MAX_CHUNK
+        )
+
+    @property
+    def needsMore(self) -> bool:
+        """
+        Whether its sender has a use for more credit than it knows of.  One that has
+        used up all that it knows of may need it even to say that this was all.
+        """
+        if self.size is None:
+            return True
+        return self.window.told < self.size or self.window.told == self.window.highest
 
     @property
     def isIdle(self) -> bool:
@@ -118,15 +152,16 @@ class ReceiveStream:
         """
         if self.isEnded:
             return False
-        reassembly = self._reassembly
-        return not self.attended or reassembly.start == reassembly.end
+        if not self.attended:
+            return True
+        return self.isOpen and self._reassembly.start == self._reassembly.end
 
     @property
     def progress(self) -> int:
         """
-        A number that changes whenever a byte has moved.
+        A number that changes whenever a byte, or the end, has moved.
         """
-        return self.received + self.window.consumed
+        return self.received + self.window.consumed + self.isComplete
 
     def expect(self, size: int | None, maxSize: int | None) -> None:
         """
@@ -167,37 +202,29 @@ class ReceiveStream:
         @param sha256: The digest of the whole stream, with C{fin}; C{b""} before
             that says that there will be one.
 
-        @param asked: Whether the sender waits for an answer.  It need not know
-            about windows then, so it is held to what fits, not to what was
-            granted.
+        @param asked: Whether the sender waits for an answer.
 
         @raise StreamError: If the stream breaks a rule or a limit with it.
         """
-        if not self.isOpen:
-            late = ReceiveInput.FIN if fin else ReceiveInput.DATA
-            self.state = advance(RECEIVING, self.state, late)
+        if self.isEnded:
             return
         end = offset + len(data)
         self._checkEnd(end, fin)
         self._checkLength(end)
-        window = self.window
-        if asked:
-            window.grant(window.size)
-        window.admit(end)
+        self.window.admit(end)
+        self.asks = asked
         if sha256 is not None:
             self._digest.note(sha256)
         reassembly = self._reassembly
-        self._digest.update(reassembly.write(offset, data), asked, window.highest)
+        self._digest.update(reassembly.write(offset, data), asked)
         self.received = reassembly.start + reassembly.held
-        if fin:
-            self._final = True
-            self.size = end
         event = ReceiveInput.DATA
-        if self._final:
+        if fin:
             event = ReceiveInput.FIN
-            if reassembly.end == self.size:
-                self._digest.verify()
-                event = ReceiveInput.COMPLETE
+            self.size = end
+        if (fin or self._endIsKnown) and reassembly.end == self.size:
+            event = ReceiveInput.COMPLETE
+            self._digest.verify()
         self.state = advance(RECEIVING, self.state, event)
 
     def read(self) -> bytes:
@@ -220,28 +247,27 @@ class ReceiveStream:
 
         @param error: Why.
 
-        @param finalSize: How many bytes it had sent.  If more than that have
-            arrived, that is the error (RFC 9000, section 4.5).
+        @param finalSize: How many bytes it had sent.  If that cannot be, that is
+            the error (RFC 9000, section 4.5).
         """
-        before = self.state
-        self.state = advance(RECEIVING, before, ReceiveInput.RESET)
-        if before in _OPEN:
-            if finalSize < self.window.highest:
-                error = FinalSizeError(
-                    f"the stream was reset at {finalSize}, but has bytes beyond that"
-                )
-            self._fail(error)
+        if self.isEnded:
+            return
+        most = MAX_NUMBER if self.size is None else self.size
+        least = most if self._endIsKnown else self.window.highest
+        if not least <= finalSize <= most:
+            error = FinalSizeError(
+                f"the stream was reset at {finalSize}, which cannot be its end"
+            )
+        self._fail(ReceiveInput.RESET, error)
 
     def stop(self, error: StreamError) -> None:
         """
-        This side gives up: forget the bytes, and throw away those to come.
+        This side gives up: forget the bytes.
 
         @param error: Why.
         """
-        before = self.state
-        self.state = advance(RECEIVING, before, ReceiveInput.STOP)
-        if self.state is not before:
-            self._fail(error)
+        if not self.isEnded:
+            self._fail(ReceiveInput.STOP, error)
 
     def truncation(self) -> StreamError | None:
         """
@@ -256,18 +282,23 @@ class ReceiveStream:
             f"{self._reassembly.end} on are missing"
         )
 
-    def _fail(self, error: StreamError) -> None:
+    @property
+    def _endIsKnown(self) -> bool:
+        """
+        Whether L{size} is the sender's last word, and not only its announcement.
+        """
+        return self.state is not ReceiveState.RECV
+
+    def _fail(self, event: ReceiveInput, error: StreamError) -> None:
+        self.state = advance(RECEIVING, self.state, event)
         self._reassembly.clear()
         self.error = error
 
     def _checkEnd(self, end: int, fin: bool) -> None:
         size = self.size
-        if size is None:
-            if fin and end < self.window.highest:
-                raise FinalSizeError(
-                    f"the stream ends at {end}, but has bytes beyond that"
-                )
-        elif end > size or (fin and end != size):
+        if fin and end < self.window.highest:
+            raise FinalSizeError(f"the stream ends at {end}, but has bytes beyond that")
+        if size is not None and (end > size or (fin and end != size)):
             raise FinalSizeError(f"the stream has {size} bytes, and now {end}")
 
     def _checkLength(self, length: int) -> None:

@@ -29,9 +29,11 @@ class SendStream:
     @ivar offered: Whether its source may have something to send.
 
     @ivar error: Why it was reset, if it was.
+
+    @ivar mark: See L{Watched}.
     """
 
-    __slots__ = ("error", "id", "offered", "state", "window")
+    __slots__ = ("error", "id", "mark", "offered", "state", "window")
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -39,6 +41,7 @@ class SendStream:
         self.window = SendWindow()
         self.offered = False
         self.error: StreamError | None = None
+        self.mark: tuple[int, float] | None = None
 
     @property
     def isSending(self) -> bool:
@@ -66,9 +69,9 @@ class SendStream:
     @property
     def progress(self) -> int:
         """
-        A number that changes whenever a byte has moved.
+        A number that changes whenever a byte, or the end, has moved.
         """
-        return self.window.offset + self.window.maximum
+        return self.window.offset + self.window.maximum + (not self.isSending)
 
     def send(self, count: int, fin: bool) -> int:
         """

@@ -6,10 +6,11 @@ Credit in bytes: how far a sender may go, and when a receiver lets it go further
 Both windows are RFC 9000's (section 4.1): a maximum is an absolute offset, it
 never goes back, and granting it again is harmless.
 
-The receiver grants when two things are true: at least half a window has become
-free since the last grant, and the sender has used at least half of what it was
-granted.  The first keeps grants few, the second sends none at all for a stream
-that fits into what every stream may send unasked.
+The receiver tells the sender of new credit when two things are true: at least
+half a window has become free since the last time, and the sender has used at
+least half of what it had then.  The first keeps these messages few, the second
+sends none for a stream that fits into half of what every stream may send unasked.
+(One that says its size is told of nothing beyond that: L{ReceiveStream.needsMore}.)
 """
 
 from __future__ import annotations
@@ -77,34 +78,28 @@ class ReceiveWindow:
     """
     What the receiver of one stream has promised to take.
 
-    @ivar size: How many bytes may wait for their consumer.
     @ivar consumed: How many bytes have left for their consumer.
-    @ivar granted: The maximum that the sender knows.
+    @ivar granted: The maximum that the sender is held to.
+    @ivar told: The maximum that the sender knows.  It is less where an answer that
+        will say so is still being kept back.
     @ivar highest: The end of the furthest byte that has arrived.
     """
 
-    __slots__ = ("_span", "consumed", "granted", "highest", "size")
+    __slots__ = ("_span", "consumed", "granted", "highest", "told")
 
-    def __init__(self, size: int, granted: int = INITIAL_MAXIMUM) -> None:
-        self.size = size
+    def __init__(self, granted: int = INITIAL_MAXIMUM) -> None:
         self.consumed = 0
         self.granted = granted
+        self.told = granted
         self.highest = 0
         self._span = granted
 
     @property
-    def promised(self) -> int:
-        """
-        How many bytes the sender may make us hold, those that we hold included.
-        """
-        return self.granted - self.consumed
-
-    @property
     def room(self) -> int:
         """
-        How many bytes beyond the furthest one could be held now.
+        How many bytes beyond the furthest one would be taken now.
         """
-        return self.consumed + self.size - self.highest
+        return self.granted - self.highest
 
     def admit(self, end: int) -> None:
         """
@@ -119,26 +114,30 @@ class ReceiveWindow:
             )
         self.highest = max(self.highest, end)
 
-    def isDue(self) -> bool:
+    def isDue(self, size: int) -> bool:
         """
-        Whether the sender should be granted more.
+        Whether the sender should be granted more, and told so.
+
+        @param size: How many bytes may wait for their consumer.
         """
-        half = self.size // 2
         return (
-            self.consumed + self.size - self.granted >= half
-            and self.granted - self.highest <= self._span // 2
+            self.consumed + size - self.told >= size // 2
+            and self.told - self.highest <= self._span // 2
         )
 
-    def grant(self, size: int) -> int:
+    def grant(self, size: int) -> None:
         """
         Let the sender go on.
 
-        @param size: How many bytes may wait from now on; what was granted
-            before stays granted.
-
-        @return: The maximum to tell the sender.
+        @param size: How many bytes may wait for their consumer from now on; what
+            was granted before stays granted.
         """
-        self.size = size
         self.granted = max(self.granted, self.consumed + size)
-        self._span = self.granted - self.consumed
-        return self.granted
+
+    def tell(self) -> int:
+        """
+        @return: The maximum, which the sender is going to be told.
+        """
+        self.told = self.granted
+        self._span = self.told - self.consumed
+        return self.told
