@@ -93,6 +93,7 @@ class ThreadedSource:
         size: int | None,
         inThread: InThread,
         advance: Callable[[int], object] = lambda count: None,
+        close: Callable[[], object] | None = None,
     ) -> None:
         """
         @param read: Reads up to so many bytes, none at the end; called in a
@@ -103,12 +104,15 @@ class ThreadedSource:
         @param inThread: How to call it.
 
         @param advance: Told of each piece that leaves, in bytes.
+
+        @param close: Called in a thread when nothing will be read any more.
         """
         self.length: int | str = UNKNOWN_LENGTH if size is None else size
         self._read = read
         self._left = size
         self._inThread = inThread
         self._advance = advance
+        self._close = close
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] = Deferred()
         self._paused = False
@@ -145,6 +149,7 @@ class ThreadedSource:
         """
         self._consumer = None
         self._held = None
+        self._release()
 
     def _fetch(self) -> None:
         size = _PIECE if self._left is None else min(_PIECE, self._left)
@@ -163,6 +168,7 @@ class ThreadedSource:
                 error = OSError(f"the file ended {self._left} bytes too early")
                 self._fail(Failure(error))
             else:
+                self._release()
                 self._done.callback(None)
             return
         self._consumer.write(data)
@@ -172,7 +178,13 @@ class ThreadedSource:
 
     def _fail(self, failure: Failure) -> None:
         if self._consumer is not None:
+            self._release()
             self._done.errback(failure)
+
+    def _release(self) -> None:
+        close, self._close = self._close, None
+        if close is not None:
+            self._inThread(close)
 
 
 async def pour(

@@ -40,6 +40,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 FAILED = 1
 NO_CONNECTION = 3
 
+_CLOSED = "standard output was closed"
+
 
 class CommandFailed(click.ClickException):
     """
@@ -65,7 +67,6 @@ def main() -> NoReturn:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = commands.main(prog_name="amp-stream", standalone_mode=False) or 0
-        sys.stdout.flush()
     except click.UsageError as error:
         status = error.exit_code
         command = error.ctx.command_path if error.ctx is not None else "amp-stream"
@@ -76,11 +77,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         status = 130
         _complain("interrupted by SIGINT")
-    except BrokenPipeError:
-        status = FAILED
-        _complain("standard output was closed")
-        # Nothing is to be written when the interpreter flushes it at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
@@ -124,17 +120,15 @@ def _json(function: _F) -> _F:
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show Twisted's log on standard error.")
-def commands(debug: bool) -> None:
+@click.pass_context
+def commands(context: click.Context, debug: bool) -> None:
     """
     Move files of any size over AMP connections.
 
     ENDPOINT is a Twisted client endpoint string, such as tcp:HOST:PORT,
     unix:PATH or tls:HOST:PORT, or just HOST:PORT.
     """
-    observers = [textFileLogObserver(sys.stderr)] if debug else []
-    globalLogBeginner.beginLoggingTo(
-        observers, discardBuffer=not debug, redirectStandardIO=False
-    )
+    context.obj = [textFileLogObserver(sys.stderr)] if debug else []
 
 
 @commands.command()
@@ -374,6 +368,10 @@ def _converse(
 
 
 def _guarded(work: Callable[[], _T]) -> _T:
+    observers = click.get_current_context().obj
+    globalLogBeginner.beginLoggingTo(
+        observers, discardBuffer=not observers, redirectStandardIO=False
+    )
     try:
         return work()
     except click.ClickException:
@@ -390,7 +388,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, UnhandledCommand):
         return "the other side answers, but it is no file service of amp_stream"
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        return "standard output was closed"
+        return _CLOSED
     return str(error) or type(error).__name__
 
 
@@ -411,7 +409,12 @@ def _iso(moment: datetime) -> str:
 
 
 def _show(asJson: bool, found: Mapping[str, object], text: str) -> None:
-    click.echo(json.dumps(found) if asJson else text)
+    try:
+        click.echo(json.dumps(found) if asJson else text)
+    except BrokenPipeError as error:
+        # What is left in the buffer is not to be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise CommandFailed(_CLOSED, FAILED) from error
 
 
 if __name__ == "__main__":

@@ -261,12 +261,13 @@ class FileWriter(_Writer):
         """
         @raise UsageError: If it is not a file that can be written to.
         """
-        if isinstance(self._file, io.TextIOBase):
+        file: object = self._file
+        if isinstance(file, io.TextIOBase):
             raise UsageError("a stream carries bytes: open the file as wb")
-        if not callable(getattr(self._file, "write", None)):
+        if not callable(getattr(file, "write", None)):
             raise UsageError(
                 "a stream is written to an IConsumer or to something with a write "
-                f"method, not to {type(self._file).__name__}"
+                f"method, not to {type(file).__name__}"
             )
 
     def write(self, data: bytes) -> None:

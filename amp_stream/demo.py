@@ -111,22 +111,14 @@ class Demonstration:
     Moves one file there and back over each transport.
     """
 
-    def __init__(
-        self,
-        file: str | None,
-        size: int,
-        transports: Sequence[Transport] = tuple(TRANSPORTS.values()),
-    ) -> None:
+    def __init__(self, file: str | None, size: int) -> None:
         """
         @param file: The file to move, or L{None} to make one.
 
-        @param size: How many bytes to make (bytes).
-
-        @param transports: What to try.
+        @param size: How many to make (bytes).
         """
         self._file = file
         self._size = size
-        self._transports = transports
 
     async def main(self, reactor: Any) -> Outcome:
         """
@@ -140,7 +132,7 @@ class Demonstration:
             try:
                 address = await child.listening
                 rows: list[Row | Skipped] = []
-                for transport in self._transports:
+                for transport in TRANSPORTS.values():
                     if transport.maxSize is not None and self._size > transport.maxSize:
                         reason = f"carries no more than {_binary(transport.maxSize)}"
                         rows.append(Skipped(transport.name, reason))

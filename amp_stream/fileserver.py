@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from amp_stream import IncomingStream, StreamAMP
-from amp_stream.blocking import InThread, pour
+from amp_stream.blocking import InThread, ThreadedSource, pour
 from amp_stream.errors import DigestMismatch
 from amp_stream.fileerrors import FileTooLarge
 from amp_stream.files import (
@@ -111,10 +111,15 @@ class FileServiceProtocol(StreamAMP):
     @GetFile.responder
     async def getFile(self, name: str) -> _Response:
         """
-        Send a file over a stream, which closes it.
+        Send a file over a stream.
         """
-        file, info = await self.factory.inThread(self.factory.store.open, name)
-        return {"size": info.size, "modified": info.modified, "body": file}
+        inThread = self.factory.inThread
+        file, info = await inThread(self.factory.store.open, name)
+        body = ThreadedSource(file.read, info.size, inThread, close=file.close)
+        if self.transport is None:
+            # The connection was lost meanwhile, so this will never be begun.
+            body.stopProducing()
+        return {"size": info.size, "modified": info.modified, "body": body}
 
     @GetBig.responder
     async def getBig(self, name: str) -> _Response:

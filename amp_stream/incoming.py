@@ -6,34 +6,37 @@ A stream as the application that receives it sees it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.receiving import ReceiveStream
 from amp_stream._sansio.states import ReceiveState
+from amp_stream.codes import errorToAbortWith
 from amp_stream.consumers import (
     Consumer,
     ConsumerWriter,
-    Delivery,
     FileWriter,
     Gatherer,
-    Iteration,
-    StreamIterator,
     WritableFile,
 )
+from amp_stream.delivery import Delivery
 from amp_stream.errors import (
     ConsumerFailed,
     StreamBusy,
     StreamCancelled,
     StreamError,
     StreamRefused,
-    errorForCode,
+    UsageError,
 )
+from amp_stream.iteration import Iteration, StreamIterator
 
 __all__ = ["IncomingStream", "ReadingSide"]
+
+_log = Logger()
 
 
 class ReadingSide(Protocol):
@@ -120,33 +123,29 @@ class IncomingStream:
         """
         most = self._side.collectSize if maxSize is None else maxSize
         gatherer = Gatherer(self, most)
-        if self.size is not None and self._failure is None:
+        if self.size is not None and self._isFree:
             try:
                 gatherer.check(self.size)
             except StreamError as error:
                 self._stop(error)
-        self._attach(gatherer)
-        return gatherer.deferred
+        return self._attachResult(gatherer)
 
     def writeTo(self, fileOrConsumer: WritableFile | IConsumer) -> Deferred[int]:
         """
         Write the bytes to something as they arrive.
 
-        @param fileOrConsumer: An C{IConsumer}, which may pause the stream; or
-            anything with a C{write} method that takes bytes.  It is not closed.
+        @param fileOrConsumer: An C{IConsumer}, which may pause the stream; or a
+            binary file that blocks, or anything with a C{write} method like that.
+            It is not closed.
 
         @return: A Deferred that fires with how many bytes were written (bytes)
             once the last has been.  It fails like that of L{collect}, or with
             what C{write} raised, which stops the stream.  Cancelling it stops the
             stream at both ends.
         """
-        writer: ConsumerWriter | FileWriter
         if IConsumer.providedBy(fileOrConsumer):
-            writer = ConsumerWriter(self, fileOrConsumer)
-        else:
-            writer = FileWriter(self, fileOrConsumer)
-        self._attach(writer)
-        return writer.deferred
+            return self._attachResult(ConsumerWriter(self, fileOrConsumer))
+        return self._attachResult(FileWriter(self, fileOrConsumer))
 
     def deliverTo(self, protocol: IProtocol) -> None:
         """
@@ -159,30 +158,32 @@ class IncomingStream:
             that the value is not complete.
 
         @raise StreamBusy: If the stream has a consumer already.
+
+        @raise Exception: What C{makeConnection} raises; the stream is free then.
         """
-        self._checkFree()
         self._attach(Delivery(self, protocol))
 
     def __aiter__(self) -> StreamIterator:
         """
         Take the bytes one piece after the other.  Leaving the loop early leaves
-        the rest to whoever takes the stream next.
+        the rest to whoever takes the stream next; cancelling the Deferred of a
+        coroutine that waits for a piece stops the stream at both ends.
 
         @raise StreamBusy: If the stream has a consumer already.
         """
-        self._checkFree()
         iteration = Iteration(self)
         self._attach(iteration)
-        return StreamIterator(iteration, self)
+        return StreamIterator(iteration)
 
     def abort(self, code: bytes = b"STREAM_ABORTED") -> None:
         """
         Want no more of it.  The sender is told, and whatever takes the bytes
         fails with the error of the code.  Does nothing once the stream has ended.
 
-        @param code: An error code, of L{amp_stream.errors} or of your own.
+        @param code: An error code, of L{amp_stream.errors} or of your own (1 to
+            255 bytes).
         """
-        self._stop(errorForCode(code))
+        self._stop(errorToAbortWith(code))
 
     # What follows is for the rest of the package.
 
@@ -200,10 +201,8 @@ class IncomingStream:
                     break
                 try:
                     consumer.write(data)
-                except StreamError as error:
-                    self._stop(error)
                 except Exception:
-                    self._consumerFailed(Failure())
+                    self._consumerFailed(consumer, Failure())
         finally:
             self._delivering = False
         if self._stream.state is ReceiveState.DATA_READ:
@@ -221,10 +220,10 @@ class IncomingStream:
 
     def lost(self, reason: Failure, isComplete: bool) -> None:
         """
-        The connection is gone.  A complete value can still be taken by somebody
-        who begins to now.
+        The connection is gone.  A complete value can still be taken: its sender
+        was told that it has arrived.
         """
-        if not isComplete or self._consumer is not None:
+        if not isComplete:
             self.fail(reason)
 
     def callEnded(self, error: StreamError | None) -> None:
@@ -253,12 +252,13 @@ class IncomingStream:
         self._paused = False
         self.deliver()
 
-    def giveUp(self) -> None:
+    def giveUp(self, consumer: Consumer) -> None:
         """
-        A Deferred of this stream was cancelled: its consumer wants no more.
+        A consumer wants no more, because a Deferred was cancelled.
         """
-        self._release()
-        self._stop(StreamCancelled())
+        if self._consumer is consumer:
+            self._release()
+            self._stop(StreamCancelled())
 
     def detach(self, consumer: Consumer) -> None:
         """
@@ -269,24 +269,39 @@ class IncomingStream:
             if self._callEnded:
                 self._stop(StreamRefused())
 
-    def _checkFree(self) -> None:
-        if self._consumer is not None or self._stream.state is ReceiveState.DATA_READ:
-            raise StreamBusy
+    @property
+    def _isFree(self) -> bool:
+        return self._consumer is None and (
+            self._stream.state is not ReceiveState.DATA_READ
+        )
 
     def _attach(self, consumer: Consumer) -> None:
-        try:
-            if self._failure is None:
-                self._checkFree()
-            consumer.start()
-        except Exception:
-            consumer.fail(Failure())
-            return
+        """
+        Give the stream to a consumer, or the failure if it has failed.
+
+        @raise StreamBusy: If it has another, or has been read.
+
+        @raise Exception: What the consumer raises when it starts.
+        """
+        if not self._isFree:
+            raise StreamBusy
+        self._paused = False
+        consumer.start()
         if self._failure is not None:
             consumer.fail(self._failure)
             return
         self._consumer = consumer
         self._stream.attended = True
         self.deliver()
+
+    def _attachResult(
+        self, consumer: Gatherer | FileWriter | ConsumerWriter
+    ) -> Deferred[Any]:
+        try:
+            self._attach(consumer)
+        except Exception:
+            consumer.fail(Failure())
+        return consumer.deferred
 
     def _release(self) -> list[Consumer]:
         """
@@ -297,13 +312,20 @@ class IncomingStream:
         self._stream.attended = False
         return [] if consumer is None else [consumer]
 
-    def _consumerFailed(self, failure: Failure) -> None:
-        released = self._release()
-        error = ConsumerFailed()
-        error.__cause__ = failure.value
+    def _consumerFailed(self, consumer: Consumer, failure: Failure) -> None:
+        """
+        A consumer could not take bytes.  It may say with which code to stop.
+        """
+        if self._consumer is not consumer:
+            _log.failure("in a consumer that wants no more of its stream", failure)
+            return
+        self._release()
+        error = failure.value
+        if not isinstance(error, StreamError) or isinstance(error, UsageError):
+            error = ConsumerFailed()
+            error.__cause__ = failure.value
         self._stop(error)
-        for consumer in released:
-            consumer.fail(failure)
+        consumer.fail(failure)
 
     def _stop(self, error: StreamError) -> None:
         if self._stream.isEnded or self._failure is not None:

@@ -45,18 +45,18 @@ class Iteration:
             return fail(self._end)
         if self._finished:
             return succeed(None)
-        waiter = self._waiter = Deferred(lambda deferred: self.stop())
+        waiter = self._waiter = Deferred(self._stop)
         self._stream.resume()
         return waiter
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """
         Want no more, and stop the stream.
         """
-        self._waiter = None
-        if self._end is None:
-            self._end = Failure(StreamCancelled())
-        self._stream.giveUp(self)
+        if self._waiter is None:
+            self._stop(None)
+        else:
+            self._waiter.cancel()
 
     def leave(self) -> None:
         """
@@ -88,6 +88,12 @@ class Iteration:
         for waiter in self._take():
             waiter.errback(failure)
 
+    def _stop(self, waiter: Deferred[bytes | None] | None) -> None:
+        self._waiter = None
+        if self._end is None:
+            self._end = Failure(StreamCancelled())
+        self._stream.giveUp(self)
+
     def _take(self) -> list[Deferred[bytes | None]]:
         waiter, self._waiter = self._waiter, None
         return [] if waiter is None else [waiter]
@@ -115,7 +121,7 @@ class StreamIterator:
         Stop the stream at both ends, unless it has ended.  That is how a stream
         that is the source of another ends with that.
         """
-        self._iteration.stop()
+        self._iteration.close()
 
     def __del__(self) -> None:
         self._iteration.leave()

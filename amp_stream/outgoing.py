@@ -148,13 +148,12 @@ class OutgoingStream:
         @return: Whether there was anything to send.
         """
         source = self._source
-        most = self._side.allowance(self._stream)
-        if source is None or not most:
+        if source is None:
             return False
         read = None
         self._calling = True
         try:
-            read = source.read(most)
+            read = source.read(self._side.allowance(self._stream))
         except Exception:
             self._sourceFailed(Failure())
         self._called(source)
@@ -188,8 +187,7 @@ class OutgoingStream:
         self._close()
         if self.failure is None:
             self.failure = failure
-            if not self.done.called:
-                self.done.errback(failure)
+            self.done.errback(failure)
 
     def _ready(self) -> None:
         if self._source is not None and not self._calling:
@@ -234,7 +232,8 @@ class Announcement:
     What stands in a box for a stream that has no number yet.
 
     The number is given when the box is sent, by the connection that sends it.  A
-    box that is never sent leaves nothing behind.
+    box that is never sent, because another of its values cannot be written, leaves
+    nothing behind: when it goes, the source is closed.
 
     @ivar stream: The stream, once the box has been sent.
     """
@@ -243,7 +242,7 @@ class Announcement:
         self.source = source
         self.digest = digest
         self.stream: OutgoingStream | None = None
-        self._givenUp = False
+        self._closed = False
 
     def __len__(self) -> int:
         """
@@ -269,8 +268,16 @@ class Announcement:
         """
         if self.stream is not None:
             self.stream.give(error)
-        elif not self._givenUp:
-            self._givenUp = True
+        else:
+            self._closeUnsent()
+
+    def __del__(self) -> None:
+        if self.stream is None:
+            self._closeUnsent()
+
+    def _closeUnsent(self) -> None:
+        if not self._closed:
+            self._closed = True
             _close(self.source)
 
 

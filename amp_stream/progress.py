@@ -6,6 +6,7 @@ A bar on the terminal, with the rate and the time that is left.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ class _Bar:
         self.close()
         # Its monitor thread would wake up now and then for nothing.
         tqdm.monitor_interval = 0
+        # A terminal that does not know its size says 0; a full line would wrap.
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
         self._bar = tqdm(
             total=size,
             desc=self._label,
@@ -61,6 +64,8 @@ class _Bar:
             unit_scale=True,
             unit_divisor=1024,
             file=sys.stderr,
+            ncols=columns - 1,
+            nrows=24,
             leave=False,
         )
 

@@ -77,18 +77,19 @@ class _Task(Generic[_T]):
         Do the work, and keep its outcome from C{react}, which would log it.
         """
         self._reactor = reactor
+        # What is ignored, as nohup does it, stays so.
+        signals = [
+            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+        ]
+        self._handle(signals)
+        # The reactor sets some handlers of its own as it starts.
+        reactor.callWhenRunning(self._handle, signals)
         self._doing: Deferred[_T] = ensureDeferred(
             cast("Deferred[_T]", self._work(reactor))
         )
         self._done: Deferred[None] = Deferred()
         self._doing.addBoth(self._finish)
         reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
-        # What is ignored, as nohup does it, stays so.  The reactor sets handlers
-        # of its own as it starts, and ours follow.
-        signals = [
-            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
-        ]
-        reactor.callWhenRunning(self._handle, signals)
         await self._done
 
     def result(self) -> _T:
@@ -106,6 +107,9 @@ class _Task(Generic[_T]):
         self._done.callback(None)
 
     def _shutdown(self) -> Deferred[None]:
+        if self._signal is None and not self._done.called:
+            # The reactor's own handler was there, for a moment.
+            self._signal = signal.SIGTERM
         self._doing.cancel()
         return self._done
 

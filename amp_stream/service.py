@@ -17,6 +17,7 @@ from twisted.internet.defer import (
     CancelledError,
     Deferred,
     ensureDeferred,
+    gatherResults,
     maybeDeferred,
 )
 from twisted.internet.interfaces import (
@@ -138,13 +139,13 @@ class FileService(Service):
             self._starting.cancel()
             self._starting = None
         ports, self._ports = self._ports, []
-        for port in ports:
-            await maybeDeferred(port.stopListening)
+        closing = [maybeDeferred(port.stopListening) for port in ports]
         if ports and self._addressFile is not None:
             with suppress(OSError):
                 os.unlink(self._addressFile)
         self._factory.loseConnections()
         patience = self._reactor.callLater(_GRACE, self._factory.abortConnections)
+        await gatherResults(closing)
         await self._factory.settled()
         if patience.active():
             patience.cancel()

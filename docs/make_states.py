@@ -17,8 +17,8 @@ INTRODUCTION = """\
 
 The two halves are those of RFC 9000, sections 3.1 and 3.2. There is no state for an
 acknowledged reset: the connection below is reliable, so a reset that has been sent
-will arrive. `STOPPED` is a receiver that gave up while bytes are still under way; it
-throws them away until the sender says that it has stopped.
+will arrive. `STOPPED` is a receiver that gave up. It has ended at once: bytes that are
+still under way are thrown away, because the connection remembers that it has.
 
 This page is made from the tables in `amp_stream/_sansio/states.py` by
 `docs/make_states.py`, and a test sees to it that it is up to date. An input that
@@ -31,13 +31,13 @@ def diagram(title, table):
     Draw one table.
     """
     lines = [f"\n## {title}\n", "```mermaid", "stateDiagram-v2"]
-    states = list(dict.fromkeys(state for state, _ in table))
+    states = list(type(next(iter(table.values()))))
     lines.append(f"    [*] --> {states[0].name}")
     for (state, event), after in table.items():
         if after is not state:
             lines.append(f"    {state.name} --> {after.name}: {event.name}")
     for state in states:
-        if all(after is state for (one, _), after in table.items() if one is state):
+        if all(one is not state for one, _ in table):
             lines.append(f"    {state.name} --> [*]")
     return "\n".join([*lines, "```\n"])
 

@@ -136,7 +136,7 @@ class ServedTestCase(TestCase):
 
         @return: Its path.
         """
-        path = os.path.abspath(self.mktemp())
+        path: str = os.path.abspath(self.mktemp())
         os.makedirs(path)
         return path
 

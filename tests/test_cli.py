@@ -7,17 +7,19 @@ The C{amp-stream} command, as a real process.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.protocols import amp
 
-from amp_stream import StreamAMP, __version__
+from amp_stream import StreamAMP, __version__, cli
 from amp_stream.files import GetBig, GetFile
 from tests.commandline import ServedTestCase, command, fromThread, spawn
 
@@ -222,51 +224,82 @@ class FailureTests(CommandTestCase):
 
         async def test() -> None:
             endpoint = await self.serve(maxSize=1000)
-            for arguments in (
-                ["get", endpoint, "nosuch", "-o", self.path("a")],
-                ["stat", endpoint, "nosuch"],
-                ["rm", endpoint, "nosuch"],
-            ):
-                line = await self.complain(1, *arguments)
-                self.assertIn("there is no file named 'nosuch'", line)
-            self.assertEqual(os.listdir(self.here), [])
-            large = self.write("large", BODY)
-            line = await self.complain(1, "put", endpoint, large)
-            self.assertIn("more than the 1000 bytes", line)
-            line = await self.complain(1, "put", endpoint, self.path("nosuch"))
-            self.assertIn("No such file or directory", line)
             self.put("a", b"x")
-            line = await self.complain(
-                1, "get", endpoint, "a", "-o", self.path("nosuch/a")
-            )
-            self.assertIn("No such file or directory", line)
+            large = self.write("large", BODY)
+            noFile = "there is no file named 'nosuch'"
+            noPath = "No such file or directory"
+
+            async def attempt(reason: str, *arguments: str) -> None:
+                self.assertIn(reason, await self.complain(1, *arguments))
+
+            attempts = [
+                attempt(noFile, "get", endpoint, "nosuch", "-o", self.path("a")),
+                attempt(noFile, "stat", endpoint, "nosuch"),
+                attempt(noFile, "rm", endpoint, "nosuch"),
+                attempt("more than the 1000 bytes", "put", endpoint, large),
+                attempt(noPath, "put", endpoint, self.path("nosuch")),
+                attempt(noPath, "get", endpoint, "a", "-o", self.path("nosuch/a")),
+            ]
+            await gatherResults([ensureDeferred(each) for each in attempts])
+            self.assertEqual(os.listdir(self.here), ["large"])
 
         return ensureDeferred(test())
 
-    def test_usage(self) -> Deferred[None]:
+    def test_usage(self) -> None:
         """
         What cannot be meant is status 2, and nothing is connected.
         """
+        for arguments, reason in [
+            ([], "Missing command"),
+            (["put"], "Missing argument 'ENDPOINT'"),
+            (["put", "127.0.0.1:1", "-"], "--as"),
+            (["put", "127.0.0.1:1", "a", "--via", "pigeon"], "pigeon"),
+            (["put", "127.0.0.1:1", "a", "--as", "../a"], "dot"),
+            (["get", "127.0.0.1:1", "a/b"], "slash"),
+            (["get", "127.0.0.1:1", "a", "-o", "-", "--json"], "--json"),
+            (["get", "127.0.0.1:1", "a", "-o", self.here], "is a directory"),
+            (["ls", "127.0.0.1:1", "--timeout", "0"], "--timeout"),
+            (["demo", "--size", "much"], "'much' is not a size"),
+        ]:
+            # In this process, as it ends before there is anything to run.
+            self.patch(sys, "argv", ["amp-stream", *arguments])
+            errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
+            self.patch(sys, "stderr", errors)
+            ended = self.assertRaises(SystemExit, cli.main)
+            errors.seek(0)
+            line = errors.read()
+            self.assertEqual((ended.code, line.count("\n")), (2, 1), line)
+            self.assertIn(reason, line)
+            self.assertIn("--help", line)
+
+    def test_badEndpoint(self) -> Deferred[None]:
+        """
+        What is no endpoint is status 2, too.
+        """
 
         async def test() -> None:
-            for arguments, reason in [
-                ([], "Missing command"),
-                (["put"], "Missing argument 'ENDPOINT'"),
-                (["put", "127.0.0.1:1", "-"], "--as"),
-                (["put", "127.0.0.1:1", "a", "--via", "pigeon"], "pigeon"),
-                (["put", "127.0.0.1:1", "a", "--as", "../a"], "dot"),
-                (["get", "127.0.0.1:1", "a/b"], "slash"),
-                (["get", "127.0.0.1:1", "a", "-o", "-", "--json"], "--json"),
-                (["get", "127.0.0.1:1", "a", "-o", self.here], "is a directory"),
-                (["ls", "nonsense"], "'nonsense' is no client endpoint"),
-                (["ls", "127.0.0.1:1", "--timeout", "0"], "--timeout"),
-                (["demo", "--size", "much"], "'much' is not a size"),
-            ]:
-                line = await self.complain(2, *arguments)
-                self.assertIn(reason, line)
-                self.assertIn("--help", line)
+            line = await self.complain(2, "ls", "nonsense")
+            self.assertIn("'nonsense' is no client endpoint", line)
+            self.assertIn("see amp-stream ls --help", line)
 
         return ensureDeferred(test())
+
+    def test_interruptedEarly(self) -> None:
+        """
+        SIGINT before there is anything to clean up is status 130, too.
+        """
+        self.patch(sys, "argv", ["amp-stream", "ls", "127.0.0.1:1"])
+        errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        self.patch(sys, "stderr", errors)
+
+        def interrupted(*args: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(cli.commands, "main", interrupted)
+        ended = self.assertRaises(SystemExit, cli.main)
+        errors.seek(0)
+        self.assertEqual(ended.code, 130)
+        self.assertEqual(errors.read(), "amp-stream: interrupted by SIGINT\n")
 
     def test_noConnection(self) -> Deferred[None]:
         """
@@ -274,8 +307,8 @@ class FailureTests(CommandTestCase):
         """
 
         async def test() -> None:
-            line = await self.complain(3, "ping", f"unix:{self.path('nobody')}")
-            self.assertIn("no connection to unix:", line)
+            line = await self.complain(3, "ping", "unix:nobody", where=self.here)
+            self.assertIn("no connection to unix:nobody: ", line)
 
         return ensureDeferred(test())
 
@@ -306,7 +339,7 @@ class FailureTests(CommandTestCase):
         async def test() -> None:
             self.write("a", b"old")
             for service, reason in [
-                (BrokenSource, "the disk is on fire"),
+                (BrokenSource, "could not read"),
                 (HangsUp, "the connection was lost"),
                 (Liar, "SHA-256"),
             ]:

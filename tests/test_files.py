@@ -24,8 +24,11 @@ from twisted.internet.defer import (
 )
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from amp_stream import client as clientModule
 from amp_stream import fileserver
@@ -368,6 +371,28 @@ class TransferTests(MemoryTestCase):
         self.assertEqual(gathered.getvalue(), old)
         self.assertEqual(self.get("a")[1], b"new")
 
+    def test_lostWhileOpening(self) -> None:
+        """
+        A file that is opened for a connection that is gone meanwhile is closed.
+        """
+        self.put("a", value(100_000))
+        files = self.openedFiles()
+        opening: list[Callable[[], None]] = []
+
+        def later(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            result: Deferred[Any] = Deferred()
+            opening.append(lambda: result.callback(function(*args)))
+            return result
+
+        self.factory.inThread = later
+        getting = self.client.get("a", len)
+        self.pair.flush()
+        self.pair.lose()
+        self.failureResultOf(getting, ConnectionDone)
+        while opening:
+            opening.pop()()
+        self.assertEqual([file.closed for file in files], [True])
+
     def openedFiles(self) -> list[BinaryIO]:
         """
         Remember the files that the service opens from now on.
@@ -558,6 +583,52 @@ class FactoryTests(SynchronousTestCase):
         self.assertIsNone(factory.buildProtocol(None))
         pair.lose()
         self.assertIsNotNone(factory.buildProtocol(None))
+
+
+@implementer(IStreamClientEndpoint)
+class Sleepy:
+    """
+    An endpoint that connects when it is told to, or never.
+    """
+
+    def __init__(self, stubborn: bool) -> None:
+        # One that is stubborn connects even after it was told not to.
+        self.connecting: Deferred[Any] = Deferred(
+            lambda deferred: deferred.callback("connected") if stubborn else None
+        )
+
+    def connect(self, protocolFactory: object) -> Deferred[Any]:
+        """
+        Connect some time.
+        """
+        return self.connecting
+
+
+class ConnectTests(SynchronousTestCase):
+    """
+    L{connect}
+    """
+
+    def test_never(self) -> None:
+        """
+        A connection that takes too long is given up, with a message that says so.
+        """
+        clock = Clock()
+        connecting = connect(clock, Sleepy(stubborn=False), 30)
+        clock.advance(29)
+        self.assertNoResult(connecting)
+        clock.advance(1)
+        failure = self.failureResultOf(connecting, TimeoutError)
+        self.assertEqual(str(failure.value), "no answer within 30 s")
+
+    def test_justInTime(self) -> None:
+        """
+        A connection that is there when it would be given up is used.
+        """
+        clock = Clock()
+        connecting = connect(clock, Sleepy(stubborn=True), 30)
+        clock.advance(30)
+        self.assertIsInstance(self.successResultOf(connecting), FileClient)
 
 
 class NetworkTests(TestCase):

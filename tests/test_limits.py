@@ -6,6 +6,8 @@ The bounds of L{amp_stream._sansio.limits}.
 
 from __future__ import annotations
 
+from math import inf, nan
+
 from attrs import evolve, fields_dict
 from attrs.exceptions import FrozenInstanceError
 from twisted.protocols import amp
@@ -98,9 +100,10 @@ class LimitsTests(SynchronousTestCase):
 
     def test_idleTimeout(self) -> None:
         """
-        The time without progress is in seconds, whole or not, and more than none.
+        The time without progress is in seconds, whole or not, more than none and not
+        without end.
         """
         for seconds in (0.001, 1, 2.5, 86_400):
             self.assertEqual(Limits(idleTimeout=seconds).idleTimeout, seconds)
-        for seconds in (0, -1.0, "300"):
+        for seconds in (0, -1.0, "300", inf, nan):
             self.assertRaises(ValueError, Limits, idleTimeout=seconds)

@@ -45,8 +45,8 @@ LAYERS = """
 
     _boxerrors arguments chunks commands
 
-    timer tcp pump consumers incoming interfaces boxes incomingside
-    sources outgoing outgoingside
+    timer tcp pump codes consumers delivery iteration incoming interfaces boxes
+    incomingside piecesources sources outgoing outgoingside
 
     wire receiver streams link protocol
 

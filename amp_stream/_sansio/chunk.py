@@ -51,10 +51,9 @@ class Chunk:
         if self.offset + len(self.data) > MAX_NUMBER:
             raise InvalidChunk("the chunk ends beyond 2**62 - 1")
         sha256 = self.sha256
-        if sha256 is not None and (
-            not isinstance(sha256, bytes)
-            or len(sha256) != (_DIGEST_SIZE if self.fin else 0)
-        ):
+        if sha256 is None or sha256 == b"":
+            return
+        if not (isinstance(sha256, bytes) and len(sha256) == _DIGEST_SIZE and self.fin):
             raise InvalidChunk(
                 f"sha256 must be {_DIGEST_SIZE} bytes with fin, or empty before it"
             )

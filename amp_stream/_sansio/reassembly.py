@@ -156,7 +156,6 @@ class Reassembly:
                 )
             touched = [_Run(offset)]
             runs.insert(low, touched[0])
-            high += 1
         merged = touched[0]
         before = sum(run.size for run in touched)
         if offset < merged.start:

@@ -1,0 +1,383 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Reading and writing in threads, one step at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from amp_stream.blocking import OwnThread, ThreadedSource, pour
+
+
+class Threads:
+    """
+    Threads that work when they are told to.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """
+        Remember a call.
+        """
+        result: Deferred[Any] = Deferred()
+
+        def call() -> None:
+            try:
+                outcome = function(*args)
+            except Exception:
+                result.errback(Failure())
+            else:
+                result.callback(outcome)
+
+        self.calls.append(call)
+        return result
+
+    def work(self) -> None:
+        """
+        Make the calls that are waiting, but not those that follow from them.
+        """
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+@implementer(IConsumer)
+class Consumer:
+    """
+    A consumer that remembers.
+    """
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """
+        Remember.
+        """
+        self.data.append(data)
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """
+        Not called.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Not called.
+        """
+
+
+class SourceTests(SynchronousTestCase):
+    """
+    L{ThreadedSource}
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a file of three pieces.
+        """
+        self.threads = Threads()
+        self.pieces = [b"a", b"bb", b"ccc"]
+        self.consumer = Consumer()
+        self.counts: list[int] = []
+
+    def read(self, size: int) -> bytes:
+        """
+        Read the file.
+        """
+        return self.pieces.pop(0) if self.pieces else b""
+
+    def source(self, size: int | None = None) -> ThreadedSource:
+        """
+        Make a source of the file.
+        """
+        return ThreadedSource(self.read, size, self.threads, self.counts.append)
+
+    def test_interface(self) -> None:
+        """
+        It is a body producer, and knows its length if that is known.
+        """
+        self.assertTrue(verifyObject(IBodyProducer, self.source()))
+        self.assertEqual(self.source(6).length, 6)
+        self.assertEqual(self.source().length, UNKNOWN_LENGTH)
+
+    def test_toTheEnd(self) -> None:
+        """
+        All pieces come, in their order, and are counted; then the Deferred fires.
+        """
+        for size in (None, 6):
+            self.setUp()
+            done = self.source(size).startProducing(self.consumer)
+            for _ in range(4):
+                self.assertNoResult(done)
+                self.threads.work()
+            self.assertIsNone(self.successResultOf(done))
+            self.assertEqual(self.consumer.data, [b"a", b"bb", b"ccc"])
+            self.assertEqual(self.counts, [1, 2, 3])
+
+    def test_paused(self) -> None:
+        """
+        While it is paused, it reads one piece ahead and writes none.
+        """
+        source = self.source()
+        source.startProducing(self.consumer)
+        source.pauseProducing()
+        for _ in range(3):
+            self.threads.work()
+        self.assertEqual((self.consumer.data, self.pieces), ([], [b"bb", b"ccc"]))
+        source.resumeProducing()
+        self.assertEqual(self.consumer.data, [b"a"])
+        source.pauseProducing()
+        source.resumeProducing()
+        self.threads.work()
+        self.assertEqual(self.consumer.data, [b"a", b"bb"])
+
+    def test_stopped(self) -> None:
+        """
+        After it was stopped, it neither writes nor fires, whatever the thread
+        still brings.
+        """
+        for pieces in ([b"a"], []):
+            source = self.source()
+            self.pieces[:] = pieces
+            done = source.startProducing(self.consumer)
+            source.stopProducing()
+            self.threads.work()
+            self.assertNoResult(done)
+        self.assertEqual((self.consumer.data, self.threads.calls), ([], []))
+
+    def test_stoppedByItsConsumer(self) -> None:
+        """
+        A consumer may stop it in the middle of a write.
+        """
+        source = self.source()
+        self.consumer.write = lambda data: source.stopProducing()  # type: ignore[method-assign]
+        source.startProducing(self.consumer)
+        self.threads.work()
+        self.assertEqual(self.threads.calls, [])
+
+    def test_fails(self) -> None:
+        """
+        An error of the file fails the Deferred, unless nobody wants it any more.
+        """
+
+        def broken(size: int) -> bytes:
+            raise OSError("broken")
+
+        source = ThreadedSource(broken, None, self.threads)
+        done = source.startProducing(self.consumer)
+        self.threads.work()
+        self.failureResultOf(done, OSError)
+        source = ThreadedSource(broken, None, self.threads)
+        done = source.startProducing(self.consumer)
+        source.stopProducing()
+        self.threads.work()
+        self.assertNoResult(done)
+
+    def test_closes(self) -> None:
+        """
+        The file is closed, once and in a thread: at its end, after an error, and
+        when nobody wants it, even before it was begun.
+        """
+        closed: list[str] = []
+
+        def broken(size: int) -> bytes:
+            raise OSError("broken")
+
+        def source(read: Callable[[int], bytes], name: str) -> ThreadedSource:
+            return ThreadedSource(
+                read, None, self.threads, close=lambda: closed.append(name)
+            )
+
+        def work() -> None:
+            while self.threads.calls:
+                self.threads.work()
+
+        source(self.read, "at the end").startProducing(self.consumer)
+        work()
+        failing = source(broken, "after an error").startProducing(self.consumer)
+        work()
+        self.failureResultOf(failing, OSError)
+        unwanted = source(self.read, "unwanted")
+        unwanted.startProducing(self.consumer)
+        unwanted.stopProducing()
+        work()
+        unbegun = source(self.read, "unbegun")
+        unbegun.stopProducing()
+        self.assertNotIn("unbegun", closed)
+        work()
+        unbegun.stopProducing()
+        work()
+        self.assertEqual(
+            closed, ["at the end", "after an error", "unwanted", "unbegun"]
+        )
+
+    def test_tooShort(self) -> None:
+        """
+        A file that ends before its announced size is an error.
+        """
+        done = self.source(7).startProducing(self.consumer)
+        for _ in range(4):
+            self.threads.work()
+        failure = self.failureResultOf(done, OSError)
+        self.assertIn("1 bytes too early", str(failure.value))
+
+
+class PourTests(SynchronousTestCase):
+    """
+    L{pour}
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a stream that the test feeds.
+        """
+        self.threads = Threads()
+        self.asked: Deferred[bytes | None] | None = None
+        self.written: list[bytes] = []
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """
+        Give what the test feeds.
+        """
+        while True:
+            self.asked = Deferred()
+            data = await self.asked
+            if data is None:
+                return
+            yield data
+
+    def feed(self, data: bytes | None) -> None:
+        """
+        Give the stream its next piece, or its end.
+        """
+        assert self.asked is not None
+        asked, self.asked = self.asked, None
+        asked.callback(data)
+
+    def pour(self, write: Callable[[bytes], object] | None = None) -> Deferred[None]:
+        """
+        Begin.
+        """
+        return ensureDeferred(
+            pour(self.stream(), write or self.written.append, self.threads)
+        )
+
+    def test_gathers(self) -> None:
+        """
+        What arrives while one piece is written is written as one.
+        """
+        pouring = self.pour()
+        for data in (b"a", b"b", b"c"):
+            self.feed(data)
+        self.threads.work()
+        self.assertEqual(self.written, [b"a"])
+        self.threads.work()
+        self.assertEqual(self.written, [b"a", b"bc"])
+        self.feed(b"d")
+        self.feed(None)
+        self.assertNoResult(pouring)
+        self.threads.work()
+        self.assertIsNone(self.successResultOf(pouring))
+        self.assertEqual(self.written, [b"a", b"bc", b"d"])
+
+    def test_empty(self) -> None:
+        """
+        A stream without bytes is no call.
+        """
+        pouring = self.pour()
+        self.feed(None)
+        self.assertIsNone(self.successResultOf(pouring))
+
+    def test_backPressure(self) -> None:
+        """
+        When much has gathered, no more is taken until the thread has written.
+        """
+        pouring = self.pour()
+        self.feed(b"a")
+        count = 0
+        while self.asked is not None:
+            self.feed(bytes(65_536))
+            count += 1
+        self.assertEqual(count * 65_536, 524_288)
+        self.threads.work()
+        self.assertIsNotNone(self.asked)
+        self.feed(None)
+        self.threads.work()
+        self.assertIsNone(self.successResultOf(pouring))
+        self.assertEqual(sum(map(len, self.written)), 1 + count * 65_536)
+
+    def test_fails(self) -> None:
+        """
+        An error of a write is raised at the next piece, at the end, or at once if
+        the thread is being waited for.
+        """
+
+        def broken(data: bytes) -> None:
+            raise OSError("broken")
+
+        pouring = self.pour(broken)
+        self.feed(b"a")
+        self.threads.work()
+        self.feed(b"b")
+        self.failureResultOf(pouring, OSError)
+
+        pouring = self.pour(broken)
+        self.feed(b"a")
+        self.feed(None)
+        self.threads.work()
+        self.failureResultOf(pouring, OSError)
+
+        pouring = self.pour(broken)
+        self.feed(b"a")
+        self.threads.work()
+        self.feed(None)
+        self.failureResultOf(pouring, OSError)
+
+        pouring = self.pour(broken)
+        self.feed(b"a")
+        self.feed(bytes(1_000_000))
+        self.threads.work()
+        self.failureResultOf(pouring, OSError)
+        self.assertEqual(self.threads.calls, [])
+
+
+class OwnThreadTests(TestCase):
+    """
+    L{OwnThread}
+    """
+
+    timeout = 30
+
+    def test_oneThread(self) -> Deferred[None]:
+        """
+        Calls are made one after the other in one thread, which does not keep the
+        process from ending; results and errors come back.
+        """
+
+        async def test() -> None:
+            clock: Any = reactor
+            inThread = OwnThread(clock)
+            first = await inThread(threading.current_thread)
+            second = await inThread(threading.current_thread)
+            self.assertIs(first, second)
+            self.assertTrue(first.daemon)
+            self.assertIsNot(first, threading.current_thread())
+            await self.assertFailure(inThread(int, "x"), ValueError)
+
+        return ensureDeferred(test())

@@ -1,0 +1,978 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The rules of L{amp_stream._sansio.inbound}.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.frames import MaxStreamData, StopSending
+from amp_stream._sansio.inbound import Inbound
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
+from amp_stream._sansio.outbound import Outbound
+from amp_stream._sansio.states import ReceiveState
+from amp_stream.errors import (
+    ConflictingData,
+    FinalSizeError,
+    FlowControlError,
+    StreamAborted,
+    StreamCancelled,
+    StreamError,
+    StreamReused,
+    StreamTimedOut,
+    StreamTooLong,
+    StreamTruncated,
+    TooFragmented,
+    TooManyStreams,
+    TooMuchUnclaimed,
+)
+from tests.rules import VALUE, Wire, pieces
+
+MEBIBYTE = 1_048_576
+
+
+def readAll(inbound, stream):
+    """
+    Read what there is, and note the end.
+    """
+    return b"".join(iter(lambda: inbound.read(stream), b""))
+
+
+class InboundTests(SynchronousTestCase):
+    """
+    Something to test with.
+    """
+
+    limits = Limits()
+
+    def setUp(self):
+        self.inbound = Inbound(self.limits)
+
+    def frames(self):
+        """
+        Take the frames out.
+        """
+        frames, self.inbound.frames = self.inbound.frames, []
+        return frames
+
+    def assertNothingHeld(self):
+        """
+        Nothing is left, and the sums say so.
+        """
+        inbound = self.inbound
+        self.assertEqual(inbound.streams, {})
+        self.assertEqual((inbound.unclaimed, inbound.promised), (0, 0))
+
+
+class StreamTests(InboundTests):
+    """
+    How a stream comes to be, and how it ends.
+    """
+
+    def test_claimFirst(self):
+        """
+        A stream can be asked for before its first chunk.
+        """
+        stream = self.inbound.claim(3)
+        self.assertTrue(stream.claimed)
+        self.assertIs(self.inbound.receive(3, 0, b"abc", True), stream)
+        self.assertEqual(readAll(self.inbound, stream), b"abc")
+        self.assertTrue(stream.isEnded)
+        self.assertNothingHeld()
+
+    def test_claimAfterwards(self):
+        """
+        Or after its last.
+        """
+        stream = self.inbound.receive(3, 0, b"abc", True)
+        self.assertFalse(stream.claimed)
+        self.assertEqual(self.inbound.unclaimed, 3)
+        self.assertIs(self.inbound.claim(3), stream)
+        self.assertEqual(self.inbound.unclaimed, 0)
+        self.assertEqual(readAll(self.inbound, stream), b"abc")
+        self.assertNothingHeld()
+
+    def test_empty(self):
+        """
+        A stream without bytes waits for somebody who asks for it, like any other.
+        """
+        self.inbound.receive(3, 0, b"", True)
+        stream = self.inbound.claim(3, 0)
+        self.assertTrue(stream.isComplete)
+        self.assertEqual(self.inbound.read(stream), b"")
+        self.assertNothingHeld()
+
+    def test_claimTwice(self):
+        """
+        A stream can be asked for once, also when it has been read.
+        """
+        stream = self.inbound.claim(3)
+        self.assertRaises(StreamReused, self.inbound.claim, 3)
+        self.assertFalse(stream.isEnded)
+        self.inbound.receive(3, 0, b"abc", True)
+        readAll(self.inbound, stream)
+        self.assertRaises(StreamReused, self.inbound.claim, 3)
+
+    def test_readWhenGone(self):
+        """
+        A complete stream can still be read when the connection is gone.
+        """
+        stream = self.inbound.claim(3)
+        self.inbound.receive(3, 0, b"abc", True)
+        self.assertEqual(self.inbound.clear(), [stream])
+        self.assertNothingHeld()
+        self.assertEqual(readAll(self.inbound, stream), b"abc")
+        self.assertTrue(stream.isEnded)
+        self.assertNothingHeld()
+
+    def test_clear(self):
+        """
+        When the connection is gone, nothing is left of it.
+        """
+        self.inbound.receive(1, 0, b"abc")
+        self.inbound.claim(2)
+        self.inbound.refuse(3, StreamAborted())
+        self.assertEqual([stream.id for stream in self.inbound.clear()], [1, 2])
+        self.assertEqual(self.inbound.frames, [])
+        self.assertNothingHeld()
+
+    def test_independent(self):
+        """
+        The error of one stream is no other's.
+        """
+        good, bad = self.inbound.claim(1), self.inbound.claim(2)
+        self.inbound.receive(1, 0, b"abc")
+        self.inbound.receive(2, 0, b"abc")
+        self.assertRaises(ConflictingData, self.inbound.receive, 2, 0, b"xyz")
+        self.assertIsInstance(bad.error, ConflictingData)
+        self.assertEqual(self.frames(), [StopSending(2, b"STREAM_CONFLICT")])
+        self.inbound.receive(1, 3, b"def", True)
+        self.assertEqual(readAll(self.inbound, good), b"abcdef")
+        self.assertNothingHeld()
+
+    def test_announcement(self):
+        """
+        What the announcement says is held against what has come, and the sender of
+        a stream that breaks it is told.
+        """
+        self.inbound.receive(1, 0, b"abc")
+        self.assertRaises(FinalSizeError, self.inbound.claim, 1, 2)
+        self.assertRaises(StreamTooLong, self.inbound.claim, 2, 5, 4)
+        self.assertEqual(
+            self.frames(),
+            [StopSending(1, b"STREAM_FINAL_SIZE"), StopSending(2, b"STREAM_TOO_LONG")],
+        )
+        self.assertNothingHeld()
+        self.assertRaises(FinalSizeError, self.inbound.claim, 1)
+        self.assertRaises(StreamTooLong, self.inbound.claim, 2)
+
+
+class GiveUpTests(InboundTests):
+    """
+    Streams that end before their bytes do.
+    """
+
+    def test_stop(self):
+        """
+        The sender of a stream that is given up is told, once, and what it has sent
+        before it hears of that is thrown away.
+        """
+        stream = self.inbound.claim(3)
+        self.inbound.receive(3, 0, b"abc")
+        self.inbound.stop(stream, StreamCancelled())
+        self.inbound.stop(stream, StreamAborted())
+        self.assertEqual(self.frames(), [StopSending(3, b"STREAM_CANCELLED")])
+        self.assertIsInstance(stream.error, StreamCancelled)
+        self.assertNothingHeld()
+        self.assertIsNone(self.inbound.receive(3, 3, b"def"))
+        self.assertIsNone(self.inbound.receive(3, 10**9, b"def", True))
+        self.assertIsNone(self.inbound.reset(3, StreamAborted(), 6))
+        self.assertEqual(self.frames(), [])
+        self.assertNothingHeld()
+
+    def test_stopComplete(self):
+        """
+        A sender that has sent everything need not be told.
+        """
+        stream = self.inbound.receive(3, 0, b"abc", True)
+        self.inbound.stop(stream, StreamAborted())
+        self.assertEqual(self.frames(), [])
+        self.assertNothingHeld()
+
+    def test_stopQuietly(self):
+        """
+        Nor one that gets an answer.
+        """
+        stream = self.inbound.claim(3)
+        self.inbound.stop(stream, StreamAborted(), tell=False)
+        self.assertEqual(self.frames(), [])
+
+    def test_reset(self):
+        """
+        A stream that its sender gave up is forgotten, but why is remembered.
+        """
+        stream = self.inbound.receive(3, 0, b"abc")
+        error = StreamAborted("no more", b"MY_CODE")
+        self.assertIs(self.inbound.reset(3, error, 3), stream)
+        self.assertIs(stream.error, error)
+        self.assertNothingHeld()
+        raised = self.assertRaises(StreamAborted, self.inbound.claim, 3)
+        self.assertEqual((raised.code, str(raised)), (b"MY_CODE", "no more"))
+
+    def test_resetUnknown(self):
+        """
+        So it is where nothing of the stream had come.
+        """
+        self.assertIsNone(self.inbound.reset(3, StreamCancelled(), 0))
+        self.assertRaises(StreamCancelled, self.inbound.claim, 3)
+        self.assertIsNone(self.inbound.receive(3, 0, b"abc"))
+        self.assertIsNone(self.inbound.reset(3, StreamAborted(), 0))
+        self.assertRaises(StreamCancelled, self.inbound.claim, 3)
+
+    def test_refuse(self):
+        """
+        A stream can be refused before it is one, or while it is, but not when it
+        has ended.
+        """
+        self.inbound.refuse(1, StreamAborted())
+        stream = self.inbound.claim(2)
+        self.inbound.refuse(2, StreamAborted())
+        self.assertTrue(stream.isEnded)
+        self.inbound.refuse(3, StreamAborted(), tell=False)
+        for id in (1, 2, 3):
+            self.inbound.refuse(id, StreamCancelled())
+            error = self.assertRaises(StreamAborted, self.inbound.claim, id)
+            self.assertEqual(error.code, b"STREAM_ABORTED")
+        self.assertEqual(
+            self.frames(),
+            [StopSending(1, b"STREAM_ABORTED"), StopSending(2, b"STREAM_ABORTED")],
+        )
+
+    def test_lateChunks(self):
+        """
+        Chunks of a stream that was read to its end do not open it again.
+        """
+        stream = self.inbound.claim(3)
+        self.inbound.receive(3, 0, b"abc", True)
+        readAll(self.inbound, stream)
+        for asked in (False, True):
+            self.assertIsNone(self.inbound.receive(3, 0, b"abc", True, asked=asked))
+        self.assertEqual(self.frames(), [])
+        self.assertNothingHeld()
+
+
+class AskedTests(InboundTests):
+    """
+    Senders that wait for each answer.
+    """
+
+    limits = Limits(window=300_000, maxStreams=2)
+
+    def ask(self, offset, data, fin=False, id=0):
+        """
+        Let a chunk arrive whose sender waits for an answer.
+        """
+        return self.inbound.receive(id, offset, data, fin, asked=True)
+
+    def test_errorIsTheAnswer(self):
+        """
+        The error goes into the answer, and into no message of its own; it does so
+        again with each chunk that comes later.
+        """
+        self.ask(0, b"abc")
+        for _ in range(3):
+            error = self.assertRaises(ConflictingData, self.ask, 0, b"xyz")
+            self.assertIn("at offset 0", str(error))
+        self.assertEqual(self.frames(), [])
+        self.assertNothingHeld()
+
+    def test_tooMany(self):
+        """
+        So it does where there are too many streams.
+        """
+        self.ask(0, b"abc", id=1)
+        self.ask(0, b"abc", id=2)
+        self.assertRaises(TooManyStreams, self.ask, 0, b"abc", id=3)
+        self.assertEqual(self.frames(), [])
+
+    def test_stopped(self):
+        """
+        A sender that had no answer left hears of a stop with its next chunk, and
+        keeps no place that another could have.
+        """
+        for id in range(10):
+            stream = self.ask(0, b"abc", id=id)
+            self.inbound.stop(stream, StreamCancelled())
+            self.assertNothingHeld()
+            self.assertRaises(StreamCancelled, self.ask, 3, b"def", id=id)
+
+    def test_heldToWhatFits(self):
+        """
+        It need not know what was granted, but not more is taken than fits.
+        """
+        self.ask(0, bytes(262_144))
+        self.ask(262_144, bytes(37_856))
+        self.assertRaises(FlowControlError, self.ask, 300_000, b"x")
+
+    def test_windowedIsHeldToWhatItKnows(self):
+        """
+        A sender that does not wait is held to what it was granted.
+        """
+        stream = self.inbound.receive(0, 0, bytes(262_144))
+        self.assertFalse(stream.asks)
+        self.assertRaises(
+            FlowControlError, self.inbound.receive, 0, 262_144, b"x", False
+        )
+
+    def test_stopAndWait(self):
+        """
+        Who waits for room after each chunk gets any stream across, and no chunk of
+        it is refused, however slowly it is read.
+        """
+        value = VALUE[:1_000_000]
+        stream = self.inbound.claim(0)
+        taken = b""
+        for offset, data, fin in pieces(value, MAX_CHUNK):
+            self.ask(offset, data, fin)
+            while not stream.hasRoom:
+                more = self.inbound.read(stream)
+                self.assertTrue(more)
+                taken += more
+            self.assertGreaterEqual(self.inbound.maximum(stream), offset)
+        taken += readAll(self.inbound, stream)
+        self.assertEqual(taken, value)
+        self.assertNothingHeld()
+
+    def test_anyOrder(self):
+        """
+        Who sends the last chunk of the window first gets an answer, too: without one
+        it could not send what is missing.
+        """
+        stream = self.inbound.claim(0)
+        parts = pieces(VALUE[:300_000], 50_000)
+        for offset, data, _ in reversed(parts):
+            self.ask(offset, data)
+            self.assertEqual(stream.hasRoom, offset > 0)
+        self.assertEqual(self.inbound.read(stream), parts[0][1])
+        self.assertFalse(stream.hasRoom)
+        self.assertEqual(self.inbound.read(stream), parts[1][1])
+        self.assertTrue(stream.hasRoom)
+
+    def test_answerIsKept(self):
+        """
+        What an answer has promised is there, whatever the other streams have taken
+        before and take afterwards.
+        """
+        self.limits = Limits(window=600_000, maxBufferedBytes=700_000)
+        self.setUp()
+        stream = self.inbound.claim(0)
+        end = 0
+        while stream.hasRoom:
+            self.ask(end, bytes(MAX_CHUNK))
+            end += MAX_CHUNK
+        for id in (1, 2):
+            self.inbound.claim(id)
+        while not stream.hasRoom:
+            self.assertTrue(self.inbound.read(stream))
+        # There would have been room long ago in a window as large as before.
+        self.assertLess(stream.held, 200_000)
+        self.assertGreaterEqual(self.inbound.maximum(stream), end + MAX_CHUNK)
+        self.inbound.claim(3)
+        self.ask(0, b"x", id=3)
+        self.ask(end, bytes(MAX_CHUNK))
+
+    def test_fewMessages(self):
+        """
+        A sender that learns from its answers how far it may go is sent no messages.
+        """
+        stream = self.inbound.claim(0)
+        for offset, data, fin in pieces(VALUE, MAX_CHUNK):
+            self.ask(offset, data, fin)
+            self.inbound.maximum(stream)
+            readAll(self.inbound, stream)
+        self.assertEqual(self.frames(), [])
+        self.assertNothingHeld()
+
+    def test_changesItsMind(self):
+        """
+        A sender may wait for some answers and not for others: it is told of room
+        that none of its answers could tell of.
+        """
+        stream = self.inbound.claim(0)
+        self.ask(0, bytes(250_000))
+        self.inbound.maximum(stream)
+        self.inbound.receive(0, 250_000, bytes(50_000))
+        self.inbound.read(stream)
+        self.assertEqual(self.frames(), [MaxStreamData(0, 550_000)])
+        self.ask(300_000, bytes(250_000))
+        self.assertEqual(self.inbound.maximum(stream), 550_000)
+        readAll(self.inbound, stream)
+        self.assertEqual(self.frames(), [MaxStreamData(0, 850_000)])
+
+
+class GrantTests(InboundTests):
+    """
+    How senders are let go on.
+    """
+
+    def transfer(self, size, announced=None, ends=True):
+        """
+        Send a stream whose bytes are read as they come.
+
+        @return: What it was granted.
+        """
+        wire = Wire(Outbound(Limits()), self.inbound)
+        sender = wire.open(size)
+        stream = self.inbound.claim(sender.id, announced)
+        moved = True
+        while moved:
+            moved = wire.sendOne() or wire.arriveOne() or wire.answerOne()
+            while self.inbound.read(stream):
+                pass
+        self.assertTrue(stream.isEnded)
+        self.assertTrue(sender.isEnded)
+        self.assertEqual(wire.outbound.streams, {})
+        self.assertNothingHeld()
+        return wire.told
+
+    def test_rare(self):
+        """
+        A stream of 64 MiB takes one message for each half of its window.
+        """
+        told = self.transfer(64 * MEBIBYTE)
+        self.assertLessEqual(len(told), 128)
+        self.assertGreaterEqual(len(told), 64)
+
+    def test_noneForSmallStreams(self):
+        """
+        A stream that fits into its first 262,144 bytes is granted nothing, if its
+        size is known or half of that.
+        """
+        for size in (0, 1, 131_071, 200_000, 262_144):
+            self.setUp()
+            self.assertEqual(self.transfer(size, size), [])
+        self.setUp()
+        self.assertEqual(self.transfer(131_071), [])
+
+    def test_noneBeyondTheEnd(self):
+        """
+        No stream is granted more after it could send everything.
+        """
+        told = self.transfer(MEBIBYTE, MEBIBYTE)
+        self.assertEqual(len(told), 1)
+        self.assertGreaterEqual(told[0].maximum, MEBIBYTE)
+
+    def test_endWithoutBytes(self):
+        """
+        A sender that has used up everything when it learns that this was all can
+        say so, even if it waits for credit first.
+        """
+        stream = self.inbound.claim(0, INITIAL_MAXIMUM)
+        self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
+        self.assertEqual(self.frames(), [])
+        self.inbound.read(stream)
+        (frame,) = self.frames()
+        self.assertGreater(frame.maximum, INITIAL_MAXIMUM)
+
+    def test_notUnread(self):
+        """
+        Bytes that nobody reads are not credited.
+        """
+        self.inbound.claim(0)
+        self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
+        self.assertEqual(self.frames(), [])
+        self.assertRaises(
+            FlowControlError, self.inbound.receive, 0, INITIAL_MAXIMUM, b"x"
+        )
+
+    def test_window(self):
+        """
+        A grant lets the window and no more wait for the consumer.
+        """
+        stream = self.inbound.claim(0)
+        self.inbound.receive(0, 0, bytes(200_000))
+        self.inbound.read(stream)
+        self.assertEqual(self.frames(), [MaxStreamData(0, 200_000 + MEBIBYTE)])
+
+    def test_shared(self):
+        """
+        Where the streams together may hold more than the connection allows, a grant
+        is what is left, but never less than every stream is entitled to.
+        """
+        self.limits = Limits(maxBufferedBytes=1_000_000)
+        self.setUp()
+        granted = []
+        for id in range(4):
+            stream = self.inbound.claim(id)
+            self.inbound.receive(id, 0, bytes(200_000))
+            self.inbound.read(stream)
+            granted += [frame.maximum - 200_000 for frame in self.frames()]
+        self.assertEqual(granted, [1_000_000, 262_144, 262_144, 262_144])
+        self.assertEqual(self.inbound.promised, 1_000_000 + 3 * 262_144)
+
+    def test_returned(self):
+        """
+        What a stream had is there for others when it has ended.
+        """
+        self.limits = Limits(maxBufferedBytes=1_000_000)
+        for end in (
+            lambda stream: self.inbound.stop(stream, StreamAborted()),
+            lambda stream: self.inbound.reset(stream.id, StreamAborted(), 200_000),
+            lambda stream: self.inbound.receive(0, 200_000, b"", True),
+        ):
+            self.setUp()
+            for id in range(2):
+                stream = self.inbound.claim(id)
+                self.inbound.receive(id, 0, bytes(200_000))
+                self.inbound.read(stream)
+                self.assertEqual(len(self.frames()), 1)
+                if id == 0:
+                    end(stream)
+                    self.frames()
+            self.assertEqual(self.inbound.promised, 1_000_000)
+
+
+class LimitTests(InboundTests):
+    """
+    What a peer cannot do.
+    """
+
+    limits = Limits(
+        maxStreams=3, maxUnclaimedBytes=100_000, maxGaps=2, maxStreamSize=500_000
+    )
+
+    def test_tooManyStreams(self):
+        """
+        One stream too many is refused, and those before it go on; when one has
+        ended there is a place.
+        """
+        streams = [self.inbound.receive(id, 0, b"abc") for id in range(2)]
+        self.inbound.claim(2)
+        error = self.assertRaises(TooManyStreams, self.inbound.receive, 3, 0, b"abc")
+        self.assertIn("3 streams", str(error))
+        self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
+        self.inbound.receive(0, 3, b"", True)
+        self.inbound.claim(0)
+        self.assertEqual(readAll(self.inbound, streams[0]), b"abc")
+        self.assertIsNone(self.inbound.receive(3, 3, b"def"))
+        self.assertIsNotNone(self.inbound.receive(4, 0, b"abc"))
+
+    def test_tooManyClaims(self):
+        """
+        A peer that announces streams instead of sending them gets no more of them;
+        asking for one that is there is always possible.
+        """
+        self.inbound.receive(0, 0, b"abc")
+        for id in (1, 2):
+            self.inbound.claim(id)
+        self.inbound.claim(0)
+        self.assertRaises(TooManyStreams, self.inbound.claim, 3)
+        self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
+        self.assertRaises(TooManyStreams, self.inbound.claim, 3)
+        self.assertEqual(len(self.inbound.streams), 3)
+
+    def test_flood(self):
+        """
+        However many streams a peer begins, as many as allowed are kept, and what is
+        remembered of the others has a bound.
+        """
+        for id in range(3):
+            self.inbound.claim(id)
+        for id in range(3, 5000):
+            self.assertRaises(TooManyStreams, self.inbound.receive, id, 0, b"abc")
+            self.inbound.reset(-id, StreamAborted(), 0)
+        self.assertEqual(list(self.inbound.streams), [0, 1, 2])
+        self.assertEqual(len(self.inbound._ended), 1024)
+        self.assertEqual(self.inbound.unclaimed, 0)
+
+    def test_remembersTheLatest(self):
+        """
+        As many streams that ended are remembered as may be open, at least 1,024, and
+        those that ended last.
+        """
+        for maxStreams, remembered in ((1, 1024), (2000, 2000)):
+            inbound = Inbound(Limits(maxStreams=maxStreams))
+            for id in range(remembered + 1):
+                inbound.reset(id, StreamCancelled(), 0)
+            for id in (1, remembered):
+                self.assertRaises(StreamCancelled, inbound.claim, id)
+            self.assertIsNotNone(inbound.claim(0))
+
+    def test_rememberedErrorsKeepNothingAlive(self):
+        """
+        What is remembered of a stream that failed costs little: no chunk is kept
+        alive by an error, and no error grows by being raised again.
+        """
+        tracemalloc.start()
+        try:
+            for id in range(200):
+                self.inbound.receive(id, 0, b"abc", asked=True)
+                for _ in range(3):
+                    chunk = bytes(MAX_CHUNK)
+                    try:
+                        self.inbound.receive(id, 0, chunk, asked=True)
+                    except ConflictingData:
+                        pass
+                    else:
+                        self.fail("not refused")
+            del chunk
+            gc.collect()
+            size, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(size, 200 * 2000)
+        for _ in range(20):
+            try:
+                self.inbound.claim(5)
+            except ConflictingData as error:
+                traceback, depth = error.__traceback__, 0
+                while traceback is not None:
+                    traceback, depth = traceback.tb_next, depth + 1
+        self.assertLess(depth, 5)
+
+    def test_unclaimed(self):
+        """
+        There is a bound to the bytes that nobody has asked for, over all streams;
+        the stream that exceeds it fails, and claimed ones do not count.
+        """
+        claimed = self.inbound.claim(0)
+        self.inbound.receive(0, 0, bytes(200_000))
+        self.inbound.receive(1, 0, bytes(60_000))
+        self.inbound.receive(2, 0, bytes(40_000))
+        self.assertEqual(self.inbound.unclaimed, 100_000)
+        self.assertRaises(TooMuchUnclaimed, self.inbound.receive, 2, 40_000, b"x")
+        self.assertEqual(self.frames(), [StopSending(2, b"STREAM_UNCLAIMED")])
+        self.assertEqual(self.inbound.unclaimed, 60_000)
+        self.inbound.claim(1)
+        self.assertEqual(self.inbound.unclaimed, 0)
+        self.assertRaises(TooMuchUnclaimed, self.inbound.claim, 2)
+        self.assertTrue(claimed.isOpen)
+
+    def test_unclaimedComplete(self):
+        """
+        Streams that have arrived whole count like others.
+        """
+        self.inbound.receive(0, 0, bytes(60_000), True)
+        self.assertRaises(
+            TooMuchUnclaimed, self.inbound.receive, 1, 0, bytes(60_000), True
+        )
+        self.assertEqual(self.frames(), [])
+        self.assertRaises(
+            TooMuchUnclaimed,
+            self.inbound.receive,
+            2,
+            0,
+            bytes(60_000),
+            asked=True,
+        )
+        self.assertEqual(self.frames(), [])
+
+    def test_gaps(self):
+        """
+        A stream with too many gaps fails.
+        """
+        for offset in (2, 4):
+            self.inbound.receive(0, offset, b"x")
+        self.assertRaises(TooFragmented, self.inbound.receive, 0, 6, b"x")
+        self.assertNothingHeld()
+
+    def test_length(self):
+        """
+        A stream that gets too long fails.
+        """
+        self.assertRaises(StreamTooLong, self.inbound.receive, 0, 500_000, b"x")
+        self.assertNothingHeld()
+
+    def test_promise(self):
+        """
+        A peer that uses everything it is entitled to makes a connection hold no more
+        than the limits say.
+        """
+        inbound = Inbound(Limits(maxStreams=20, maxBufferedBytes=4_000_000))
+        streams = []
+        for id in range(20):
+            stream = inbound.claim(id)
+            inbound.receive(id, 0, bytes(200_000))
+            inbound.read(stream)
+            streams.append(stream)
+        for stream in streams:
+            end = stream.window.highest
+            inbound.receive(stream.id, end, bytes(stream.window.told - end))
+        held = sum(stream.held for stream in streams)
+        self.assertEqual(held, inbound.promised)
+        self.assertGreater(held, 4_000_000)
+        self.assertLessEqual(held, 4_000_000 + 20 * INITIAL_MAXIMUM)
+
+
+class ExpiryTests(InboundTests):
+    """
+    Streams that wait for too long.
+    """
+
+    limits = Limits(idleTimeout=60)
+
+    def pass_(self, *times):
+        """
+        Let time pass.
+
+        @return: The streams that were given up.
+        """
+        return [stream.id for now in times for stream in self.inbound.expire(now)]
+
+    def test_waiting(self):
+        """
+        A stream without progress is given up, and its sender told.
+        """
+        self.assertEqual(self.inbound.interval, 15)
+        stream = self.inbound.claim(1)
+        self.inbound.receive(1, 0, b"abc")
+        self.assertEqual(self.pass_(0, 15, 30, 45), [])
+        self.assertEqual(self.pass_(60), [1])
+        self.assertIsInstance(stream.error, StreamTimedOut)
+        self.assertEqual(self.frames(), [StopSending(1, b"STREAM_TIMED_OUT")])
+        self.assertNothingHeld()
+        self.assertEqual(self.pass_(75, 1000), [])
+        self.assertRaises(StreamTimedOut, self.inbound.claim, 1)
+
+    def test_truncated(self):
+        """
+        If its end has come and bytes before it have not, that is the error.
+        """
+        stream = self.inbound.claim(1)
+        self.inbound.receive(1, 3, b"def", True)
+        self.assertEqual(self.pass_(0, 60), [1])
+        self.assertIsInstance(stream.error, StreamTruncated)
+
+    def test_neverClaimed(self):
+        """
+        What nobody ever asks for is not kept, complete or not.
+        """
+        self.inbound.receive(1, 0, b"abc", True)
+        self.inbound.receive(2, 0, b"abc")
+        self.assertEqual(self.pass_(0, 60), [1, 2])
+        self.assertEqual(self.frames(), [StopSending(2, b"STREAM_TIMED_OUT")])
+        self.assertNothingHeld()
+
+    def test_pausedConsumer(self):
+        """
+        A consumer may take its time with the bytes that there are.
+        """
+        stream = self.inbound.claim(1)
+        stream.attended = True
+        self.inbound.receive(1, 0, b"abc")
+        self.assertEqual(self.pass_(0, 60, 120), [])
+        self.inbound.read(stream)
+        self.assertEqual(self.pass_(120, 150), [])
+        self.inbound.receive(1, 3, b"def", True)
+        self.inbound.read(stream)
+        self.assertEqual(self.pass_(180, 240, 300), [])
+        self.assertEqual(self.inbound.read(stream), b"")
+        self.assertIs(stream.state, ReceiveState.DATA_READ)
+
+    def test_never(self):
+        """
+        Without a limit a stream waits for ever.
+        """
+        self.limits = Limits(idleTimeout=None)
+        self.setUp()
+        self.assertIsNone(self.inbound.interval)
+        self.inbound.claim(1)
+        self.assertEqual(self.pass_(0, 1e9), [])
+
+
+IDS = st.integers(0, 7)
+LIMITS = Limits(
+    window=400_000,
+    maxStreams=4,
+    maxUnclaimedBytes=300_000,
+    maxBufferedBytes=900_000,
+    maxGaps=3,
+    idleTimeout=4,
+)
+
+
+class Receiving(RuleBasedStateMachine):
+    """
+    A peer that sends anything, and an application that does anything.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.inbound = Inbound(LIMITS)
+        self.now = 0.0
+        # By id: all streams that there ever were, what was read of them, and why
+        # those ended that never were one.
+        self.seen = {}
+        self.read = {}
+        self.told = {}
+
+    def note(self, stream):
+        if stream is not None:
+            assert self.seen.setdefault(stream.id, stream) is stream
+            self.read.setdefault(stream.id, 0)
+
+    def take(self, id, offset, size, fin, asked, wrong=False):
+        data = bytearray(VALUE[offset : offset + size])
+        if wrong and data:
+            data[-1] ^= 255
+        known = self.seen.get(id)
+        waited = known is not None and known.asks and asked and known.hasRoom
+        try:
+            stream = self.inbound.receive(id, offset, bytes(data), fin, asked=asked)
+        except StreamError as error:
+            assert id not in self.inbound.streams
+            follows = known is not None and offset == known.window.highest
+            if waited and follows and size <= MAX_CHUNK:
+                # Who waits for its answers does not break the window.
+                assert not isinstance(error, FlowControlError)
+        else:
+            self.note(stream)
+
+    @rule(
+        id=IDS,
+        offset=st.integers(0, 300_000),
+        size=st.integers(0, 100_000),
+        fin=st.sampled_from([False] * 7 + [True]),
+        asked=st.booleans(),
+        wrong=st.sampled_from([False] * 7 + [True]),
+    )
+    def anyChunk(self, id, offset, size, fin, asked, wrong):
+        self.take(id, offset, size, fin, asked, wrong)
+
+    @rule(
+        id=IDS,
+        size=st.integers(0, MAX_CHUNK),
+        fin=st.sampled_from([False] * 4 + [True]),
+        asked=st.booleans(),
+    )
+    def nextChunk(self, id, size, fin, asked):
+        stream = self.inbound.streams.get(id)
+        offset = 0 if stream is None else stream.window.highest
+        self.take(id, offset, size, fin, asked)
+
+    @rule(
+        id=IDS,
+        size=st.one_of(st.none(), st.integers(0, 600_000)),
+        maxSize=st.one_of(st.none(), st.integers(0, 600_000)),
+    )
+    def claim(self, id, size, maxSize):
+        known = self.seen.get(id)
+        try:
+            self.note(self.inbound.claim(id, size, maxSize))
+        except StreamReused:
+            assert known.claimed
+        except StreamError as error:
+            if known is not None and known.error is not None:
+                assert (error.code, str(error)) == (known.error.code, str(known.error))
+
+    @rule(id=IDS, times=st.integers(1, 10))
+    def readSome(self, id, times):
+        stream = self.seen.get(id)
+        if stream is None or not stream.claimed:
+            return
+        for _ in range(times):
+            data = self.inbound.read(stream)
+            start = self.read[id]
+            assert data == VALUE[start : start + len(data)]
+            self.read[id] += len(data)
+        if stream.isComplete and not stream.held:
+            assert self.read[id] == stream.size
+
+    @rule(id=IDS)
+    def answer(self, id):
+        stream = self.seen.get(id)
+        if stream is not None:
+            maximum = self.inbound.maximum(stream)
+            assert maximum >= self.told.get(id, 0)
+            self.told[id] = maximum
+
+    @rule(id=IDS, attended=st.booleans())
+    def attend(self, id, attended):
+        if id in self.seen:
+            self.seen[id].attended = attended
+
+    @rule(id=IDS, finalSize=st.integers(0, 600_000))
+    def reset(self, id, finalSize):
+        self.inbound.reset(id, StreamAborted("given up"), finalSize)
+
+    @rule(id=IDS, tell=st.booleans())
+    def stop(self, id, tell):
+        if id in self.seen:
+            before = self.seen[id].isOpen
+            self.inbound.stop(self.seen[id], StreamCancelled(), tell)
+            stopped = StopSending(id, b"STREAM_CANCELLED") in self.inbound.frames
+            assert stopped == (before and tell)
+
+    @rule(id=IDS, tell=st.booleans())
+    def refuse(self, id, tell):
+        self.inbound.refuse(id, StreamCancelled(), tell)
+        assert id not in self.inbound.streams
+
+    @rule(seconds=st.floats(0, 3))
+    def wait(self, seconds):
+        self.now += seconds
+        for stream in self.inbound.expire(self.now):
+            assert stream.isEnded
+
+    @invariant()
+    def isRight(self):
+        inbound = self.inbound
+        streams = inbound.streams.values()
+        assert inbound.promised == sum(stream.promised for stream in streams)
+        assert inbound.unclaimed == sum(
+            stream.held for stream in streams if not stream.claimed
+        )
+        assert 0 <= inbound.unclaimed <= LIMITS.maxUnclaimedBytes
+        held = sum(stream.held for stream in streams)
+        entitled = INITIAL_MAXIMUM * len(streams)
+        assert held <= inbound.promised <= LIMITS.maxBufferedBytes + entitled
+        assert len(streams) <= LIMITS.maxStreams
+        for stream in streams:
+            assert not stream.isEnded
+            assert 0 <= stream.held <= stream.promised <= LIMITS.window
+        for id, stream in self.seen.items():
+            assert stream.isEnded == (id not in inbound.streams)
+
+    @invariant()
+    def framesAreRight(self):
+        for frame in self.inbound.frames:
+            if isinstance(frame, MaxStreamData):
+                assert frame.maximum > self.told.get(frame.id, INITIAL_MAXIMUM - 1)
+                assert frame.maximum <= self.seen[frame.id].window.granted
+                self.told[frame.id] = frame.maximum
+        self.inbound.frames = []
+
+    def teardown(self):
+        for stream in list(self.inbound.streams.values()):
+            self.inbound.stop(stream, StreamAborted())
+        assert (self.inbound.promised, self.inbound.unclaimed) == (0, 0)
+        assert self.inbound.streams == {}
+
+
+class ReceivingTests(SynchronousTestCase):
+    """
+    The state machine above, as a test.
+    """
+
+    def test_anything(self):
+        """
+        Whatever a peer sends and an application does, the sums are right, the bounds
+        hold, the bytes are right, and nothing is left when all have ended.
+        """
+        run_state_machine_as_test(
+            Receiving,
+            settings=settings(max_examples=120, stateful_step_count=50, deadline=None),
+        )

@@ -1,0 +1,498 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream.pump}, with transports that do what a test says and with
+real ones.
+"""
+
+from __future__ import annotations
+
+import io
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import Limits, StreamAMP
+from amp_stream.pump import Pump
+from tests.commands import Server, Store
+from tests.loopback import LoopbackTestCase, Plain, Watched
+
+CHUNK = bytes(65_535)
+
+
+class Turns(Clock):
+    """
+    A reactor of which each turn takes a second.
+    """
+
+    def callLater(self, when, what, *a, **kw):
+        return super().callLater(when + 1, what, *a, **kw)
+
+
+class PumpTestCase(SynchronousTestCase):
+    """
+    Tests of the pump, step by step.
+    """
+
+    def setUp(self):
+        self.clock = Turns()
+        self.pump = Pump(self.writeNext, self.clock)
+        self.left = 0
+        self.written = 0
+        self.write = lambda: None
+
+    def writeNext(self):
+        """
+        Write one of as many chunks as are left.
+        """
+        if not self.left:
+            return False
+        self.left -= 1
+        self.written += 1
+        self.write()
+        return True
+
+    def assertStopped(self):
+        """
+        Check that nothing waits any more.
+        """
+        self.pump.resumeProducing()
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ProducerTests(PumpTestCase):
+    """
+    Transports that say when they have drained.
+    """
+
+    def test_pullProducer(self):
+        """
+        It is a pull producer, and nothing else.
+        """
+        self.assertTrue(IPullProducer.providedBy(self.pump))
+        self.assertFalse(IPushProducer.providedBy(self.pump))
+
+    def test_onePerTurn(self):
+        """
+        It is registered when there is something to send, writes one chunk each time
+        that the transport asks, and leaves when there are no more.
+        """
+        transport = StringTransport()
+        self.pump.start(transport)
+        self.assertIsNone(transport.producer)
+        self.left = 2
+        self.pump.kick()
+        self.pump.kick()
+        self.assertIs(transport.producer, self.pump)
+        self.assertFalse(transport.streaming)
+        self.assertEqual(self.written, 0)
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 1)
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 2)
+        self.assertIs(transport.producer, self.pump)
+        self.pump.resumeProducing()
+        self.assertIsNone(transport.producer)
+        self.left = 1
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 2)
+        self.pump.kick()
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 3)
+
+    def test_noTransport(self):
+        """
+        Before there is a transport, and after, nothing happens.
+        """
+        self.left = 1
+        self.pump.kick()
+        self.pump.stopProducing()
+        self.pump.start(StringTransport())
+        self.pump.stopProducing()
+        self.pump.kick()
+        self.assertStopped()
+        self.assertEqual(self.written, 0)
+
+    def test_askedAtOnce(self):
+        """
+        A transport that asks as soon as the pump registers gets a chunk at once,
+        and loses the pump at once if there is none.
+        """
+        transport = AskingTransport()
+        self.pump.start(transport)
+        self.pump.kick()
+        self.assertIsNone(transport.producer)
+        self.left = 2
+        self.pump.kick()
+        self.assertEqual(self.written, 1)
+        self.assertIs(transport.producer, self.pump)
+
+    def test_askedWhileWriting(self):
+        """
+        A transport that asks for more while it is written to gets it afterwards: no
+        chunk inside another, however many.
+        """
+        transport = AskingTransport()
+        depth = 0
+
+        def write():
+            nonlocal depth
+            depth += 1
+            self.assertEqual(depth, 1)
+            transport.producer.resumeProducing()
+            transport.producer.resumeProducing()
+            depth -= 1
+
+        self.write = write
+        self.left = 10_000
+        self.pump.start(transport)
+        self.pump.kick()
+        self.assertEqual(self.written, 10_000)
+        self.assertIsNone(transport.producer)
+
+    def test_kickedWhileWriting(self):
+        """
+        What is offered while a chunk is written waits until the transport asks.
+        """
+        transport = StringTransport()
+        self.pump.start(transport)
+        self.left = 2
+        self.write = self.pump.kick
+        self.pump.kick()
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 1)
+        self.assertIs(transport.producer, self.pump)
+
+    def test_stopped(self):
+        """
+        When it is stopped, the transport is free for another producer.
+        """
+        transport = StringTransport()
+        self.pump.start(transport)
+        self.left = 2
+        self.pump.kick()
+        self.pump.stopProducing()
+        transport.registerProducer(object(), True)
+        self.pump.stopProducing()
+        self.assertIsNotNone(transport.producer)
+        self.assertStopped()
+        self.assertEqual(self.written, 0)
+
+    def test_stoppedWhileWriting(self):
+        """
+        A chunk that loses the connection is the last.
+        """
+        transport = AskingTransport()
+        self.pump.start(transport)
+        self.write = self.pump.stopProducing
+        self.left = 2
+        self.pump.kick()
+        self.assertEqual(self.written, 1)
+        self.assertIsNone(transport.producer)
+        self.assertStopped()
+
+    def test_disconnected(self):
+        """
+        A transport that is gone already says so when the pump registers.
+        """
+
+        class Disconnected(StringTransport):
+            def registerProducer(self, producer, streaming):
+                producer.stopProducing()
+
+        self.pump.start(Disconnected())
+        self.left = 2
+        self.pump.kick()
+        self.assertStopped()
+        self.assertEqual(self.written, 0)
+
+    def test_mistake(self):
+        """
+        An exception of what writes is not mistaken for one of the transport.
+        """
+        for error in (AttributeError, RuntimeError):
+
+            def write(error=error):
+                raise error
+
+            self.write = write
+            self.left = 1
+            pump = Pump(self.writeNext, self.clock)
+            pump.start(AskingTransport())
+            with self.assertRaises(error):
+                pump.kick()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AskingTransport(StringTransport):
+    """
+    A transport that asks a pull producer as soon as it is registered, as those of
+    the reactor do.
+    """
+
+    def registerProducer(self, producer, streaming):
+        super().registerProducer(producer, streaming)
+        producer.resumeProducing()
+
+
+class TurnTests(PumpTestCase):
+    """
+    Transports that do not say when they have drained.
+    """
+
+    def transports(self):
+        """
+        @return: One that knows no producers, and one that has another.
+        """
+
+        class Simple:
+            pass
+
+        busy = StringTransport()
+        busy.registerProducer(object(), True)
+        return [Simple(), busy]
+
+    def test_oneInEachTurn(self):
+        """
+        They get one chunk in each turn of the reactor, and then nothing is left
+        behind; a producer that was there stays.
+        """
+        for transport in self.transports():
+            producer = getattr(transport, "producer", None)
+            self.pump.start(transport)
+            for _ in range(2):
+                self.written = 0
+                self.left = 3
+                self.pump.kick()
+                self.pump.kick()
+                self.assertEqual(self.written, 0)
+                for count in (1, 2, 3, 3):
+                    self.clock.advance(1)
+                    self.assertEqual(self.written, count)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertIs(getattr(transport, "producer", None), producer)
+
+    def test_stoppedBetweenTurns(self):
+        """
+        When the pump is stopped, there are no more turns.
+        """
+        for transport in self.transports():
+            self.pump.start(transport)
+            self.left = 3
+            self.pump.kick()
+            self.pump.stopProducing()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stoppedInATurn(self):
+        """
+        Nor after a chunk that loses the connection.
+        """
+        for transport in self.transports():
+            self.pump.start(transport)
+            self.written = 0
+            self.left = 3
+            self.write = self.pump.stopProducing
+            self.pump.kick()
+            self.clock.advance(1)
+            self.assertEqual(self.written, 1)
+            self.assertStopped()
+
+
+class Client(Watched, StreamAMP):
+    """
+    One end.
+    """
+
+
+class WatchedServer(Watched, Server):
+    """
+    The other.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.begun = Deferred()
+
+    def takeIt(self, name, body):
+        """
+        Take a stream that has no end.
+        """
+        body.writeTo(Beginning(self.begun)).addErrback(lambda failure: None)
+        return Deferred()
+
+
+class Beginning(io.RawIOBase):
+    """
+    A file that says when it has got some bytes.
+    """
+
+    def __init__(self, begun):
+        self.begun = begun
+        self.size = 0
+
+    def write(self, data):
+        self.size += len(data)
+        if self.size > 1_000_000 and not self.begun.called:
+            self.begun.callback(None)
+        return len(data)
+
+
+def endless():
+    """
+    A source without an end.
+    """
+    while True:
+        yield CHUNK
+
+
+def unsent(transport):
+    """
+    Look how much a transport holds back (bytes).
+    """
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+
+class RealTransportTests(LoopbackTestCase):
+    """
+    The transports of the reactor.
+    """
+
+    def watch(self, transport):
+        """
+        @return: A list that gets, for each chunk, how many bytes the transport held
+            when it was written.
+        """
+        before = []
+        writeSequence = transport.writeSequence
+
+        def watched(data):
+            before.append(unsent(transport))
+            writeSequence(data)
+
+        transport.writeSequence = watched
+        return before
+
+    async def test_tcp(self):
+        """
+        A TCP transport never holds more than one chunk: the next is written when it
+        has none.
+        """
+        client, server = Client(), WatchedServer()
+        await self.tcp(client, server)
+        before = self.watch(client.transport)
+        calls = [client.callRemote(Store, name="x", body=CHUNK * 100) for _ in range(3)]
+        for call in calls:
+            self.assertEqual(await call, {"size": 6_553_500})
+        self.assertGreaterEqual(len(before), 300)
+        self.assertLess(max(before), 1000)
+        self.assertIsNone(client.transport.producer)
+
+    async def test_tls(self):
+        """
+        One with TLS holds no more than it is made for, and one chunk.
+        """
+        for chunk in (65_535, 4096):
+            client, server = Client(limits=Limits(chunk=chunk)), WatchedServer()
+            await self.tls(client, server)
+            before = self.watch(client.transport)
+            call = client.callRemote(Store, name="x", body=CHUNK * 50)
+            self.assertEqual(await call, {"size": 3_276_750})
+            self.assertGreaterEqual(len(before), 3_276_750 // chunk)
+            self.assertLessEqual(max(before), 65_536 + chunk)
+
+    async def closes(self, connect):
+        """
+        Close a connection with streams in progress, one that flows and one that
+        nobody takes.
+        """
+        client, server = Client(), WatchedServer()
+        await connect(client, server)
+        ignored = client.sendStream(endless())
+        server.take = server.takeIt
+        call = client.callRemote(Store, name="x", body=endless())
+        await server.begun
+        client.transport.loseConnection()
+        await client.lost
+        await server.lost
+        for deferred in (ignored.done, call):
+            try:
+                await deferred
+            except ConnectionDone:
+                continue
+            self.fail("it goes on without a connection")
+
+    async def test_closesTCP(self):
+        """
+        C{loseConnection} closes a TCP connection, streams or not.
+        """
+        await self.closes(self.tcp)
+
+    async def test_closesTLS(self):
+        """
+        And one with TLS.
+        """
+        await self.closes(self.tls)
+
+    async def test_closesUNIX(self):
+        """
+        And a UNIX socket.
+        """
+        await self.closes(self.unix)
+
+    async def test_register(self):
+        """
+        A pump that has nothing to send is not registered with a real transport,
+        and one that is stopped leaves it.
+        """
+        client, server = Plain(), Plain()
+        await self.tcp(client, server)
+        left = 3
+        done = Deferred()
+
+        def writeNext():
+            nonlocal left
+            if not left:
+                reactor.callLater(0, done.callback, None)
+                return False
+            left -= 1
+            client.transport.write(CHUNK)
+            return True
+
+        pump = Pump(writeNext, reactor)
+        pump.start(client.transport)
+        pump.kick()
+        self.assertIs(client.transport.producer, pump)
+        await done
+        self.assertIsNone(client.transport.producer)
+        left = 3
+        pump.kick()
+        pump.stopProducing()
+        self.assertIsNone(client.transport.producer)
+        self.assertEqual(left, 2)
+
+    async def test_transportStops(self):
+        """
+        A pump whose transport is lost is stopped by that.
+        """
+        for connect in (self.tcp, self.tls):
+            client, server = Plain(), Plain()
+            await connect(client, server)
+            transport = client.transport
+            pump = Pump(
+                lambda transport=transport: transport.write(CHUNK) or True, reactor
+            )
+            pump.start(transport)
+            pump.kick()
+            server.transport.abortConnection()
+            await client.lost
+            pump.kick()
+            self.assertIsNone(getattr(transport, "producer", None))

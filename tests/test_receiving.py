@@ -1,0 +1,756 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The rules of L{amp_stream._sansio.receiving}.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
+from amp_stream._sansio.receiving import ReceiveStream
+from amp_stream._sansio.states import ReceiveState
+from amp_stream._sansio.window import ReceiveWindow
+from amp_stream.errors import (
+    ConflictingData,
+    DigestMismatch,
+    FinalSizeError,
+    FlowControlError,
+    StreamAborted,
+    StreamTooLong,
+    StreamTruncated,
+    TooFragmented,
+)
+from tests.rules import VALUE
+
+
+class StreamTests(SynchronousTestCase):
+    """
+    Something to test with.
+    """
+
+    limits = Limits()
+
+    def setUp(self):
+        self.stream = ReceiveStream(7, self.limits)
+
+    def receive(self, offset, data, fin=False, digest=None, asked=False):
+        """
+        Let a chunk arrive.
+        """
+        self.stream.receive(offset, data, fin, digest, asked)
+
+    def assertRefused(self, error, *args, **kw):
+        """
+        A chunk is refused with an error.
+        """
+        return self.assertRaises(error, self.receive, *args, **kw)
+
+    def readAll(self):
+        """
+        Read what there is.
+        """
+        return b"".join(iter(self.stream.read, b""))
+
+
+class ReceiveTests(StreamTests):
+    """
+    The receiving half of a stream.
+    """
+
+    def test_life(self):
+        """
+        Bytes, the last bytes, and the end when they have been read.
+        """
+        stream = self.stream
+        self.receive(0, b"abc")
+        self.assertEqual((stream.received, stream.held, stream.size), (3, 3, None))
+        self.receive(3, b"de", True)
+        self.assertEqual((stream.received, stream.held, stream.size), (5, 5, 5))
+        self.assertTrue(stream.isComplete)
+        self.assertFalse(stream.isOpen or stream.isEnded)
+        self.assertEqual(stream.read(), b"abcde")
+        self.assertFalse(stream.isEnded)
+        self.assertEqual(stream.read(), b"")
+        self.assertTrue(stream.isEnded and stream.isComplete)
+        self.assertIsNone(stream.error)
+
+    def test_empty(self):
+        """
+        A stream without bytes is one.
+        """
+        self.receive(0, b"", True)
+        self.assertEqual((self.stream.size, self.stream.isComplete), (0, True))
+        self.assertEqual(self.stream.read(), b"")
+        self.assertTrue(self.stream.isEnded)
+
+    def test_lateEnd(self):
+        """
+        The end may come by itself, and before bytes that belong before it.
+        """
+        self.receive(4, b"", True)
+        self.assertIs(self.stream.state, ReceiveState.SIZE_KNOWN)
+        self.receive(2, b"cd")
+        self.assertFalse(self.stream.isComplete)
+        self.receive(0, b"ab")
+        self.assertTrue(self.stream.isComplete)
+        self.assertEqual(self.readAll(), b"abcd")
+
+    def test_afterTheEnd(self):
+        """
+        What comes after a stream has ended is ignored, right or wrong.
+        """
+        self.receive(0, b"abc", True)
+        self.readAll()
+        self.receive(0, b"abc", True)
+        self.receive(1, b"xyz")
+        self.receive(MAX_NUMBER - 1, b"x")
+        self.stream.reset(StreamAborted(), 1)
+        self.stream.stop(StreamAborted())
+        self.assertIs(self.stream.state, ReceiveState.DATA_READ)
+        self.assertIsNone(self.stream.error)
+        self.assertEqual((self.stream.held, self.stream.received), (0, 3))
+
+    def test_reset(self):
+        """
+        A reset forgets the bytes, also those of a stream that is complete: what its
+        sender gave up is never taken for the whole.
+        """
+        for fin in (False, True):
+            self.setUp()
+            self.receive(0, b"abc", fin)
+            error = StreamAborted()
+            self.stream.reset(error, 3)
+            self.assertIs(self.stream.error, error)
+            self.assertTrue(self.stream.isEnded)
+            self.assertFalse(self.stream.isComplete)
+            self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
+
+    def test_stop(self):
+        """
+        Who gives a stream up is rid of it at once.
+        """
+        for fin in (False, True):
+            self.setUp()
+            self.receive(0, b"abc", fin)
+            error = StreamAborted()
+            self.stream.stop(error)
+            self.stream.stop(StreamAborted())
+            self.assertIs(self.stream.error, error)
+            self.assertTrue(self.stream.isEnded)
+            self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
+
+    def test_truncation(self):
+        """
+        If no more bytes are to come, it is an error of its own that the end is here
+        and the bytes before it are not.
+        """
+        self.assertIsNone(self.stream.truncation())
+        self.receive(0, b"ab")
+        self.assertIsNone(self.stream.truncation())
+        self.receive(5, b"f", True)
+        error = self.stream.truncation()
+        self.assertIsInstance(error, StreamTruncated)
+        self.assertIn("bytes from 2 on are missing", str(error))
+        self.receive(2, b"cde")
+        self.assertIsNone(self.stream.truncation())
+
+    def test_windowViolation(self):
+        """
+        Bytes beyond what was granted are refused.
+        """
+        self.receive(0, bytes(262_144))
+        self.assertRefused(FlowControlError, 262_144, b"x")
+
+    def test_idle(self):
+        """
+        It waits while nobody wants it, or while who wants it has no bytes to take.
+        """
+        stream = self.stream
+        self.assertTrue(stream.isIdle)
+        stream.attended = True
+        self.assertTrue(stream.isIdle)
+        self.receive(5, b"fgh")
+        self.assertTrue(stream.isIdle)
+        self.receive(0, b"abcde")
+        self.assertFalse(stream.isIdle)
+        stream.attended = False
+        self.assertTrue(stream.isIdle)
+
+    def test_notIdleAtTheEnd(self):
+        """
+        A consumer that has every byte and takes its time is not waited for, and
+        nobody waits for a stream that has ended.
+        """
+        stream = self.stream
+        stream.attended = True
+        self.receive(0, b"abc", True)
+        stream.read()
+        self.assertFalse(stream.isIdle)
+        stream.read()
+        stream.attended = False
+        self.assertTrue(stream.isEnded)
+        self.assertFalse(stream.isIdle)
+
+    def test_progress(self):
+        """
+        Bytes that arrive or leave are progress, also behind a gap, and so is an end
+        without bytes; bytes that come again are none.
+        """
+        stream = self.stream
+        seen = {stream.progress}
+        for offset, data, fin in ((3, b"d", False), (0, b"abc", False), (4, b"", True)):
+            self.receive(offset, data, fin)
+            self.assertNotIn(stream.progress, seen)
+            seen.add(stream.progress)
+            self.receive(offset, data, fin)
+            self.assertIn(stream.progress, seen)
+        stream.read()
+        self.assertNotIn(stream.progress, seen)
+
+
+class FinalSizeTests(StreamTests):
+    """
+    RFC 9000, section 4.5: the end of a stream does not move.
+    """
+
+    def test_bytesBeyondTheEnd(self):
+        """
+        No bytes come after the end, before those in front of it have arrived or
+        afterwards.
+        """
+        for offset in (0, 2):
+            self.setUp()
+            self.receive(offset, b"abcde"[offset:], True)
+            self.assertRefused(FinalSizeError, 5, b"f")
+            self.assertRefused(FinalSizeError, 4, b"ef")
+            self.assertRefused(FinalSizeError, 6, b"")
+            self.receive(5, b"")
+
+    def test_endBeforeBytes(self):
+        """
+        The end is not before bytes that have arrived.
+        """
+        self.receive(0, b"abcde")
+        self.assertRefused(FinalSizeError, 0, b"abcd", True)
+        self.receive(0, b"abcde", True)
+
+    def test_endMoves(self):
+        """
+        There is one end, forward as backward.
+        """
+        for offset in (0, 2):
+            self.setUp()
+            self.receive(offset, b"abcde"[offset:], True)
+            self.assertRefused(FinalSizeError, 5, b"f", True)
+            self.assertRefused(FinalSizeError, 0, b"abcd", True)
+            self.receive(5, b"", True)
+
+    def test_announced(self):
+        """
+        An announced size is not exceeded, and the end is there and nowhere else.
+        """
+        self.stream.expect(5, None)
+        self.assertEqual(self.stream.size, 5)
+        self.assertRefused(FinalSizeError, 3, b"def")
+        self.assertRefused(FinalSizeError, 0, b"abcd", True)
+        self.receive(0, b"abcde")
+        self.assertFalse(self.stream.isComplete)
+        self.receive(5, b"", True)
+        self.assertTrue(self.stream.isComplete)
+
+    def test_announcedAfterwards(self):
+        """
+        An announcement of fewer bytes than have come, or of another end, is refused;
+        the right one is not.
+        """
+        self.receive(0, b"abc")
+        self.assertRaises(FinalSizeError, self.stream.expect, 2, None)
+        self.receive(3, b"de", True)
+        self.assertRaises(FinalSizeError, self.stream.expect, 6, None)
+        self.stream.expect(5, None)
+        self.assertEqual(self.stream.size, 5)
+
+    def resetAt(self, finalSize):
+        """
+        @return: The error that a reset leads to.
+        """
+        error = StreamAborted()
+        self.stream.reset(error, finalSize)
+        return None if self.stream.error is error else type(self.stream.error)
+
+    def test_resetBeforeBytes(self):
+        """
+        A reset says how many bytes were sent; it cannot be fewer than have come.
+        """
+        for finalSize, error in ((2, FinalSizeError), (3, None), (MAX_NUMBER, None)):
+            self.setUp()
+            self.receive(0, b"abc")
+            self.assertIs(self.resetAt(finalSize), error)
+
+    def test_resetElsewhere(self):
+        """
+        A reset does not move an end that is known.
+        """
+        for offset in (0, 2):
+            for finalSize, error in (
+                (4, FinalSizeError),
+                (5, None),
+                (6, FinalSizeError),
+            ):
+                self.setUp()
+                self.receive(offset, b"abcde"[offset:], True)
+                self.assertIs(self.resetAt(finalSize), error)
+
+    def test_resetOfAnnounced(self):
+        """
+        A sender that gives up need not have got to the end that it announced, but
+        cannot have got beyond.
+        """
+        for finalSize, error in ((0, None), (5, None), (6, FinalSizeError)):
+            self.setUp()
+            self.stream.expect(5, None)
+            self.assertIs(self.resetAt(finalSize), error)
+
+
+class LengthTests(StreamTests):
+    """
+    How long a stream may be.
+    """
+
+    limits = Limits(maxStreamSize=10)
+
+    def test_limit(self):
+        """
+        The limit of the connection is allowed, and no byte more.
+        """
+        self.receive(0, b"0123456789")
+        self.assertRefused(StreamTooLong, 10, b"x")
+        self.assertRefused(StreamTooLong, 11, b"")
+        self.receive(10, b"", True)
+
+    def test_stricter(self):
+        """
+        Who asks for a stream may allow less than the connection, but not more.
+        """
+        self.stream.expect(None, 100)
+        error = self.assertRefused(StreamTooLong, 10, b"x")
+        self.assertIn("10 are allowed", str(error))
+        self.stream.expect(None, 5)
+        self.receive(0, b"01234")
+        self.assertRefused(StreamTooLong, 5, b"x")
+
+    def test_announced(self):
+        """
+        A size that is not allowed is refused before a byte has come.
+        """
+        self.assertRaises(StreamTooLong, self.stream.expect, 11, None)
+        self.setUp()
+        self.stream.expect(10, None)
+        self.assertRaises(StreamTooLong, self.stream.expect, 10, 9)
+
+    def test_alreadyTooLong(self):
+        """
+        Bytes that came before somebody asked for the stream count.
+        """
+        self.receive(0, b"abc")
+        self.assertRaises(StreamTooLong, self.stream.expect, None, 2)
+
+    def test_noLimit(self):
+        """
+        Without a limit it is that of whoever asks, or none.
+        """
+        stream = ReceiveStream(7, Limits())
+        stream.receive(MAX_CHUNK, b"x", False, None, False)
+        stream.expect(MAX_NUMBER, None)
+        self.assertRaises(StreamTooLong, stream.expect, None, 5)
+
+
+class DigestTests(StreamTests):
+    """
+    The digest of a stream.
+    """
+
+    def test_right(self):
+        """
+        The digest is that of all bytes in their order, whatever order they came in.
+        """
+        self.receive(3, b"def", True, sha256(b"abcdef").digest())
+        self.receive(0, b"abc")
+        self.assertTrue(self.stream.isComplete)
+
+    def test_wrong(self):
+        """
+        A stream whose last missing byte completes the wrong value is not complete.
+        """
+        self.receive(3, b"def", True, sha256(b"abcdeX").digest())
+        self.assertRefused(DigestMismatch, 0, b"abc")
+        self.assertFalse(self.stream.isComplete)
+
+    def test_duplicates(self):
+        """
+        Bytes that come twice are hashed once.
+        """
+        self.receive(0, b"abc", digest=b"")
+        self.receive(0, b"abcd", digest=b"")
+        self.receive(0, b"abcdef", True, sha256(b"abcdef").digest())
+        self.receive(0, b"abcdef", True, sha256(b"abcdef").digest())
+        self.assertRefused(DigestMismatch, 6, b"", True, bytes(32))
+
+    def test_missing(self):
+        """
+        A digest that was announced must come.
+        """
+        self.receive(0, b"abc", digest=b"")
+        self.assertRefused(DigestMismatch, 3, b"def", True)
+
+    def test_askedNeedsNoNotice(self):
+        """
+        A sender that waits for each answer gives its digest at the end, without
+        notice, whatever the length.
+        """
+        value = VALUE[:1_500_000]
+        for offset in range(0, len(value), 50_000):
+            piece = value[offset : offset + 50_000]
+            fin = offset + 50_000 == len(value)
+            digest = sha256(value).digest() if fin else None
+            self.stream.window.grant(1_048_576)
+            self.receive(offset, piece, fin, digest, asked=True)
+            self.stream.read()
+        self.assertTrue(self.stream.isComplete)
+
+
+class RoomTests(StreamTests):
+    """
+    When a sender that waits for each answer gets it.
+    """
+
+    def test_room(self):
+        """
+        As long as another chunk of any size would be taken.
+        """
+        last = 262_144 - MAX_CHUNK
+        self.receive(0, bytes(last))
+        self.assertTrue(self.stream.hasRoom)
+        self.receive(last, b"x")
+        self.assertFalse(self.stream.hasRoom)
+        self.stream.window.grant(262_145)
+        self.assertTrue(self.stream.hasRoom)
+
+    def test_gap(self):
+        """
+        While bytes are missing in the middle, also where there is no room behind
+        them: only the next chunk can help.
+        """
+        self.receive(1, bytes(262_143))
+        self.assertTrue(self.stream.hasRoom)
+        self.receive(0, b"x")
+        self.assertFalse(self.stream.hasRoom)
+
+    def test_gapBeforeNothing(self):
+        """
+        So it is where the end is known, but not the bytes before it.
+        """
+        self.receive(0, bytes(200_000))
+        self.receive(262_144, b"", True)
+        self.assertTrue(self.stream.hasRoom)
+
+    def test_end(self):
+        """
+        Who has sent everything, or is wanted no more, does not wait.
+        """
+        self.receive(0, bytes(262_144), True)
+        self.assertTrue(self.stream.hasRoom)
+        self.setUp()
+        self.receive(0, bytes(262_144))
+        self.stream.stop(StreamAborted())
+        self.assertTrue(self.stream.hasRoom)
+
+    def test_asks(self):
+        """
+        It is known whether the sender waited for an answer to its last chunk.
+        """
+        self.receive(0, b"", asked=True)
+        self.assertTrue(self.stream.asks)
+        self.receive(0, b"")
+        self.assertFalse(self.stream.asks)
+
+
+class PromiseTests(StreamTests):
+    """
+    How many bytes a sender may make us hold.
+    """
+
+    def test_unknownSize(self):
+        """
+        Until the size is known, all that was granted and has not left.
+        """
+        self.assertEqual(self.stream.promised, 262_144)
+        self.receive(0, b"abc")
+        self.assertEqual(self.stream.promised, 262_144)
+        self.stream.read()
+        self.assertEqual(self.stream.promised, 262_141)
+        self.stream.window.grant(1_000_000)
+        self.assertEqual(self.stream.promised, 1_000_000)
+
+    def test_knownSize(self):
+        """
+        A stream that says its size cannot hold more than that.
+        """
+        self.stream.expect(10, None)
+        self.assertEqual(self.stream.promised, 10)
+        self.receive(0, b"0123456789", True)
+        self.assertEqual(self.stream.promised, 10)
+        self.stream.read()
+        self.assertEqual(self.stream.promised, 0)
+
+    def test_failed(self):
+        """
+        A stream that has failed holds nothing.
+        """
+        self.stream.stop(StreamAborted())
+        self.assertEqual(self.stream.promised, 0)
+
+    def test_needsMore(self):
+        """
+        A sender is granted more unless it said that it will not need it; one that
+        has used up everything may need it even for its end.
+        """
+        self.assertTrue(self.stream.needsMore)
+        self.stream.expect(262_144, None)
+        self.receive(0, bytes(262_143))
+        self.assertFalse(self.stream.needsMore)
+        self.receive(262_143, b"x")
+        self.assertTrue(self.stream.needsMore)
+        self.setUp()
+        self.stream.expect(262_145, None)
+        self.assertTrue(self.stream.needsMore)
+
+
+SPACE = 300
+WINDOW = 200
+GAPS = 3
+
+
+class Receiving(RuleBasedStateMachine):
+    """
+    A stream beside a dictionary of the bytes that it should hold, and a few numbers.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stream = ReceiveStream(1, Limits(maxGaps=GAPS))
+        self.stream.window = ReceiveWindow(WINDOW)
+        self.bytes = {}
+        self.consumed = self.highest = 0
+        self.granted = WINDOW
+        self.size = self.maxSize = None
+        self.final = self.ended = self.failed = False
+
+    @property
+    def end(self):
+        end = self.consumed
+        while end in self.bytes:
+            end += 1
+        return end
+
+    @property
+    def complete(self):
+        return self.final and self.end == self.size
+
+    def wrong(self, offset, data, fin):
+        """
+        @return: What is wrong with a chunk.
+        """
+        end = offset + len(data)
+        if self.size is not None and (end > self.size or (fin and end != self.size)):
+            return FinalSizeError
+        if fin and end < self.highest:
+            return FinalSizeError
+        if self.maxSize is not None and end > self.maxSize:
+            return StreamTooLong
+        if end > self.granted:
+            return FlowControlError
+        places = dict(enumerate(data, offset))
+        if any(self.bytes.get(place, byte) != byte for place, byte in places.items()):
+            return ConflictingData
+        after = {*self.bytes, *(place for place in places if place >= self.consumed)}
+        # The first run of bytes need not be behind a gap.
+        runs = sum(place - 1 not in after for place in after)
+        if runs - (self.consumed in after) > GAPS:
+            return TooFragmented
+        return None
+
+    def fail(self):
+        self.bytes.clear()
+        self.ended = self.failed = True
+
+    def refused(self, error):
+        """
+        What the connection does with a stream that fails.
+        """
+        self.stream.stop(error)
+        self.fail()
+
+    @rule(
+        offset=st.integers(0, SPACE),
+        length=st.integers(0, 80),
+        fin=st.sampled_from([False, False, False, True]),
+        wrong=st.sampled_from([None] * 9 + [0]),
+        asked=st.booleans(),
+    )
+    def chunk(self, offset, length, fin, wrong, asked):
+        self.take(offset, length, fin, wrong, asked)
+
+    @rule(length=st.integers(0, 80), asked=st.booleans())
+    def nextChunk(self, length, asked):
+        self.take(self.end, min(length, self.granted - self.end), False, None, asked)
+
+    @rule(length=st.integers(0, 80))
+    def lastChunk(self, length):
+        offset = max(self.end, self.highest)
+        self.take(offset, min(length, self.granted - offset), True, None, False)
+
+    @rule()
+    def fillGap(self):
+        beyond = [place for place in self.bytes if place > self.end]
+        if beyond:
+            self.take(self.end, min(beyond) - self.end, False, None, False)
+
+    def take(self, offset, length, fin, wrong, asked):
+        data = bytearray(VALUE[offset : offset + length])
+        if wrong is not None and data:
+            data[len(data) // 2] ^= 255
+        expected = None if self.ended else self.wrong(offset, data, fin)
+        try:
+            self.stream.receive(offset, bytes(data), fin, None, asked)
+        except (
+            FinalSizeError,
+            StreamTooLong,
+            FlowControlError,
+            ConflictingData,
+            TooFragmented,
+        ) as error:
+            assert type(error) is expected, (error, expected)
+            self.refused(error)
+            return
+        assert expected is None, expected
+        if self.ended:
+            return
+        for place, byte in enumerate(data, offset):
+            if place >= self.consumed:
+                self.bytes[place] = byte
+        self.highest = max(self.highest, offset + len(data))
+        if fin:
+            self.final = True
+            self.size = offset + len(data)
+
+    @rule()
+    def read(self):
+        data = self.stream.read()
+        assert bool(data) == (not self.ended and self.end > self.consumed)
+        for byte in data:
+            assert self.bytes.pop(self.consumed) == byte
+            self.consumed += 1
+        if not data and not self.ended and self.complete:
+            self.ended = True
+
+    @rule(size=st.integers(0, SPACE))
+    def grant(self, size):
+        self.stream.window.grant(size)
+        self.granted = max(self.granted, self.consumed + size)
+
+    @rule(
+        size=st.one_of(st.none(), st.integers(WINDOW, SPACE)),
+        maxSize=st.one_of(st.none(), st.integers(WINDOW, SPACE)),
+    )
+    def expect(self, size, maxSize):
+        if self.ended:
+            return
+        expected = None
+        most = min((n for n in (maxSize, self.maxSize) if n is not None), default=None)
+        if size is not None and (self.highest > size or self.size not in (None, size)):
+            expected = FinalSizeError
+        else:
+            length = self.size if size is None else size
+            length = self.highest if length is None else length
+            if most is not None and length > most:
+                expected = StreamTooLong
+        try:
+            self.stream.expect(size, maxSize)
+        except (FinalSizeError, StreamTooLong) as error:
+            assert type(error) is expected
+            self.refused(error)
+            return
+        assert expected is None
+        self.maxSize = most
+        self.size = self.size if size is None else size
+
+    @rule(finalSize=st.integers(0, SPACE), never=st.integers(0, 5))
+    def reset(self, finalSize, never):
+        if never:
+            return
+        error = StreamAborted()
+        self.stream.reset(error, finalSize)
+        if not self.ended:
+            possible = finalSize >= self.highest and (
+                self.size is None
+                or (finalSize == self.size if self.final else finalSize <= self.size)
+            )
+            assert (self.stream.error is error) == possible
+            self.fail()
+
+    @rule(never=st.integers(0, 9))
+    def stop(self, never):
+        if not never:
+            self.stream.stop(StreamAborted())
+            if not self.ended:
+                self.fail()
+
+    @invariant()
+    def isRight(self):
+        stream = self.stream
+        assert stream.held == len(self.bytes)
+        assert stream.isEnded == self.ended
+        assert (stream.error is not None) == self.failed
+        assert stream.isComplete == (self.complete and not self.failed)
+        assert stream.isOpen == (not self.complete and not self.ended)
+        if self.failed:
+            assert stream.promised == 0
+            return
+        assert stream.received == self.consumed + len(self.bytes)
+        assert stream.size == self.size
+        most = self.granted if self.size is None else min(self.granted, self.size)
+        assert stream.promised == most - self.consumed >= stream.held
+        if stream.isOpen:
+            missing = self.end < self.highest
+            assert stream.hasRoom == (
+                missing or self.granted - self.highest >= MAX_CHUNK
+            )
+
+
+class ReceivingTests(SynchronousTestCase):
+    """
+    The state machine above, as a test.
+    """
+
+    def test_anything(self):
+        """
+        Whatever arrives in whatever order, the stream holds what a dictionary would,
+        gives it in its order, and fails when and only when a rule is broken.
+        """
+        run_state_machine_as_test(
+            Receiving,
+            settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
+        )

@@ -1,0 +1,243 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The rules of L{amp_stream._sansio.window}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.limits import INITIAL_MAXIMUM
+from amp_stream._sansio.window import ReceiveWindow, SendWindow
+from amp_stream.errors import FlowControlError, UsageError
+
+MEBIBYTE = 1_048_576
+
+
+class SendWindowTests(SynchronousTestCase):
+    """
+    What the sender may still send.
+    """
+
+    def test_beginning(self):
+        """
+        The first 262,144 bytes may be sent before anybody has granted any.
+        """
+        window = SendWindow()
+        self.assertEqual((window.offset, window.available), (0, 262_144))
+        self.assertEqual(window.spend(262_144), 0)
+        self.assertEqual((window.offset, window.available), (262_144, 0))
+
+    def test_spend(self):
+        """
+        Each part of the credit is spent once, in order; nothing costs nothing.
+        """
+        window = SendWindow(10)
+        self.assertEqual([window.spend(n) for n in (3, 0, 7, 0)], [0, 3, 3, 10])
+
+    def test_overspend(self):
+        """
+        What there is no credit for cannot be sent, and trying it changes nothing.
+        """
+        window = SendWindow(10)
+        window.spend(4)
+        self.assertRaises(UsageError, window.spend, 7)
+        self.assertEqual((window.offset, window.available), (4, 6))
+
+    @given(st.lists(st.integers(0, 100)))
+    def test_neverBackwards(self, maxima):
+        """
+        The maximum is the largest that was granted, in whatever order they come,
+        and only one that is larger than all before it is news.
+        """
+        window = SendWindow(50)
+        largest = 50
+        for maximum in maxima:
+            self.assertEqual(window.grant(maximum), maximum > largest)
+            largest = max(largest, maximum)
+            self.assertEqual(window.maximum, largest)
+
+
+class ReceiveWindowTests(SynchronousTestCase):
+    """
+    What the receiver lets a sender send.
+    """
+
+    def test_beginning(self):
+        """
+        The first 262,144 bytes are taken before any are granted.
+        """
+        window = ReceiveWindow()
+        window.admit(262_144)
+        self.assertEqual((window.highest, window.room), (262_144, 0))
+
+    def test_violation(self):
+        """
+        Bytes beyond what was granted are an error which says how to avoid it, and
+        they are not counted.
+        """
+        window = ReceiveWindow(1000)
+        window.admit(999)
+        error = self.assertRaises(FlowControlError, window.admit, 1001)
+        self.assertIn("MaxStreamData", str(error))
+        self.assertEqual(window.highest, 999)
+
+    def test_anyOrder(self):
+        """
+        Bytes before the furthest ones do not move its end back.
+        """
+        window = ReceiveWindow(1000)
+        for end in (10, 500, 20):
+            window.admit(end)
+        self.assertEqual((window.highest, window.room), (500, 500))
+
+    def test_grant(self):
+        """
+        What is granted is taken at once, but the sender does not know of it before
+        it is told.
+        """
+        window = ReceiveWindow(1000)
+        window.grant(3000)
+        self.assertEqual((window.granted, window.told), (3000, 1000))
+        window.admit(3000)
+        self.assertEqual(window.tell(), 3000)
+        self.assertEqual(window.told, 3000)
+
+    def test_shrink(self):
+        """
+        A smaller window takes nothing back, and grants nothing until enough has
+        been consumed.
+        """
+        window = ReceiveWindow(1000)
+        window.grant(3000)
+        window.tell()
+        for consumed, granted in ((0, 3000), (2000, 3000), (2500, 3500)):
+            window.consumed = consumed
+            window.grant(1000)
+            self.assertEqual(window.granted, granted)
+
+    def test_dueWhenBothHalves(self):
+        """
+        A grant is due when half a window is free and the sender has used half of
+        what it knows of; one of the two is not enough.
+        """
+        window = ReceiveWindow(1000)
+        for consumed, highest, due in (
+            (0, 0, False),
+            (0, 1000, False),
+            (499, 1000, False),
+            (500, 1000, True),
+            (500, 500, True),
+            (499, 499, False),
+        ):
+            window.consumed, window.highest = consumed, highest
+            self.assertEqual(window.isDue(1000), due, (consumed, highest))
+
+    def test_halfOfWhatIsKnown(self):
+        """
+        The second half is that of the credit which the sender had when it was told
+        last.
+        """
+        window = ReceiveWindow(1000)
+        window.consumed = window.highest = 1000
+        window.grant(600)
+        window.tell()
+        window.consumed = window.highest = 1299
+        self.assertFalse(window.isDue(10_000))
+        window.consumed = window.highest = 1300
+        self.assertTrue(window.isDue(10_000))
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["arrive", "consume", "grant", "tell"]),
+                st.integers(0, 5000),
+            )
+        )
+    )
+    def test_neverBackwards(self, steps):
+        """
+        Whatever happens, no number gets smaller, they stay in their order, and no
+        more is granted than was asked for.
+        """
+        window = ReceiveWindow(1000)
+        most = 1000
+        for step, number in steps:
+            before = (window.consumed, window.highest, window.told, window.granted)
+            if step == "arrive":
+                window.admit(min(number, window.granted))
+            elif step == "consume":
+                window.consumed = max(window.consumed, min(number, window.highest))
+            elif step == "grant":
+                window.grant(number)
+                most = max(most, window.consumed + number)
+            else:
+                window.tell()
+            after = (window.consumed, window.highest, window.told, window.granted)
+            self.assertTrue(all(a <= b for a, b in zip(before, after, strict=True)))
+            self.assertLessEqual(window.consumed, window.highest)
+            self.assertLessEqual(window.highest, window.granted)
+            self.assertLessEqual(window.told, window.granted)
+            self.assertEqual(window.granted, most)
+
+    def transfer(self, total, sizes, chunk, taken):
+        """
+        Send bytes through both windows.
+
+        @param sizes: The window to allow, each time that some bytes are consumed;
+            the last one from then on.
+
+        @param taken: How many bytes to consume at once.
+
+        @return: How many grants it took.
+        """
+        sizes = list(sizes)
+        sender, receiver = SendWindow(), ReceiveWindow()
+        grants = 0
+        while receiver.consumed < total:
+            count = min(chunk, sender.available, total - sender.offset)
+            if count:
+                receiver.admit(sender.spend(count) + count)
+            if count == 0 or receiver.highest - receiver.consumed > taken:
+                self.assertGreater(receiver.highest, receiver.consumed, "stalled")
+                receiver.consumed = min(receiver.highest, receiver.consumed + taken)
+                size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+                if receiver.isDue(size):
+                    receiver.grant(size)
+                    grants += 1
+                    self.assertTrue(sender.grant(receiver.tell()))
+        return grants
+
+    def test_fewGrants(self):
+        """
+        A long stream is granted something every half window, and not more often.
+        """
+        for taken in (1000, 65_535, 700_000):
+            grants = self.transfer(64 * MEBIBYTE, [MEBIBYTE], 65_535, taken)
+            self.assertLessEqual(grants, 2 * 64)
+            self.assertGreaterEqual(grants, 64 - 1)
+
+    def test_noGrant(self):
+        """
+        A stream of up to half of what may be sent unasked is granted nothing, even
+        if nobody knows how long it is.
+        """
+        self.assertEqual(
+            self.transfer(INITIAL_MAXIMUM // 2 - 1, [MEBIBYTE], 1000, 1), 0
+        )
+
+    @given(
+        st.integers(1, 3_000_000),
+        st.lists(st.integers(INITIAL_MAXIMUM, MEBIBYTE), min_size=1),
+        st.integers(10_000, 65_535),
+        st.integers(10_000, 2_000_000),
+    )
+    def test_neverStalls(self, total, sizes, chunk, taken):
+        """
+        However the window changes and however slowly the bytes are consumed, the
+        sender gets to the end.
+        """
+        self.transfer(total, sizes, chunk, taken)
