@@ -223,6 +223,10 @@ class StreamReceiver(amp.CommandLocator):
         lost = self._reader().incoming.lost
         if lost is not None and error is lost.value:
             error = StreamAborted("the connection was lost")
+        if isinstance(error, amp.BadLocalReturn):
+            # The response could not be made: for a stream, perhaps because its
+            # source cannot be opened.
+            error = error.enclosed.value
         if isinstance(error, StreamError):
             return Failure(
                 amp.RemoteAmpError(error.code, str(error), fatal=False, local=failure)

@@ -12,6 +12,7 @@ from hashlib import sha256
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.protocols import amp
+from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
@@ -264,8 +265,6 @@ class CallTests(StreamTests):
         """
         A file that cannot be opened fails the call, and nothing is sent.
         """
-        from twisted.python.filepath import FilePath
-
         body = FilePath(self.mktemp())
         result = self.client.callRemote(Store, name="x", body=body)
         cause = self.failureResultOf(result, SourceFailed).value.__cause__
@@ -442,6 +441,21 @@ class FailureTests(StreamTests):
         results[0].trap(SourceFailed)
         self.assertAlive()
         self.assertNothingLeft()
+
+    def test_responseCannotBeMade(self):
+        """
+        A response whose source cannot be opened, or is none, fails the call with
+        the error, and nobody hangs up.
+        """
+        for body, expected in (
+            (FilePath(self.mktemp()), SourceFailed),
+            (42, UsageError),
+        ):
+            self.server.stored["x"] = body
+            result = self.call(Fetch, name="x")
+            self.pair.flush()
+            self.failureResultOf(result, expected)
+            self.assertAlive()
 
     def test_cancelCall(self):
         """
