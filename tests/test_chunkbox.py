@@ -70,6 +70,15 @@ class EncodeChunkTests(SynchronousTestCase):
         arguments = (id, offset, data, fin, sha256, ask)
         self.assertEqual(b"".join(encodeChunk(*arguments)), serialize(*arguments))
 
+    def test_defaults(self):
+        """
+        What is left out is not in the box.
+        """
+        self.assertEqual(
+            b"".join(encodeChunk(1, 2, b"abc")),
+            serialize(1, 2, b"abc", False, None, None),
+        )
+
     def test_notCopied(self):
         """
         The bytes of the stream are one of the pieces, as they are.

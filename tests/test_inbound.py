@@ -147,6 +147,7 @@ class StreamTests(InboundTests):
         self.inbound.refuse(3, StreamAborted())
         self.assertEqual([stream.id for stream in self.inbound.clear()], [1, 2])
         self.assertEqual(self.inbound.frames, [])
+        self.assertEqual(len(self.inbound._ended), 0)
         self.assertNothingHeld()
 
     def test_independent(self):
@@ -329,8 +330,10 @@ class AskedTests(InboundTests):
 
     def test_windowedIsHeldToWhatItKnows(self):
         """
-        A sender that does not wait is held to what it was granted.
+        A sender that does not wait is held to what it was granted, also where
+        somebody wanted to read before its first chunk.
         """
+        self.inbound.read(self.inbound.claim(0))
         stream = self.inbound.receive(0, 0, bytes(262_144))
         self.assertFalse(stream.asks)
         self.assertRaises(
@@ -793,94 +796,184 @@ class ExpiryTests(InboundTests):
         self.assertEqual(self.pass_(0, 1e9), [])
 
 
-IDS = st.integers(0, 7)
+# The first ones are busier than the others.
+SLOTS = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
+SIZES = st.sampled_from([65_535, 50_000, 1])
 LIMITS = Limits(
     window=400_000,
-    maxStreams=4,
-    maxUnclaimedBytes=300_000,
+    maxStreams=3,
+    maxUnclaimedBytes=150_000,
     maxBufferedBytes=900_000,
     maxGaps=3,
-    idleTimeout=4,
+    idleTimeout=20,
 )
 
 
 class Receiving(RuleBasedStateMachine):
     """
-    A peer that sends anything, and an application that does anything.
+    A peer that sends anything, and an application that does anything, with a few
+    streams at a time, one more than allowed.
     """
 
     def __init__(self):
         super().__init__()
         self.inbound = Inbound(LIMITS)
         self.now = 0.0
-        # By id: all streams that there ever were, what was read of them, and why
-        # those ended that never were one.
+        self.ids = list(range(4))
+        # By id: all streams that there ever were, what was read of them, which
+        # maximum their senders know, how long they may get.
         self.seen = {}
         self.read = {}
         self.told = {}
+        self.allowed = {}
+
+    def at(self, slot):
+        """
+        @return: The number of a stream, and the stream if there is or was one.
+        """
+        id = self.ids[slot]
+        return id, self.seen.get(id)
+
+    def bound(self, stream):
+        """
+        @return: How long a stream may get.
+        """
+        size = len(VALUE) if stream.size is None else stream.size
+        return min(size, self.allowed.get(stream.id, len(VALUE)))
 
     def note(self, stream):
         if stream is not None:
             assert self.seen.setdefault(stream.id, stream) is stream
             self.read.setdefault(stream.id, 0)
+            self.told.setdefault(stream.id, INITIAL_MAXIMUM)
 
-    def take(self, id, offset, size, fin, asked, wrong=False):
-        data = bytearray(VALUE[offset : offset + size])
-        if wrong and data:
-            data[-1] ^= 255
+    def take(self, id, offset, data, fin=False, asked=False):
+        """
+        @return: Whether a chunk was accepted.
+        """
         known = self.seen.get(id)
-        waited = known is not None and known.asks and asked and known.hasRoom
         try:
             stream = self.inbound.receive(id, offset, bytes(data), fin, asked=asked)
         except StreamError as error:
             assert id not in self.inbound.streams
-            follows = known is not None and offset == known.window.highest
-            if waited and follows and size <= MAX_CHUNK:
-                # Who waits for its answers does not break the window.
-                assert not isinstance(error, FlowControlError)
-        else:
-            self.note(stream)
+            if known is not None:
+                assert (error.code, str(error)) == (known.error.code, str(known.error))
+            return False
+        if known is not None and known.error is not None:
+            assert stream is None
+            assert not asked
+        self.note(stream)
+        return True
+
+    @rule(slot=SLOTS)
+    def renew(self, slot):
+        if self.ids[slot] not in self.inbound.streams:
+            self.ids[slot] = max(self.ids) + 1
+
+    @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
+    def keepsWindow(self, slot, times, size):
+        """
+        A sender that keeps within what it was told is never refused, unless nobody
+        wants its bytes.
+        """
+        id, stream = self.at(slot)
+        for _ in range(times):
+            if stream is None or not stream.isOpen or not stream.claimed:
+                break
+            start = stream.window.highest
+            end = min(start + size, self.told[id], self.bound(stream))
+            assert self.take(id, start, VALUE[start:end])
+
+    @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
+    def waitsForAnswers(self, slot, times, size):
+        """
+        Nor is one that waits for the answer to each chunk.
+        """
+        id, stream = self.at(slot)
+        for _ in range(times):
+            if stream is None or not stream.isOpen or not stream.claimed:
+                break
+            if stream.window.highest and not (stream.asks and stream.hasRoom):
+                break
+            start = stream._reassembly.end
+            end = min(start + size, self.bound(stream))
+            if start < stream.window.highest:
+                # First it has to fill the gaps.
+                end = min(end, stream.window.highest)
+            assert self.take(id, start, VALUE[start:end], asked=True)
+
+    @rule(slot=SLOTS, times=st.integers(1, 4), asked=st.booleans())
+    def flows(self, slot, times, asked):
+        """
+        The life of most streams.
+        """
+        if self.at(slot)[1] is None:
+            self.claim(slot, None, None, True)
+        for _ in range(times):
+            if asked:
+                self.waitsForAnswers(slot, 3, 65_535)
+            else:
+                self.keepsWindow(slot, 3, 65_535)
+            self.readSome(slot, 2)
+
+    @rule(slot=SLOTS, fin=st.booleans(), asked=st.booleans())
+    def begins(self, slot, fin, asked):
+        self.take(self.ids[slot], 0, VALUE[:60_000], fin, asked)
+
+    @rule(slot=SLOTS)
+    def ends(self, slot):
+        id, stream = self.at(slot)
+        if stream is not None:
+            self.take(id, stream.window.highest, b"", fin=True)
 
     @rule(
-        id=IDS,
+        slot=SLOTS,
         offset=st.integers(0, 300_000),
-        size=st.integers(0, 100_000),
-        fin=st.sampled_from([False] * 7 + [True]),
-        asked=st.booleans(),
-        wrong=st.sampled_from([False] * 7 + [True]),
-    )
-    def anyChunk(self, id, offset, size, fin, asked, wrong):
-        self.take(id, offset, size, fin, asked, wrong)
-
-    @rule(
-        id=IDS,
-        size=st.integers(0, MAX_CHUNK),
-        fin=st.sampled_from([False] * 4 + [True]),
+        size=SIZES,
         asked=st.booleans(),
     )
-    def nextChunk(self, id, size, fin, asked):
-        stream = self.inbound.streams.get(id)
-        offset = 0 if stream is None else stream.window.highest
-        self.take(id, offset, size, fin, asked)
+    def anyChunk(self, slot, offset, size, asked):
+        self.take(self.ids[slot], offset, VALUE[offset : offset + size], False, asked)
+
+    @rule(slot=SLOTS, asked=st.booleans())
+    def differs(self, slot, asked):
+        id, stream = self.at(slot)
+        if stream is not None and (stream.claimed or stream.held):
+            start = self.read[id]
+            wrong = bytes([VALUE[start] ^ 255])
+            if stream._reassembly.end > start:
+                assert not self.take(id, start, wrong, False, asked)
+
+    @rule(data=st.data(), asked=st.booleans())
+    def comesLate(self, data, asked):
+        if self.seen:
+            id = data.draw(st.sampled_from(sorted(self.seen)))
+            self.take(id, 0, VALUE[:1000], False, asked)
 
     @rule(
-        id=IDS,
+        slot=SLOTS,
         size=st.one_of(st.none(), st.integers(0, 600_000)),
         maxSize=st.one_of(st.none(), st.integers(0, 600_000)),
+        plain=st.booleans(),
     )
-    def claim(self, id, size, maxSize):
-        known = self.seen.get(id)
+    def claim(self, slot, size, maxSize, plain):
+        id, known = self.at(slot)
         try:
-            self.note(self.inbound.claim(id, size, maxSize))
+            if plain:
+                self.note(self.inbound.claim(id))
+            else:
+                self.note(self.inbound.claim(id, size, maxSize))
+                if maxSize is not None:
+                    self.allowed[id] = maxSize
         except StreamReused:
             assert known.claimed
         except StreamError as error:
-            if known is not None and known.error is not None:
+            if known is not None:
                 assert (error.code, str(error)) == (known.error.code, str(known.error))
 
-    @rule(id=IDS, times=st.integers(1, 10))
-    def readSome(self, id, times):
-        stream = self.seen.get(id)
+    @rule(slot=SLOTS, times=st.integers(1, 10))
+    def readSome(self, slot, times):
+        id, stream = self.at(slot)
         if stream is None or not stream.claimed:
             return
         for _ in range(times):
@@ -891,34 +984,41 @@ class Receiving(RuleBasedStateMachine):
         if stream.isComplete and not stream.held:
             assert self.read[id] == stream.size
 
-    @rule(id=IDS)
-    def answer(self, id):
-        stream = self.seen.get(id)
+    @rule(slot=SLOTS)
+    def answer(self, slot):
+        id, stream = self.at(slot)
         if stream is not None:
             maximum = self.inbound.maximum(stream)
-            assert maximum >= self.told.get(id, 0)
+            assert maximum >= self.told[id]
             self.told[id] = maximum
 
-    @rule(id=IDS, attended=st.booleans())
-    def attend(self, id, attended):
-        if id in self.seen:
-            self.seen[id].attended = attended
+    @rule(slot=SLOTS, attended=st.booleans())
+    def attend(self, slot, attended):
+        _, stream = self.at(slot)
+        if stream is not None:
+            stream.attended = attended
 
-    @rule(id=IDS, finalSize=st.integers(0, 600_000))
-    def reset(self, id, finalSize):
-        self.inbound.reset(id, StreamAborted("given up"), finalSize)
-
-    @rule(id=IDS, tell=st.booleans())
-    def stop(self, id, tell):
-        if id in self.seen:
-            before = self.seen[id].isOpen
-            self.inbound.stop(self.seen[id], StreamCancelled(), tell)
+    @rule(
+        slot=SLOTS,
+        how=st.sampled_from(["reset", "stop", "refuse"]),
+        further=st.integers(-1, 1),
+        tell=st.booleans(),
+        sure=st.sampled_from([False] * 3 + [True]),
+    )
+    def giveUp(self, slot, how, further, tell, sure):
+        if not sure:
+            return
+        id, stream = self.at(slot)
+        wasOpen = stream is not None and stream.isOpen
+        if how == "reset":
+            end = 0 if stream is None else stream.window.highest
+            self.inbound.reset(id, StreamAborted("no more"), max(0, end + further))
+        elif how == "refuse":
+            self.inbound.refuse(id, StreamCancelled(), tell)
+        elif stream is not None:
+            self.inbound.stop(stream, StreamCancelled(), tell)
             stopped = StopSending(id, b"STREAM_CANCELLED") in self.inbound.frames
-            assert stopped == (before and tell)
-
-    @rule(id=IDS, tell=st.booleans())
-    def refuse(self, id, tell):
-        self.inbound.refuse(id, StreamCancelled(), tell)
+            assert stopped == (wasOpen and tell)
         assert id not in self.inbound.streams
 
     @rule(seconds=st.floats(0, 3))
@@ -950,7 +1050,7 @@ class Receiving(RuleBasedStateMachine):
     def framesAreRight(self):
         for frame in self.inbound.frames:
             if isinstance(frame, MaxStreamData):
-                assert frame.maximum > self.told.get(frame.id, INITIAL_MAXIMUM - 1)
+                assert self.told[frame.id] < frame.maximum
                 assert frame.maximum <= self.seen[frame.id].window.granted
                 self.told[frame.id] = frame.maximum
         self.inbound.frames = []

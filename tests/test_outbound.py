@@ -174,6 +174,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(
             self.outbound.frames, [ResetStream(stream.id, b"STREAM_CANCELLED", 300)]
         )
+        self.assertFalse(self.outbound.hasTurn)
         self.assertIsNone(self.outbound.next())
         self.outbound.offer(stream)
         self.assertFalse(self.outbound.hasTurn)
@@ -426,7 +427,7 @@ class Transfers(RuleBasedStateMachine):
         self.streams = {}
 
     @rule(
-        size=st.one_of(st.integers(0, 10), st.integers(0, 900_000)),
+        size=st.sampled_from([900_000, 262_144, 200_000, 300_001, 5, 0]),
         announced=st.booleans(),
     )
     def open(self, size, announced):
@@ -457,9 +458,13 @@ class Transfers(RuleBasedStateMachine):
             for _ in range(times):
                 self.readOne(stream)
 
-    @rule(data=st.data(), atSender=st.booleans())
-    def giveUp(self, data, atSender):
-        if self.streams and data.draw(st.integers(0, 3)) == 0:
+    @rule(
+        data=st.data(),
+        atSender=st.booleans(),
+        sure=st.sampled_from([False] * 3 + [True]),
+    )
+    def giveUp(self, data, atSender, sure):
+        if self.streams and sure:
             stream = data.draw(st.sampled_from(list(self.streams)))
             if atSender:
                 self.wire.outbound.reset(stream.id, StreamAborted())

@@ -153,7 +153,8 @@ class PieceQueueTests(SynchronousTestCase):
     @given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.data())
     def test_differs(self, lengths, data):
         """
-        A part is compared with the right bytes, wherever the pieces begin and end.
+        A part is compared with the right bytes, wherever the pieces begin and end;
+        what it has beyond them is not compared.
         """
         queue = PieceQueue()
         end = 0
@@ -164,5 +165,8 @@ class PieceQueueTests(SynchronousTestCase):
         part = bytearray(VALUE[start : data.draw(st.integers(start, end))])
         self.assertFalse(queue.differs(start, memoryview(part)))
         if part:
-            part[data.draw(st.integers(0, len(part) - 1))] ^= 1
+            wrong = data.draw(st.integers(0, len(part) - 1))
+            part[wrong] ^= 1
             self.assertTrue(queue.differs(start, memoryview(part)))
+        beyond = VALUE[start:end] + b"more"
+        self.assertFalse(queue.differs(start, memoryview(beyond)))

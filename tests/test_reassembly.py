@@ -73,6 +73,7 @@ class Model:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, SIZE), st.integers(0, 60)),
+        st.tuples(st.just("near"), st.integers(-40, 20), st.integers(0, 60)),
         st.tuples(st.just("wrong"), st.integers(0, SIZE), st.integers(1, 60)),
         st.tuples(st.just("read"), st.just(0), st.just(0)),
     ),
@@ -155,6 +156,8 @@ class ReassemblyTests(SynchronousTestCase):
         reassembly.write(0, b"abc")
         readAll(reassembly)
         self.assertEqual(b"".join(reassembly.write(0, b"xyzd")), b"d")
+        self.assertEqual(reassembly.write(1, b"yz"), [])
+        self.assertEqual((reassembly.read(), reassembly.end), (b"d", 4))
 
     def test_conflicts(self):
         """
@@ -250,12 +253,13 @@ class ReassemblyTests(SynchronousTestCase):
         It does what a dictionary of bytes would do, for any chunks in any order.
         """
         reassembly, model = Reassembly(maxGaps), Model(maxGaps)
-        for step, offset, length in steps:
+        for step, place, length in steps:
             if step == "read":
                 data = reassembly.read()
                 self.assertEqual(bool(data), model.end > model.start)
                 self.assertTrue(model.read(data))
             else:
+                offset = max(0, model.end + place) if step == "near" else place
                 data = bytearray(VALUE[offset : offset + length])
                 if step == "wrong":
                     data[length // 2] ^= 255

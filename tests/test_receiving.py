@@ -28,6 +28,7 @@ from amp_stream.errors import (
     FinalSizeError,
     FlowControlError,
     StreamAborted,
+    StreamError,
     StreamTooLong,
     StreamTruncated,
     TooFragmented,
@@ -538,18 +539,22 @@ class PromiseTests(StreamTests):
         self.assertTrue(self.stream.needsMore)
 
 
-SPACE = 300
 WINDOW = 200
 GAPS = 3
+LENGTHS = st.sampled_from([20, 1, 60, 0])
 
 
 class Receiving(RuleBasedStateMachine):
     """
     A stream beside a dictionary of the bytes that it should hold, and a few numbers.
+    When it has ended, there is another one after a while.
     """
 
     def __init__(self):
         super().__init__()
+        self.begin()
+
+    def begin(self):
         self.stream = ReceiveStream(1, Limits(maxGaps=GAPS))
         self.stream.window = ReceiveWindow(WINDOW)
         self.bytes = {}
@@ -564,6 +569,13 @@ class Receiving(RuleBasedStateMachine):
         while end in self.bytes:
             end += 1
         return end
+
+    @property
+    def most(self):
+        """
+        Where the next chunk must end.
+        """
+        return self.granted if self.size is None else min(self.granted, self.size)
 
     @property
     def complete(self):
@@ -603,45 +615,11 @@ class Receiving(RuleBasedStateMachine):
         self.stream.stop(error)
         self.fail()
 
-    @rule(
-        offset=st.integers(0, SPACE),
-        length=st.integers(0, 80),
-        fin=st.sampled_from([False, False, False, True]),
-        wrong=st.sampled_from([None] * 9 + [0]),
-        asked=st.booleans(),
-    )
-    def chunk(self, offset, length, fin, wrong, asked):
-        self.take(offset, length, fin, wrong, asked)
-
-    @rule(length=st.integers(0, 80), asked=st.booleans())
-    def nextChunk(self, length, asked):
-        self.take(self.end, min(length, self.granted - self.end), False, None, asked)
-
-    @rule(length=st.integers(0, 80))
-    def lastChunk(self, length):
-        offset = max(self.end, self.highest)
-        self.take(offset, min(length, self.granted - offset), True, None, False)
-
-    @rule()
-    def fillGap(self):
-        beyond = [place for place in self.bytes if place > self.end]
-        if beyond:
-            self.take(self.end, min(beyond) - self.end, False, None, False)
-
-    def take(self, offset, length, fin, wrong, asked):
-        data = bytearray(VALUE[offset : offset + length])
-        if wrong is not None and data:
-            data[len(data) // 2] ^= 255
+    def take(self, offset, data, fin=False, asked=False):
         expected = None if self.ended else self.wrong(offset, data, fin)
         try:
             self.stream.receive(offset, bytes(data), fin, None, asked)
-        except (
-            FinalSizeError,
-            StreamTooLong,
-            FlowControlError,
-            ConflictingData,
-            TooFragmented,
-        ) as error:
+        except StreamError as error:
             assert type(error) is expected, (error, expected)
             self.refused(error)
             return
@@ -656,24 +634,69 @@ class Receiving(RuleBasedStateMachine):
             self.final = True
             self.size = offset + len(data)
 
-    @rule()
-    def read(self):
-        data = self.stream.read()
-        assert bool(data) == (not self.ended and self.end > self.consumed)
-        for byte in data:
-            assert self.bytes.pop(self.consumed) == byte
-            self.consumed += 1
-        if not data and not self.ended and self.complete:
-            self.ended = True
+    @rule(place=st.integers(0, 10_000), length=LENGTHS, asked=st.booleans())
+    def anywhere(self, place, length, asked):
+        if self.ended:
+            self.begin()
+        offset = place % (self.most + 1)
+        end = min(offset + length, self.most)
+        self.take(offset, VALUE[offset:end], asked=asked)
 
-    @rule(size=st.integers(0, SPACE))
+    @rule(length=LENGTHS)
+    def follows(self, length):
+        if self.ended:
+            self.begin()
+        end = min(self.end + length, self.most)
+        self.take(self.end, VALUE[self.end : end])
+
+    @rule()
+    def fillsGap(self):
+        beyond = [place for place in self.bytes if place > self.end]
+        if beyond:
+            self.take(self.end, VALUE[self.end : min(beyond)])
+
+    @rule(length=LENGTHS)
+    def isLast(self, length):
+        offset = max(self.end, self.highest)
+        end = self.size if self.size is not None else offset + length
+        self.take(offset, VALUE[offset : min(end, self.granted)], fin=True)
+
+    @rule(beyond=st.integers(0, 3), length=LENGTHS, fin=st.booleans())
+    def goesBeyond(self, beyond, length, fin):
+        offset = max(0, self.most + beyond - length)
+        self.take(offset, VALUE[offset : self.most + beyond], fin)
+
+    @rule(length=st.integers(1, 20), data=st.data())
+    def differs(self, length, data):
+        if self.bytes:
+            offset = data.draw(st.sampled_from(sorted(self.bytes)))
+            wrong = bytearray(VALUE[offset : min(offset + length, self.most)])
+            wrong[0] ^= 255
+            self.take(offset, wrong)
+
+    @rule(fin=st.booleans(), length=LENGTHS)
+    def comesAgain(self, fin, length):
+        self.take(0, VALUE[: min(length, self.most)], fin and self.size == length)
+
+    @rule(times=st.integers(1, 4))
+    def read(self, times):
+        for _ in range(times):
+            data = self.stream.read()
+            assert bool(data) == (not self.ended and self.end > self.consumed)
+            for byte in data:
+                assert self.bytes.pop(self.consumed) == byte
+                self.consumed += 1
+            if not data and not self.ended and self.complete:
+                self.ended = True
+
+    @rule(size=st.integers(0, 300))
     def grant(self, size):
         self.stream.window.grant(size)
         self.granted = max(self.granted, self.consumed + size)
 
     @rule(
-        size=st.one_of(st.none(), st.integers(WINDOW, SPACE)),
-        maxSize=st.one_of(st.none(), st.integers(WINDOW, SPACE)),
+        size=st.one_of(st.none(), st.integers(WINDOW // 2, 2 * WINDOW)),
+        maxSize=st.one_of(st.none(), st.integers(WINDOW // 2, 2 * WINDOW)),
     )
     def expect(self, size, maxSize):
         if self.ended:
@@ -689,7 +712,7 @@ class Receiving(RuleBasedStateMachine):
                 expected = StreamTooLong
         try:
             self.stream.expect(size, maxSize)
-        except (FinalSizeError, StreamTooLong) as error:
+        except StreamError as error:
             assert type(error) is expected
             self.refused(error)
             return
@@ -697,26 +720,29 @@ class Receiving(RuleBasedStateMachine):
         self.maxSize = most
         self.size = self.size if size is None else size
 
-    @rule(finalSize=st.integers(0, SPACE), never=st.integers(0, 5))
-    def reset(self, finalSize, never):
-        if never:
+    @rule(
+        further=st.sampled_from([0, 0, 1, -1, 500]),
+        sender=st.booleans(),
+        sure=st.sampled_from([False] * 3 + [True]),
+    )
+    def giveUp(self, further, sender, sure):
+        if not sure:
             return
         error = StreamAborted()
-        self.stream.reset(error, finalSize)
-        if not self.ended:
-            possible = finalSize >= self.highest and (
-                self.size is None
-                or (finalSize == self.size if self.final else finalSize <= self.size)
-            )
-            assert (self.stream.error is error) == possible
-            self.fail()
-
-    @rule(never=st.integers(0, 9))
-    def stop(self, never):
-        if not never:
-            self.stream.stop(StreamAborted())
+        if not sender:
+            self.stream.stop(error)
+        else:
+            finalSize = max(0, (self.size or self.highest) + further)
+            self.stream.reset(error, finalSize)
             if not self.ended:
-                self.fail()
+                possible = finalSize >= self.highest and (
+                    self.size is None
+                    or finalSize == self.size
+                    or (finalSize < self.size and not self.final)
+                )
+                assert (self.stream.error is error) == possible
+        if not self.ended:
+            self.fail()
 
     @invariant()
     def isRight(self):
@@ -731,8 +757,7 @@ class Receiving(RuleBasedStateMachine):
             return
         assert stream.received == self.consumed + len(self.bytes)
         assert stream.size == self.size
-        most = self.granted if self.size is None else min(self.granted, self.size)
-        assert stream.promised == most - self.consumed >= stream.held
+        assert stream.promised == self.most - self.consumed >= stream.held
         if stream.isOpen:
             missing = self.end < self.highest
             assert stream.hasRoom == (

@@ -106,12 +106,11 @@ class PieceQueue:
 
     def differs(self, start: int, data: memoryview) -> bool:
         """
-        Compare some of the queued bytes.
+        Compare the queued bytes from some place on, as far as there are any.
 
-        @param start: Where in the queue to begin; C{start + len(data)} must be
-            inside it.
+        @param start: Where in the queue to begin.
 
-        @return: Whether they are other than C{data}.
+        @return: Whether they begin otherwise than C{data}.
         """
         for piece in self._pieces:
             if start < len(piece):

@@ -143,7 +143,7 @@ class Reassembly:
         touched = runs[low:high]
         for run in touched:
             start = max(offset, run.start)
-            if run.differs(start - run.start, view[start - offset : run.end - offset]):
+            if run.differs(start - run.start, view[start - offset :]):
                 raise ConflictingData(
                     "a chunk differs from bytes received before, "
                     f"at offset {start} or after it"
