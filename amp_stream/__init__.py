@@ -9,6 +9,8 @@ Declare what an argument is, and nothing else changes:
     AMP peer;
   - L{Stream}: a value of any size, sent between other calls and taken as it
     arrives, over a L{StreamAMP} connection;
+  - any argument at all, and lists of them: between two L{StreamAMP}, a box that is
+    too large for AMP is sent in fragments;
   - L{StreamChunk} and L{StreamReceiver}: the same, chunk by chunk, from any peer
     that can make AMP calls.
 """
@@ -21,17 +23,20 @@ from amp_stream.arguments import BigString, BigUnicode
 from amp_stream.chunks import StreamChunk
 from amp_stream.commands import MaxStreamData, ResetStream, StopSending, StreamData
 from amp_stream.incoming import IncomingStream
+from amp_stream.lists import AmpList, ListOf
 from amp_stream.outgoing import OutgoingStream
 from amp_stream.protocol import StreamAMP
 from amp_stream.receiver import StreamReceiver
 from amp_stream.streams import Stream
 
 __all__ = [
+    "AmpList",
     "BigString",
     "BigUnicode",
     "Chunk",
     "IncomingStream",
     "Limits",
+    "ListOf",
     "MaxStreamData",
     "OutgoingStream",
     "ResetStream",

@@ -161,7 +161,7 @@ def put(
                 inThread=source.inThread,
             )
 
-    stored = _converse(endpoint, timeout, work)
+    stored = _converse(endpoint, timeout, work, TRANSPORTS[via].version)
     sha256 = stored.sha256.hex()
     _show(
         asJson,
@@ -214,7 +214,7 @@ def get(
             sink.discard()
         return fetched
 
-    fetched = _converse(endpoint, timeout, work)
+    fetched = _converse(endpoint, timeout, work, TRANSPORTS[via].version)
     if target == "-":
         return
     sha256 = fetched.sha256.hex()
@@ -346,6 +346,7 @@ def _converse(
     endpoint: str,
     timeout: float,
     work: Callable[[Any, FileClient], Awaitable[_T]],
+    version: str | int = "auto",
 ) -> _T:
     """
     Connect, do some work, and turn each error into its line and status.
@@ -357,7 +358,7 @@ def _converse(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         try:
-            client = await connect(reactor, where, timeout)
+            client = await connect(reactor, where, timeout, version)
         except Exception as error:
             raise CommandFailed(
                 f"no connection to {endpoint}: {error}", NO_CONNECTION

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -24,14 +25,17 @@ from amp_stream.blocking import InThread, ThreadedSource, pour
 from amp_stream.errors import DigestMismatch
 from amp_stream.fileerrors import FileTooLarge
 from amp_stream.files import (
+    FILE_LIMITS,
     MAX_BIG,
     MAX_PAGE,
     GetBig,
     GetFile,
+    GetValue,
     ListFiles,
     Ping,
     PutBig,
     PutFile,
+    PutValue,
     RemoveFile,
     StatFile,
 )
@@ -124,6 +128,8 @@ class FileClientProtocol(StreamAMP):
     @ivar disconnected: Fires when the connection is closed.
     """
 
+    limits = FILE_LIMITS
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.disconnected: Deferred[None] = Deferred()
@@ -137,17 +143,23 @@ class FileClientProtocol(StreamAMP):
 
 
 def connect(
-    reactor: IReactorTime, endpoint: IStreamClientEndpoint, timeout: float
+    reactor: IReactorTime,
+    endpoint: IStreamClientEndpoint,
+    timeout: float,
+    version: str | int = "auto",
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.
 
     @param timeout: How long to try (seconds).
 
+    @param version: The version of AMP to speak, as L{StreamAMP} takes it.
+
     @return: Fires with the client, or fails with the reason: C{TimeoutError} if
         there was no answer.
     """
-    factory = Factory.forProtocol(FileClientProtocol)
+    protocol: Any = partial(FileClientProtocol, version=version)
+    factory = Factory.forProtocol(protocol)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
     connecting.addTimeout(timeout, reactor, tooLate)
@@ -439,17 +451,21 @@ async def _getStream(protocol: StreamAMP, sink: _Sink) -> _Answer:
     return answer
 
 
-async def _putBig(protocol: StreamAMP, source: _Source) -> _Answer:
+async def _putWhole(
+    command: type[Command], protocol: StreamAMP, source: _Source
+) -> _Answer:
     body = await source.inThread(source.readAll)
     answer: _Answer = await protocol.callRemote(
-        PutBig, name=source.name, body=body, sha256=source.sha256
+        command, name=source.name, body=body, sha256=source.sha256
     )
     source.progress.advance(len(body))
     return answer
 
 
-async def _getBig(protocol: StreamAMP, sink: _Sink) -> _Answer:
-    answer: _Answer = await protocol.callRemote(GetBig, name=sink.name)
+async def _getWhole(
+    command: type[Command], protocol: StreamAMP, sink: _Sink
+) -> _Answer:
+    answer: _Answer = await protocol.callRemote(command, name=sink.name)
     body = answer["body"]
     sink.progress.start(len(body))
     await sink.inThread(sink.write, body)
@@ -471,19 +487,36 @@ class Transport:
     @ivar put: Makes the call that stores a file.
 
     @ivar get: Makes the call that reads one.
+
+    @ivar version: The version of AMP to speak, as L{StreamAMP} takes it.
     """
 
     name: str
     maxSize: int | None
     put: Callable[[StreamAMP, Any], Awaitable[_Answer]]
     get: Callable[[StreamAMP, Any], Awaitable[_Answer]]
+    version: str | int = "auto"
 
 
 TRANSPORTS = {
     transport.name: transport
     for transport in (
         Transport("stream", None, _putStream, _getStream),
-        Transport("bigstring", MAX_BIG, _putBig, _getBig),
+        Transport(
+            "argument",
+            MAX_BIG,
+            partial(_putWhole, PutValue),
+            partial(_getWhole, GetValue),
+        ),
+        # In version 1, for this is what to use where the peer is a plain amp.AMP:
+        # in "auto", the box would be cut into fragments like that of an argument.
+        Transport(
+            "bigstring",
+            MAX_BIG,
+            partial(_putWhole, PutBig),
+            partial(_getWhole, GetBig),
+            version=1,
+        ),
     )
 }
 """

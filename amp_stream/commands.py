@@ -16,7 +16,15 @@ from twisted.protocols import amp
 from amp_stream.chunks import StreamChunk
 from amp_stream.errors import STREAM_ERRORS
 
-__all__ = ["MaxStreamData", "ResetStream", "StopSending", "StreamData"]
+__all__ = [
+    "MaxStreamData",
+    "ResetStream",
+    "StopSending",
+    "StreamBox",
+    "StreamData",
+    "StreamSettings",
+    "StreamVersion",
+]
 
 
 class StreamData(amp.Command):
@@ -65,5 +73,36 @@ class StopSending(amp.Command):
     """
 
     arguments = [(b"id", amp.Integer()), (b"code", amp.String())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class StreamSettings(amp.Command):
+    """
+    What the side that sends this can read, once, at the start of a connection.
+    """
+
+    arguments = [(b"versions", amp.String()), (b"box", amp.Integer())]
+    errors = STREAM_ERRORS
+
+
+class StreamVersion(amp.Command):
+    """
+    The boxes behind this one are of another version of AMP.  It is only sent to a
+    peer that has said that it can read that.
+    """
+
+    arguments = [(b"version", amp.Integer())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class StreamBox(amp.Command):
+    """
+    A box is coming, as the bytes of a stream, in version 2 of AMP.  When it is whole
+    it is taken as if it had come like any other.
+    """
+
+    arguments = [(b"id", amp.Integer()), (b"size", amp.Integer())]
     errors = STREAM_ERRORS
     requiresAnswer = False

@@ -138,7 +138,9 @@ class Demonstration:
                         rows.append(Skipped(transport.name, reason))
                         continue
                     endpoint = clientEndpoint(reactor, address, _TIMEOUT)
-                    client = await connect(reactor, endpoint, _TIMEOUT)
+                    client = await connect(
+                        reactor, endpoint, _TIMEOUT, transport.version
+                    )
                     trial = _Trial(reactor, client, transport, path, self._size, sha256)
                     rows.append(await trial.run())
                     await client.disconnect()

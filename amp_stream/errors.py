@@ -20,6 +20,7 @@ the other side turns it back into the class::
      |   +- TooFragmented          STREAM_FRAGMENTED    too many gaps at once
      |   +- StreamTimedOut         STREAM_TIMED_OUT     no progress for too long
      |   +- FlowControlError       STREAM_FLOW_CONTROL  bytes beyond the window
+     |   +- BoxTooLong             AMP_BOX_TOO_LONG     a box beyond maxBoxSize
      +- ProtocolViolation          STREAM_PROTOCOL
      |   +- InvalidChunk           STREAM_INVALID_CHUNK malformed keys or values
      |   +- ConflictingData        STREAM_CONFLICT      two bytes for one offset
@@ -27,6 +28,8 @@ the other side turns it back into the class::
      |   +- StreamTruncated        STREAM_TRUNCATED     an end, but bytes are missing
      |   +- DigestMismatch         STREAM_DIGEST        the SHA-256 does not match
      |   +- StreamReused           STREAM_REUSED        an id was used twice
+     |   +- FramingError           AMP_FRAMING          a length makes no sense
+     |       +- KeyTooLong         AMP_KEY_TOO_LONG     that of a key
      +- UsageError                 STREAM_USAGE         a mistake in the local program
      |   +- NotStreaming           STREAM_UNSUPPORTED   no streams on this connection
      |   +- StreamBusy             STREAM_BUSY          it already has a consumer
@@ -36,6 +39,7 @@ the other side turns it back into the class::
          +- MissingPiece           BIG_VALUE_GAP        a key of the run is not there
          +- KeyClash               BIG_VALUE_CLASH      two arguments want one key
          +- InvalidText            BIG_VALUE_TEXT       not UTF-8
+         +- OversizeValue          AMP_OVERSIZE         too long for this connection
 
 A lost connection is not in this tree: it fails everything with the reason that
 the transport gave, as it does for any AMP call.
@@ -49,6 +53,7 @@ from typing import ClassVar
 __all__ = [
     "STREAM_ERRORS",
     "BigValueError",
+    "BoxTooLong",
     "CallFailed",
     "ConflictingData",
     "ConsumerFailed",
@@ -56,12 +61,15 @@ __all__ = [
     "DigestMismatch",
     "FinalSizeError",
     "FlowControlError",
+    "FramingError",
     "InvalidChunk",
     "InvalidText",
     "KeyClash",
+    "KeyTooLong",
     "LimitExceeded",
     "MissingPiece",
     "NotStreaming",
+    "OversizeValue",
     "ProtocolViolation",
     "SourceFailed",
     "StreamAborted",
@@ -235,6 +243,18 @@ class FlowControlError(LimitExceeded):
     _advice = "bytes beyond the window; wait for MaxStreamData, or for each answer"
 
 
+class BoxTooLong(LimitExceeded):
+    """
+    A box has more bytes than the side that would receive it allows.
+    """
+
+    wireCode = b"AMP_BOX_TOO_LONG"
+    _advice = (
+        "the box is longer than its receiver allows; raise Limits.maxBoxSize there, "
+        "or declare the long value as Stream()"
+    )
+
+
 class ProtocolViolation(StreamError):
     """
     The peer broke a rule of the stream layer.
@@ -297,6 +317,25 @@ class StreamReused(ProtocolViolation):
 
     wireCode = b"STREAM_REUSED"
     _advice = "this stream id was used before on this connection; choose a new one"
+
+
+class FramingError(ProtocolViolation):
+    """
+    The bytes of the connection are not boxes of the version of AMP that was
+    agreed on.  There is no way to find the next box, so the connection ends.
+    """
+
+    wireCode = b"AMP_FRAMING"
+    _advice = "the peer does not speak this version of AMP"
+
+
+class KeyTooLong(FramingError):
+    """
+    The length of a key makes no sense.
+    """
+
+    wireCode = b"AMP_KEY_TOO_LONG"
+    _advice = "a key of more than 255 bytes: the peer does not speak AMP"
 
 
 class UsageError(StreamError):
@@ -381,6 +420,19 @@ class InvalidText(BigValueError):
 
     wireCode = b"BIG_VALUE_TEXT"
     _advice = "the bytes of this text are not UTF-8"
+
+
+class OversizeValue(BigValueError):
+    """
+    A value of more than 65,535 bytes, in an argument that is not made for such,
+    cannot be sent to this peer.
+    """
+
+    wireCode = b"AMP_OVERSIZE"
+    _advice = (
+        "a value of more than 65,535 bytes cannot be sent to this peer: declare it as "
+        "Stream() or BigString(), or use StreamAMP with version='auto' at both ends"
+    )
 
 
 def _tree(cls: type[StreamError]) -> Iterator[type[StreamError]]:

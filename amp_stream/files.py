@@ -3,8 +3,9 @@
 """
 The AMP Commands of the file service.
 
-Each large value can travel in two ways: over a stream (L{PutFile}, L{GetFile}),
-or in one box (L{PutBig}, L{GetBig}).
+Each large value can travel in three ways: over a stream (L{PutFile}, L{GetFile}), in
+one box, spread over keys (L{PutBig}, L{GetBig}), or as an ordinary argument
+(L{PutValue}, L{GetValue}), whose box the connection cuts into fragments.
 """
 
 from __future__ import annotations
@@ -19,26 +20,34 @@ from twisted.protocols.amp import (
     Unicode,
 )
 
-from amp_stream import BigString, Stream
+from amp_stream import BigString, Limits, Stream
 from amp_stream.fileerrors import FILE_ERRORS
 
 __all__ = [
+    "FILE_LIMITS",
     "MAX_BIG",
     "MAX_PAGE",
     "GetBig",
     "GetFile",
+    "GetValue",
     "ListFiles",
     "Ping",
     "PutBig",
     "PutFile",
+    "PutValue",
     "RemoveFile",
     "StatFile",
 ]
 
 MAX_BIG = 2**30
 """
-The most bytes that L{PutBig} and L{GetBig} carry.  Both ends hold all of them in
-memory.
+The most bytes that L{PutBig}, L{PutValue} and their like carry.  Both ends hold all of
+them in memory.
+"""
+
+FILE_LIMITS = Limits(maxBoxSize=MAX_BIG + 65_536, maxBoxKeys=2 * MAX_BIG // 65_535)
+"""
+What both ends allow each other.
 """
 
 MAX_PAGE = 190
@@ -108,6 +117,26 @@ class GetBig(Command):
         (b"body", BigString(maxSize=MAX_BIG)),
         (b"sha256", String()),
     ]
+    errors = FILE_ERRORS
+
+
+class PutValue(Command):
+    """
+    Store a value, as L{PutBig} does, in an argument that knows nothing of sizes.
+    """
+
+    arguments = [(b"name", Unicode()), (b"body", String()), (b"sha256", String())]
+    response = PutBig.response
+    errors = FILE_ERRORS
+
+
+class GetValue(Command):
+    """
+    Read the value of a name, as L{GetBig} does, in an ordinary argument.
+    """
+
+    arguments = [(b"name", Unicode())]
+    response = [(b"modified", DateTime()), (b"body", String()), (b"sha256", String())]
     errors = FILE_ERRORS
 
 

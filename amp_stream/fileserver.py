@@ -22,14 +22,17 @@ from amp_stream.blocking import InThread, ThreadedSource, pour
 from amp_stream.errors import DigestMismatch
 from amp_stream.fileerrors import FileTooLarge
 from amp_stream.files import (
+    FILE_LIMITS,
     MAX_BIG,
     MAX_PAGE,
     GetBig,
     GetFile,
+    GetValue,
     ListFiles,
     Ping,
     PutBig,
     PutFile,
+    PutValue,
     RemoveFile,
     StatFile,
 )
@@ -52,6 +55,7 @@ class FileServiceProtocol(StreamAMP):
     """
 
     factory: FileServiceFactory
+    limits = FILE_LIMITS
 
     def connectionMade(self) -> None:
         """
@@ -87,6 +91,7 @@ class FileServiceProtocol(StreamAMP):
         return {"size": incoming.size, "sha256": incoming.sha256}
 
     @PutBig.responder
+    @PutValue.responder
     def putBig(self, name: str, body: bytes, sha256: bytes) -> Deferred[_Response]:
         """
         Store the bytes that came in a box.
@@ -122,6 +127,7 @@ class FileServiceProtocol(StreamAMP):
         return {"size": info.size, "modified": info.modified, "body": body}
 
     @GetBig.responder
+    @GetValue.responder
     async def getBig(self, name: str) -> _Response:
         """
         Send a file in a box.

@@ -45,6 +45,13 @@ class IncomingSide:
         self._timer = IdleTimer(self._inbound.interval, self._expire)
         self.collectSize = limits.maxCollectSize
 
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether bytes are expected, or kept.
+        """
+        return bool(self._inbound.streams)
+
     def useClock(self, clock: IReactorTime) -> None:
         """
         Measure from now on how long streams wait.

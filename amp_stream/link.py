@@ -9,6 +9,8 @@ its own: none of its names can be in the way of one of AMP's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.error import ConnectionLost
@@ -46,6 +48,12 @@ class BoxPort(Protocol):
 
     transport: Any
 
+    @property
+    def writeVersion(self) -> int:
+        """
+        The version of AMP to write.
+        """
+
     def sendBox(self, box: amp.AmpBox) -> None:
         """
         Send a box.
@@ -66,6 +74,8 @@ class StreamLink:
     @ivar outgoing: Those that are sent to it.
 
     @ivar reader: What takes the peer's boxes.
+
+    @ivar lost: Why the connection is gone, or L{None} while it is not.
     """
 
     def __init__(self, port: BoxPort, limits: Limits, clock: IReactorTime) -> None:
@@ -78,11 +88,10 @@ class StreamLink:
         self.incoming.useClock(clock)
         self.outgoing.useClock(clock)
         self.reader = BoxReader(self.incoming, self.outgoing)
-        self._lost: Failure | None = None
+        self.lost: Failure | None = None
         self._counter = 0
-        # By tag: the stream and whether it was its last chunk, or None for a
-        # control message.
-        self._asks: dict[bytes, tuple[int, bool] | None] = {}
+        # By tag: what to do with the answer.
+        self._asks: dict[bytes, Callable[[amp.AmpBox], object]] = {}
 
     def connectionMade(self, transport: Any) -> None:
         """
@@ -94,11 +103,18 @@ class StreamLink:
         """
         Fail everything, and let go of the transport.
         """
-        self._lost = reason
+        self.lost = reason
         self._pump.stopProducing()
         self._asks.clear()
         self.incoming.connectionLost(reason)
         self.outgoing.connectionLost(reason)
+
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether any stream is in progress, in either direction.
+        """
+        return self.incoming.isBusy or self.outgoing.isBusy
 
     def kick(self) -> None:
         """
@@ -111,8 +127,8 @@ class StreamLink:
         Make a stream, which sends nothing before it is started.
         """
         stream = self.outgoing.open(source, digest)
-        if self._lost is not None:
-            self.outgoing.connectionLost(self._lost)
+        if self.lost is not None:
+            self.outgoing.connectionLost(self.lost)
         return stream
 
     def announce(self, box: amp.AmpBox) -> list[Announcement]:
@@ -160,6 +176,33 @@ class StreamLink:
             )
         return True
 
+    def sendAsking(
+        self, box: amp.AmpBox, answered: Callable[[amp.AmpBox], object]
+    ) -> None:
+        """
+        Send a box of the stream layer's own, with a question.
+
+        @param answered: What to call with the box that answers it, be that with an
+            error or not.
+        """
+        box[amp.ASK] = self._ask(answered)
+        self._send(box)
+
+    def answer(self, box: amp.AmpBox) -> None:
+        """
+        Answer a box with nothing, if it asks.
+        """
+        if amp.ASK in box:
+            self._sendAnswer(amp.AmpBox(), box[amp.ASK])
+
+    def answerError(self, box: amp.AmpBox, error: StreamError) -> None:
+        """
+        Answer a box with an error, if it asks.
+        """
+        if amp.ASK in box:
+            remote = amp.RemoteAmpError(error.code, str(error))
+            self._sendError(Failure(remote), box[amp.ASK])
+
     def _sendAnswer(self, box: amp.AmpBox, ask: bytes) -> None:
         box[amp.ANSWER] = ask
         self._send(box)
@@ -183,8 +226,9 @@ class StreamLink:
         """
         box = frameToBox(frame)
         if not self.reader.peerKnown:
-            box[amp.ASK] = self._ask(None)
-        self._send(box)
+            self.sendAsking(box, self._noteKnown)
+        else:
+            self._send(box)
 
     def _send(self, box: amp.AmpBox) -> None:
         try:
@@ -206,34 +250,36 @@ class StreamLink:
         """
         ask = None
         if fin or not self.reader.peerKnown:
-            ask = self._ask((id, fin))
+            ask = self._ask(partial(self._chunkAnswered, id, fin))
         self._port.transport.writeSequence(
-            encodeChunk(id, offset, data, fin, sha256, ask)
+            encodeChunk(id, offset, data, fin, sha256, ask, self._port.writeVersion)
         )
 
-    def _ask(self, about: tuple[int, bool] | None) -> bytes:
+    def _ask(self, answered: Callable[[amp.AmpBox], object]) -> bytes:
         """
         Make a tag.  AMP's own are hexadecimal numbers, and C{s} is no digit.
         """
         self._counter += 1
         tag = b"s%x" % self._counter
-        self._asks[tag] = about
+        self._asks[tag] = answered
         return tag
 
     def _answered(self, box: amp.AmpBox) -> bool:
         tag = box.get(amp.ANSWER) or box.get(amp.ERROR)
         if tag is None or tag not in self._asks:
             return False
-        about = self._asks.pop(tag)
-        if amp.ANSWER in box:
-            self.reader.peerKnown = True
-            if about is not None:
-                self._chunkTaken(box, *about)
-        elif about is not None:
-            self._chunkRefused(box, about[0])
+        self._asks.pop(tag)(box)
         return True
 
-    def _chunkTaken(self, box: amp.AmpBox, id: int, fin: bool) -> None:
+    def _noteKnown(self, box: amp.AmpBox) -> None:
+        if amp.ANSWER in box:
+            self.reader.peerKnown = True
+
+    def _chunkAnswered(self, id: int, fin: bool, box: amp.AmpBox) -> None:
+        if amp.ERROR in box:
+            self._chunkRefused(box, id)
+            return
+        self.reader.peerKnown = True
         try:
             if b"maximum" in box:
                 maximum = parseNumber("maximum", box[b"maximum"])

@@ -55,6 +55,13 @@ class OutgoingSide:
         self._handles: dict[int, OutgoingStream] = {}
         self._timer = IdleTimer(self._outbound.interval, self._expire)
 
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether there is anything that the peer has not got yet.
+        """
+        return bool(self._handles)
+
     def useClock(self, clock: IReactorTime) -> None:
         """
         Measure from now on how long streams wait.

@@ -18,12 +18,19 @@ from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.negotiation import Negotiation
 from amp_stream.boxes import StreamBox, streamKeys
+from amp_stream.boxlayer import BoxLayer
 from amp_stream.errors import (
+    BoxTooLong,
     CallFailed,
+    FramingError,
+    KeyTooLong,
+    OversizeValue,
     SourceFailed,
     StreamCancelled,
     StreamError,
+    UsageError,
     errorForCode,
     isStreamCode,
 )
@@ -32,11 +39,14 @@ from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
 from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import SourceLike, asSource
 from amp_stream.tcp import tuneForLatency
+from amp_stream.toolong import localError
 from amp_stream.wire import BoxReader
 
 __all__ = ["StreamAMP"]
 
 _log = Logger()
+
+_MAX_TEXT = 32_768
 
 
 class StreamAMP(StreamReceiver, amp.AMP):
@@ -48,7 +58,11 @@ class StreamAMP(StreamReceiver, amp.AMP):
     transport has drained: a call waits behind at most one.
     """
 
+    version: str | int = "auto"
+
     _streamLink: StreamLink | None = None
+    _boxLayer: BoxLayer | None = None
+    _framingError: FramingError | None = None
     _calling: type[amp.Command] | None = None
 
     def __init__(
@@ -56,6 +70,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         boxReceiver: Any = None,
         locator: Any = None,
         *,
+        version: str | int | None = None,
         limits: Limits | None = None,
         reactor: IReactorTime | None = None,
     ) -> None:
@@ -66,12 +81,21 @@ class StreamAMP(StreamReceiver, amp.AMP):
             is a L{StreamReceiver}, its C{collect} and C{incoming} serve this
             connection.
 
+        @param version: Which version of AMP to speak: C{"auto"} to agree on it with
+            the peer; 1, or 2 for a peer that speaks version 2 from the first byte
+            and cannot negotiate.  That of the class if it is L{None}.
+
         @param limits: What to allow the peer.
 
         @param reactor: What to measure waiting times with; the global reactor if
             it is L{None}.
+
+        @raise ValueError: If C{version} is none of these.
         """
         super().__init__(boxReceiver, locator)
+        if version is not None:
+            self.version = version
+        Negotiation(self.version)
         if limits is not None:
             self.limits = limits
         if reactor is not None:
@@ -110,8 +134,11 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         See C{amp.AMP.callRemote}.  Errors of this package come back as their own
         classes, whether or not the command declares them.  If the call fails or
-        its Deferred is cancelled, the streams that it announced are stopped.
+        its Deferred is cancelled, the streams that it announced are stopped.  A
+        switch of the protocol is refused while there are streams.
         """
+        if issubclass(commandType, amp.ProtocolSwitchCommand) and self._link().isBusy:
+            return fail(_switchRefused())
         outer, self._calling = self._calling, commandType
         try:
             result: Deferred[Any] = super().callRemote(commandType, *a, **kw)
@@ -130,6 +157,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         tuneForLatency(transport)
         self._link().connectionMade(transport)
         super().makeConnection(transport)
+        self._boxes().connectionMade()
         if isinstance(self.locator, StreamReceiver) and self.locator is not self:
             self.locator.adopt(self._reader())
         self._link().kick()
@@ -138,7 +166,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         See L{twisted.internet.interfaces.IProtocol.connectionLost}.
         """
-        super().connectionLost(reason)
+        error = self._framingError
+        super().connectionLost(reason if error is None else Failure(error))
         self.failStreams(reason)
 
     def failStreams(self, reason: Failure) -> None:
@@ -146,20 +175,87 @@ class StreamAMP(StreamReceiver, amp.AMP):
         See L{StreamReceiver.failStreams}; here, outgoing streams fail, too.
         """
         self._link().connectionLost(reason)
+        self._boxes().connectionLost()
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """
         See C{amp.AMP.sendBox}.  The streams that the box announces get their
         numbers now, and begin when it has been written.
         """
+        if self.transport is None or not self.mayWriteBoxes():
+            super().sendBox(box)
+            return
         announced = self._link().announce(box)
         try:
-            super().sendBox(box)
-        except BaseException:
+            self._boxes().write(box, announced)
+        except BaseException as error:
             self._link().retract(announced)
-            raise
-        for announcement in announced:
-            announcement.begin()
+            raise localError(error, box) from None
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See L{twisted.internet.interfaces.IProtocol.dataReceived}.
+        """
+        self._justStartedTLS = False
+        inner: Any = self.innerProtocol
+        if inner is not None:
+            inner.dataReceived(data)
+            return
+        if self._framingError is not None:
+            # There is no telling what this is.
+            return
+        parser = self._boxes().parser
+        parser.feed(data)
+        # A box may have been the last before another protocol takes over, or have
+        # led to a pause or to the end of the connection.
+        while self.innerProtocol is None and not self.paused:
+            try:
+                values = parser.next()
+            except FramingError as error:
+                self.framingFailed(error)
+                return
+            if values is None:
+                return
+            self.boxReceived(values)
+
+    def boxReceived(self, values: dict[bytes, bytes]) -> None:
+        """
+        A box has come.  What belongs to streams is taken here: with another box
+        receiver or locator nobody else would.
+        """
+        box = StreamBox(self)
+        box.update(values)
+        if not (self._link().takes(box) or self._boxes().takes(box)):
+            receiver: Any = self.boxReceiver
+            receiver.ampBoxReceived(box)
+
+    def framingFailed(self, error: FramingError) -> None:
+        """
+        The peer's bytes make no sense: the connection ends, and everything that waits
+        for it fails with the reason.
+        """
+        transport: Any = self.transport
+        if self._framingError is None and transport is not None:
+            self._framingError = error
+            self._keyLengthLimitExceeded = isinstance(error, KeyTooLong)
+            _log.error("{peer}: {error}", peer=transport.getPeer(), error=error)
+            transport.loseConnection()
+
+    def questionFailed(self, tag: bytes, failure: Failure) -> None:
+        """
+        A request did not reach the peer.
+        """
+        question = (self._outstandingRequests or {}).pop(tag, None)
+        if question is not None:
+            question.addErrback(self.unhandledError)
+            question.errback(failure)
+
+    @property
+    def writeVersion(self) -> int:
+        """
+        The version of AMP that is being written, 1 or 2.
+        """
+        return self._boxes().writeVersion
 
     def mayWriteBulk(self) -> bool:
         """
@@ -167,12 +263,15 @@ class StreamAMP(StreamReceiver, amp.AMP):
             the protocol has been switched, and not when the connection is only
             waiting to be closed.
         """
-        state: Any = self
-        return not (
-            state._locked
-            or state._startingTLSBuffer is not None
-            or getattr(state.transport, "disconnecting", False)
-        )
+        disconnecting = getattr(self.transport, "disconnecting", False)
+        return self.mayWriteBoxes() and not disconnecting
+
+    def mayWriteBoxes(self) -> bool:
+        """
+        @return: Whether what is written now is read as AMP: not while TLS begins, and
+            not after the protocol has been switched.
+        """
+        return not (self._locked or self._isStartingTLS())
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """
@@ -185,25 +284,6 @@ class StreamAMP(StreamReceiver, amp.AMP):
             result.addCallback(_commandAnswered, box)
         return result
 
-    def proto_init(self, string: bytes) -> str:
-        """
-        The first key of a box: as in C{amp.AMP}, but the box knows us.
-        """
-        self._currentBox = StreamBox(self)
-        return self.proto_key(string)
-
-    def proto_key(self, string: bytes) -> str:
-        """
-        A key, or the end of a box.  What belongs to streams is taken here: with
-        another box receiver or locator nobody else would.
-        """
-        box: amp.AmpBox | None = self._currentBox
-        if not string and box is not None and self._link().takes(box):
-            self._currentBox = None
-            return "init"
-        state: str = super().proto_key(string)
-        return state
-
     # What follows is not for callers.
 
     def _link(self) -> StreamLink:
@@ -214,15 +294,33 @@ class StreamAMP(StreamReceiver, amp.AMP):
             self._streamLink = StreamLink(self, self.limits, self._clock())
         return self._streamLink
 
+    def _boxes(self) -> BoxLayer:
+        """
+        Made when first needed, as well.
+        """
+        if self._boxLayer is None:
+            self._boxLayer = BoxLayer(
+                self, self._link(), self.limits, self.version, self._clock()
+            )
+        return self._boxLayer
+
     def _reader(self) -> BoxReader:
         return self._link().reader
 
+    def _isStartingTLS(self) -> bool:
+        waiting: Any = self._startingTLSBuffer
+        return waiting is not None
+
     def _startTLS(self, certificate: Any, verifyAuthorities: Any) -> None:
         super()._startTLS(certificate, verifyAuthorities)
-        self._link().kick()
+        self._resume()
 
     def _unlockFromSwitch(self) -> None:
         super()._unlockFromSwitch()
+        self._resume()
+
+    def _resume(self) -> None:
+        self._boxes().resume()
         self._link().kick()
 
     def _switchTo(self, newProto: Any, clientFactory: Any = None) -> None:
@@ -231,7 +329,26 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         switched = amp.ProtocolSwitched("the connection is no longer one of AMP")
         self.failStreams(Failure(switched))
+        # Where C{amp.AMP} finds the bytes that came behind the last box.
+        self._unprocessed = self._boxes().parser.takeRest()
+        self._compatibilityOffset = 0
         super()._switchTo(newProto, clientFactory)
+
+    def _safeEmit(self, aBox: amp.AmpBox) -> None:
+        """
+        As in C{amp.AMP}; but an answer that cannot be sent is answered with the
+        reason, instead of the end of the connection, and the text of an error is
+        cut to what fits.
+        """
+        if amp.ERROR_DESCRIPTION in aBox:
+            aBox[amp.ERROR_DESCRIPTION] = aBox[amp.ERROR_DESCRIPTION][:_MAX_TEXT]
+        try:
+            if isinstance(aBox, amp._SwitchBox) and self._link().isBusy:
+                raise _switchRefused()
+            super()._safeEmit(aBox)
+        except (OversizeValue, BoxTooLong, UsageError) as error:
+            tag = aBox.get(amp.ANSWER) or aBox.get(amp.ERROR)
+            self._link().answerError(amp.AmpBox({amp.ASK: tag}), error)
 
     def _sendBoxCommand(
         self, command: bytes, box: amp.AmpBox, requiresAnswer: bool = True
@@ -252,10 +369,10 @@ class StreamAMP(StreamReceiver, amp.AMP):
         if result is None:
             return None
         declared = [] if commandType is None else streamKeys(commandType.response)
-        if not (announced or declared):
+        tag = box.get(amp.ASK, b"")
+        if not (announced or declared or self._boxes().isSending(tag)):
             return result
         questions: dict[bytes, Deferred[Any]] = self._outstandingRequests or {}
-        tag = box.get(amp.ASK, b"")
         if questions.get(tag) is result:
             result = questions[tag] = Deferred(
                 partial(self._callCancelled, tag, declared, announced)
@@ -286,12 +403,13 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         Stop what the call sends now, and what its answer sends when that comes.
         """
-        _giveUp(announced, StreamCancelled())
         if self._outstandingRequests and tag in self._outstandingRequests:
             late: Deferred[Any] = Deferred()
             late.addCallback(self._refuse, declared)
             late.addErrback(lambda failure: None)
             self._outstandingRequests[tag] = late
+        self._boxes().cancel(tag, StreamCancelled())
+        _giveUp(announced, StreamCancelled())
 
     def _commandFailed(self, failure: Failure, box: amp.AmpBox) -> Failure | None:
         """
@@ -314,6 +432,13 @@ class StreamAMP(StreamReceiver, amp.AMP):
             if name in box:
                 stream = self.incoming(parseNumber(repr(name), box[name]))
                 stream.callEnded(StreamCancelled())
+
+
+def _switchRefused() -> UsageError:
+    return UsageError(
+        "the protocol cannot be switched while streams, or boxes in fragments, are "
+        "under way; wait for them, or abort them"
+    )
 
 
 def _giveUp(announced: list[Announcement], error: StreamError) -> None:

@@ -39,7 +39,9 @@ class StreamTestCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.pair: ConnectedPair[Server, Server] = connectInMemory(Server(), Server())
+        self.pair: ConnectedPair[Server, Server] = connectInMemory(
+            Server(version=1), Server(version=1)
+        )
         self.addCleanup(self.checkNothingLeft)
 
     def checkNothingLeft(self) -> None:

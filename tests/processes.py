@@ -85,7 +85,9 @@ def spawnPython(*arguments: str, cwd: str | None = None) -> Child:
     child = Child()
     # The package that the tests test, be it installed or not.
     package = os.path.dirname(os.path.dirname(os.path.abspath(amp_stream.__file__)))
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, [package, tests, inherited]))
     child.process = reactor.spawnProcess(
         child,
         sys.executable,

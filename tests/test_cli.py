@@ -76,7 +76,7 @@ class TransferTests(CommandTestCase):
         async def test() -> None:
             endpoint = await self.serve()
             source = self.write("a", BODY)
-            for via in ("stream", "bigstring"):
+            for via in ("stream", "argument", "bigstring"):
                 output = await self.succeed("put", endpoint, source, "--via", via)
                 self.assertEqual(
                     output.decode(), f"a: 700000 bytes, SHA-256 {SHA256}\n"
@@ -102,7 +102,7 @@ class TransferTests(CommandTestCase):
 
         async def test() -> None:
             endpoint = await self.serve()
-            for via in ("stream", "bigstring"):
+            for via in ("stream", "argument", "bigstring"):
                 await self.succeed(
                     "put", endpoint, "-", "--as", "b", "--via", via, input=BODY
                 )

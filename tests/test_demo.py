@@ -92,7 +92,7 @@ class DemonstrationTests(ServedTestCase):
             self.assertTrue(lines[0].startswith("4 MiB there and back"))
             self.assertEqual(
                 [line.split()[0] for line in lines[3:]],
-                ["transport", "stream", "bigstring"],
+                ["transport", "stream", "argument", "bigstring"],
             )
             for line in lines[4:]:
                 numbers = [float(word) for word in line.split()[1:]]
@@ -118,7 +118,7 @@ class DemonstrationTests(ServedTestCase):
             self.assertEqual(found["size"], 3_000_000)
             self.assertEqual(
                 [(row["transport"], row["matches"]) for row in found["rows"]],
-                [("stream", True), ("bigstring", True)],
+                [("stream", True), ("argument", True), ("bigstring", True)],
             )
             with open(path, "rb") as file:
                 self.assertEqual(file.read(), bytes(3_000_000))

@@ -28,7 +28,9 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory
+from twisted.protocols import amp
 from twisted.trial.unittest import TestCase
 
 from amp_stream import StreamAMP
@@ -80,6 +82,10 @@ class EndpointTests(TestCase):
         closed = []
 
         class Kept(Server):
+            @amp.StartTLS.responder
+            def startTLS(self):
+                return {"tls_localCertificate": self.certificate}
+
             def connectionMade(self):
                 servers.append(self)
                 self.gone = Deferred()
@@ -217,6 +223,35 @@ class EndpointTests(TestCase):
         A cancelled call stops its stream at the other end of a TLS connection.
         """
         return self.cancelled(self.tls())
+
+    @inlineCallbacks
+    def test_startTLS(self):
+        """
+        TLS can be started with streams and large arguments under way in both
+        directions; all of them arrive.
+        """
+        client, server = yield self.tcp()
+        certificate = makeCertificate()
+        type(server).certificate = certificate
+        up = os.urandom(4_000_000)
+        down = os.urandom(4_000_000)
+        storing = [
+            client.callRemote(Store, name=f"stream {number}", body=up)
+            for number in range(3)
+        ]
+        storing.append(client.callRemote(Store, name="x" * 3_000_000, body=up))
+        stream = server.sendStream(down)
+        fetched = client.collect(stream.id)
+        yield client.callRemote(Ping)
+        yield client.callRemote(amp.StartTLS)
+        yield client.callRemote(Ping)
+        self.assertTrue(ISSLTransport.providedBy(client.transport))
+        for stored in storing:
+            answer = yield stored
+            self.assertEqual(answer, {"size": len(up)})
+        self.assertEqual({len(value) for value in server.stored.values()}, {len(up)})
+        value = yield fetched
+        self.assertEqual(value, down)
 
     @inlineCallbacks
     def closedWhileSending(self, connecting):

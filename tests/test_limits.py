@@ -79,6 +79,9 @@ class LimitsTests(SynchronousTestCase):
             ("maxStreamSize", 0, MAX_NUMBER),
             ("maxCollectSize", 0, MAX_NUMBER),
             ("maxGaps", 1, MAX_NUMBER),
+            ("maxBoxSize", 1024, MAX_NUMBER),
+            ("maxBoxKeys", 16, MAX_NUMBER),
+            ("inlineSize", 0, MAX_NUMBER),
         ):
             for value in (least, most):
                 self.assertEqual(getattr(Limits(**{name: value}), name), value)
@@ -93,8 +96,8 @@ class LimitsTests(SynchronousTestCase):
             if name in UNBOUNDED:
                 self.assertIsNone(getattr(Limits(**{name: None}), name))
             else:
-                self.assertRaises(TypeError, Limits, **{name: None})
-            if name != "idleTimeout":
+                self.assertRaises((TypeError, ValueError), Limits, **{name: None})
+            if name not in ("idleTimeout", "negotiationTimeout"):
                 self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
                 self.assertRaises(TypeError, Limits, **{name: "1048576"})
 
@@ -103,7 +106,9 @@ class LimitsTests(SynchronousTestCase):
         The time without progress is in seconds, whole or not, more than none and not
         without end.
         """
-        for seconds in (0.001, 1, 2.5, 86_400):
-            self.assertEqual(Limits(idleTimeout=seconds).idleTimeout, seconds)
-        for seconds in (0, -1.0, "300", inf, nan):
-            self.assertRaises(ValueError, Limits, idleTimeout=seconds)
+        for name in ("idleTimeout", "negotiationTimeout"):
+            for seconds in (0.001, 1, 2.5, 86_400):
+                limits = Limits(**{name: seconds})
+                self.assertEqual(getattr(limits, name), seconds)
+            for seconds in (0, -1.0, "300", inf, nan):
+                self.assertRaises(ValueError, Limits, **{name: seconds})

@@ -19,6 +19,7 @@ DELIBERATE = {
     # Each of these calls the method that it overrides, or does what that does.
     "__init__",
     "_errorReceived",
+    "_safeEmit",
     "_sendBoxCommand",
     "_startTLS",
     "_switchTo",
@@ -26,10 +27,9 @@ DELIBERATE = {
     "_wrapWithSerialization",
     "callRemote",
     "connectionLost",
+    "dataReceived",
     "dispatchCommand",
     "makeConnection",
-    "proto_init",
-    "proto_key",
     "sendBox",
     "stopReceivingBoxes",
 }
@@ -72,7 +72,7 @@ class NameTests(SynchronousTestCase):
         pair = connectInMemory(StreamAMP(), StreamAMP())
         ours = set(vars(pair.client)) - set(vars(amp.AMP()))
         pair.lose()
-        allowed = {"_streamLink", "streamClock", "transport", "boxSender"}
+        allowed = {"_streamLink", "_boxLayer", "streamClock", "transport", "boxSender"}
         allowed |= {"_transportPeer", "_transportHost", "connected", "recvd"}
         self.assertEqual(ours - allowed & before, ours - allowed)
         self.assertEqual(ours - before - allowed, set())

@@ -20,6 +20,7 @@ from amp_stream.errors import (
     CallFailed,
     DigestMismatch,
     NotStreaming,
+    OversizeValue,
     SourceFailed,
     StreamAborted,
     StreamCancelled,
@@ -93,11 +94,13 @@ class StreamTests(SynchronousTestCase):
     A client and a server, connected in memory.
     """
 
+    version: str | int = 1
     clientLimits = serverLimits = Limits()
 
     def setUp(self):
         self.pair = connectInMemory(
-            StreamAMP(limits=self.clientLimits), Server(limits=self.serverLimits)
+            StreamAMP(limits=self.clientLimits, version=self.version),
+            Server(limits=self.serverLimits, version=self.version),
         )
         self.client, self.server = self.pair.client, self.pair.server
 
@@ -593,8 +596,10 @@ class FailureTests(StreamTests):
         and the peer never hears of one.
         """
         source = Source(endless())
-        with self.assertRaises(amp.TooLong):
-            self.client.callRemote(Store, name="x" * 70_000, body=source)
+        result = self.call(Store, name="x" * 70_000, body=source)
+        self.assertIsInstance(
+            self.failureResultOf(result, OversizeValue).value, amp.TooLong
+        )
         self.assertTrue(source.closed)
         self.assertEqual(self.pair.sent(self.client), [])
         self.assertNothingLeft()
@@ -853,6 +858,78 @@ class SenderTimeOutTests(StreamTests):
         self.pair.flush()
         self.successResultOf(result)
         self.assertNothingLeft()
+
+
+class Negotiated:
+    """
+    The same, where the two ends have agreed on more.
+    """
+
+    version = "auto"
+
+    def setUp(self):
+        super().setUp()
+        self.pair.flush()
+
+
+class NegotiatedCallTests(Negotiated, CallTests):
+    """
+    L{CallTests}.
+    """
+
+    # A shorter chunk is written in the same way in both versions.
+    clientLimits = Limits(chunk=50_000)
+
+    def test_announcedBeforeFirstChunk(self):
+        """
+        The announcement comes first here, too, and nothing asks for an answer but
+        the call and the last chunk.
+        """
+        self.client.callRemote(Store, name="x", body=bytes(100_000)).addErrback(
+            lambda _: 0
+        )
+        boxes = []
+        while len(boxes) < 3:
+            boxes += self.pair.sent(self.client)
+            self.pair._pump.pump()
+        self.assertEqual(
+            [(box[b"_command"], b"_ask" in box) for box in boxes[:3]],
+            [(b"Store", True), (b"StreamData", False), (b"StreamData", True)],
+        )
+
+
+class NegotiatedFailureTests(Negotiated, FailureTests):
+    """
+    L{FailureTests}.
+    """
+
+    def test_tooLong(self):
+        """
+        What is too long for version 1 is sent, and the stream with it.
+        """
+        result = self.call(Store, name="x" * 70_000, body=b"abc")
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(result), {"size": 3})
+
+
+class NegotiatedLooseStreamTests(Negotiated, LooseStreamTests):
+    """
+    L{LooseStreamTests}.
+    """
+
+
+class NegotiatedLimitTests(Negotiated, LimitTests):
+    """
+    L{LimitTests}.
+    """
+
+
+class Version2CallTests(CallTests):
+    """
+    L{CallTests}, with a peer that speaks version 2 and nothing else.
+    """
+
+    version = 2
 
 
 class StockPeerTests(SynchronousTestCase):

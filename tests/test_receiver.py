@@ -500,7 +500,7 @@ class StopSendingTests(SynchronousTestCase):
         C{StopSending} is answered with C{ResetStream}, with the code and with how
         much had been sent.
         """
-        pair = connectInMemory(StreamAMP(), StreamAMP())
+        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
         stream = pair.server.sendStream(bytes(1000))
         stream.done.addErrback(lambda _: None)
         pair._pump.serverIO.stream = []

@@ -40,15 +40,16 @@ LAYERS = """
 
     _sansio _sansio.limits _sansio.frames _sansio.idle _sansio.turns
     _sansio.pieces _sansio.splitting _sansio.chunk _sansio.chunkbox
+    _sansio.framing _sansio.reading _sansio.boxparser _sansio.negotiation _sansio.lists
     _sansio.states _sansio.window _sansio.digest _sansio.reassembly
     _sansio.receiving _sansio.sending _sansio.inbound _sansio.outbound
 
-    _boxerrors arguments chunks commands
+    _boxerrors arguments chunks lists toolong commands
 
     timer tcp pump codes consumers delivery iteration incoming interfaces boxes
     incomingside piecesources sources outgoing outgoingside
 
-    wire receiver streams link protocol
+    wire receiver streams link assembly boxlayer protocol
 
     amp_stream testing
 

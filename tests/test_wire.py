@@ -140,7 +140,7 @@ class HostilePeerTests(SynchronousTestCase):
         """
         An answer that asks too much of a stream is an error of that stream.
         """
-        pair = connectInMemory(StreamAMP(), StreamAMP())
+        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
         stream = pair.server.sendStream(bytes(1000))
         (chunk,) = pair.sent(pair.server)
         pair._pump.serverIO.stream = []
@@ -153,7 +153,7 @@ class HostilePeerTests(SynchronousTestCase):
         """
         A malformed chunk that does not ask stops its stream, if it says which.
         """
-        pair = connectInMemory(StreamAMP(), StreamAMP())
+        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
         pair.client.sendBox(
             amp.AmpBox(_command=b"StreamData", id=b"4", data=b"abc", offset=b"?")
         )

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from struct import Struct
 
+from amp_stream._sansio.limits import MAX_CHUNK
+
 __all__ = ["encodeChunk"]
 
 _length = Struct("!H").pack
 
 _COMMAND = b"\x00\x08_command\x00\x0aStreamData\x00\x04data"
 _FIN = b"\x00\x03fin\x00\x04True"
+_EMPTY = b"\x00\x00"
 _END = b"\x00\x00"
 
 
@@ -33,6 +36,7 @@ def encodeChunk(
     fin: bool = False,
     sha256: bytes | None = None,
     ask: bytes | None = None,
+    version: int = 1,
 ) -> tuple[bytes, bytes, bytes]:
     """
     Write a C{StreamData} box.
@@ -40,10 +44,14 @@ def encodeChunk(
     @param ask: The tag for the answer, or L{None} if none is wanted; for the
         others see L{Chunk}.
 
+    @param version: The version of AMP, 1 or 2.  In version 2, bytes that fill a
+        length to the brim are followed by an empty piece.
+
     @return: Three pieces, the middle one of which is C{data} itself.
     """
     head = b"" if ask is None else _pair(b"_ask", ask)
     tail = (
+        _EMPTY if version == 2 and len(data) == MAX_CHUNK else b"",
         _FIN if fin else b"",
         _pair(b"id", b"%d" % id),
         _pair(b"offset", b"%d" % offset),

@@ -67,6 +67,18 @@ class Limits:
     @ivar maxGaps: The most gaps that one stream may have at once, while bytes
         beyond them are here already.
 
+    @ivar maxBoxSize: The most bytes that the keys and values of a box may have
+        together, be it sent whole or in fragments.  The default is 16 MiB and 64
+        KiB: room for a C{BigString} of its largest size and a few arguments.
+
+    @ivar maxBoxKeys: The most keys that a box may have.
+
+    @ivar inlineSize: A box of more bytes than this is sent in fragments, between
+        other boxes, to a peer that can take it so.
+
+    @ivar negotiationTimeout: How long a box that can only be sent to a peer that
+        takes fragments waits for that peer to say so (seconds).
+
     @ivar idleTimeout: How long a stream may wait for the peer without a byte of
         progress (seconds), or L{None} to wait for ever.  It ends within a
         quarter more than that.
@@ -80,11 +92,22 @@ class Limits:
     maxStreamSize: int | None = field(default=None, validator=optional(_count(0)))
     maxCollectSize: int = field(default=268_435_456, validator=_count(0))
     maxGaps: int = field(default=1024, validator=_count(1))
+    maxBoxSize: int = field(default=16_842_752, validator=_count(1024))
+    maxBoxKeys: int = field(default=8192, validator=_count(16))
+    inlineSize: int = field(default=65_536, validator=_count(0))
+    negotiationTimeout: float = field(default=10.0)
     idleTimeout: float | None = field(default=300.0)
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, value: object) -> None:
-        if value is None:
-            return
-        if not isinstance(value, (int, float)) or not 0 < value < inf:
+        if value is not None and not _isTime(value):
             raise ValueError("idleTimeout must be a number of seconds above 0, or None")
+
+    @negotiationTimeout.validator
+    def _checkNegotiationTimeout(self, attribute: object, value: object) -> None:
+        if not _isTime(value):
+            raise ValueError("negotiationTimeout must be a number of seconds above 0")
+
+
+def _isTime(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < inf

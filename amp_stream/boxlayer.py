@@ -1,0 +1,330 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+How boxes are written on one connection, and read: the version of AMP, and what
+becomes of a box that is too large to go in one piece.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from amp_stream._sansio.boxparser import BoxParser
+from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.framing import MAX_PIECE, encodeBox, encodedSize, iterateBox
+from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
+from amp_stream.assembly import BoxAssembly, BoxTaker
+from amp_stream.errors import BoxTooLong, StreamError
+from amp_stream.link import StreamLink
+from amp_stream.outgoing import Announcement, OutgoingStream
+from amp_stream.piecesources import IterableSource
+
+__all__ = ["BoxLayer", "BoxLayerPort"]
+
+_log = Logger()
+
+_JOINED = 4096
+
+
+class BoxLayerPort(BoxTaker, Protocol):
+    """
+    What this needs of the protocol that it belongs to.
+    """
+
+    transport: Any
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """
+        Send a box.
+        """
+
+    def mayWriteBoxes(self) -> bool:
+        """
+        Whether what is written now is AMP: not while TLS begins, nor afterwards if
+        the protocol has been switched.
+        """
+
+    def questionFailed(self, tag: bytes, failure: Failure) -> None:
+        """
+        The request with this tag did not reach the peer.
+        """
+
+
+class _VersionBox(amp.AmpBox):
+    """
+    The last box of one version.
+    """
+
+    __slots__ = ()
+
+
+@frozen
+class _Outgoing:
+    """
+    A box that cannot go in one piece.
+    """
+
+    box: amp.AmpBox
+    size: int
+    announced: list[Announcement]
+
+
+class BoxLayer:
+    """
+    Writes boxes, and takes the commands by which two ends agree on how.
+
+    @ivar parser: What reads the peer's boxes.
+    """
+
+    def __init__(
+        self,
+        port: BoxLayerPort,
+        link: StreamLink,
+        limits: Limits,
+        version: str | int,
+        clock: IReactorTime,
+    ) -> None:
+        """
+        @param link: The streams of the connection, which carry fragments.
+
+        @param version: C{"auto"}, 1 or 2.
+
+        @raise ValueError: If C{version} is anything else.
+        """
+        self._port = port
+        self._link = link
+        self._limits = limits
+        self._clock = clock
+        self._negotiation = Negotiation(version)
+        self.parser = BoxParser(
+            self._negotiation.readVersion, limits.maxBoxSize, limits.maxBoxKeys
+        )
+        # Whether to tell the peer, when that is possible, that version 2 comes.
+        self._versionDue = False
+        self._waiting: list[_Outgoing] = []
+        self._timeout: IDelayedCall | None = None
+        self._sending: dict[bytes, OutgoingStream] = {}
+        self._assembly = BoxAssembly(link.incoming, limits, port)
+
+    @property
+    def writeVersion(self) -> int:
+        """
+        The version that the peer expects of the next box.
+        """
+        return self._negotiation.writeVersion
+
+    def connectionMade(self) -> None:
+        """
+        Say what this end can read.
+        """
+        if self._negotiation.isAutomatic:
+            settings = Settings(frozenset({1, 2}), self._limits.maxBoxSize)
+            box = amp.AmpBox(settings.toBox())
+            box[amp.COMMAND] = b"StreamSettings"
+            self._link.sendAsking(box, self._settingsAnswered)
+
+    def connectionLost(self) -> None:
+        """
+        Forget everything; the calls fail by themselves.
+        """
+        self._stopWaiting()
+        self._waiting.clear()
+        self._sending.clear()
+
+    def write(self, box: amp.AmpBox, announced: list[Announcement]) -> None:
+        """
+        Send a box, in the way that its size and its peer allow.
+
+        @param announced: The streams that it announces, which begin when it has
+            been sent.
+
+        @raise OversizeValue: If there is no way.
+
+        @raise BoxTooLong: If it is more than the peer takes.
+        """
+        items = sorted(box.items())
+        size = 0
+        for key, value in items:
+            size += len(key) + len(value)
+        if size > self._limits.inlineSize and self._mayFragment(box, items):
+            self._writeLater(_Outgoing(box, size, announced))
+            return
+        pieces = encodeBox(items, self._negotiation.writeVersion)
+        if size < _JOINED:
+            self._port.transport.write(b"".join(pieces))
+        else:
+            self._port.transport.writeSequence(pieces)
+        if type(box) is _VersionBox:
+            self._negotiation.versionWritten()
+        for announcement in announced:
+            announcement.begin()
+
+    def takes(self, box: amp.AmpBox) -> bool:
+        """
+        Take a box that has arrived, if it is one of these commands.
+
+        @return: Whether it was.
+        """
+        if not self._negotiation.isAutomatic:
+            return False
+        command = box.get(amp.COMMAND)
+        if command not in (b"StreamSettings", b"StreamVersion", b"StreamBox"):
+            return False
+        try:
+            if command == b"StreamSettings":
+                self._settingsReceived(Settings.fromBox(box))
+            elif command == b"StreamVersion":
+                version = parseNumber("version", box.get(b"version"))
+                self._negotiation.versionAnnounced(version)
+                self.parser.version = self._negotiation.readVersion
+            else:
+                self._assembly.announced(
+                    parseNumber("id", box.get(b"id")),
+                    parseNumber("size", box.get(b"size")),
+                )
+        except StreamError as error:
+            self._link.answerError(box, error)
+        else:
+            self._link.answer(box)
+        return True
+
+    def isSending(self, tag: bytes) -> bool:
+        """
+        @return: Whether the request with this tag is being sent in fragments, or
+            waits to be.
+        """
+        return tag in self._sending or any(
+            outgoing.box.get(amp.ASK) == tag for outgoing in self._waiting
+        )
+
+    def cancel(self, tag: bytes, error: StreamError) -> None:
+        """
+        Send no more of a request, if it is being sent in fragments.
+        """
+        self._waiting = [
+            outgoing for outgoing in self._waiting if outgoing.box.get(amp.ASK) != tag
+        ]
+        stream = self._sending.get(tag)
+        if stream is not None:
+            stream.give(error)
+
+    def _mayFragment(self, box: amp.AmpBox, items: list[tuple[bytes, bytes]]) -> bool:
+        """
+        A box that does more than carry values when it is sent goes as it is.
+        """
+        negotiation = self._negotiation
+        if (
+            negotiation.peer is Peer.PLAIN
+            or type(box)._sendTo is not amp.AmpBox._sendTo
+            or self._link.lost is not None
+        ):
+            return False
+        if negotiation.peer is Peer.KNOWN:
+            return True
+        return any(len(value) > MAX_PIECE for _, value in items)
+
+    def _writeLater(self, outgoing: _Outgoing) -> None:
+        settings = self._negotiation.settings
+        if settings is None:
+            self._waiting.append(outgoing)
+            if self._timeout is None:
+                self._timeout = self._clock.callLater(
+                    self._limits.negotiationTimeout, self._settingsTimedOut
+                )
+            return
+        if outgoing.size > settings.box:
+            raise BoxTooLong(
+                f"the box has {outgoing.size} bytes, and the peer takes "
+                f"{settings.box}: raise Limits.maxBoxSize there, or declare the long "
+                "value as Stream()"
+            )
+        self._writeFragments(outgoing)
+
+    def _writeFragments(self, outgoing: _Outgoing) -> None:
+        items = sorted(outgoing.box.items())
+        source = IterableSource(iterateBox(items))
+        source.size = encodedSize(items)
+        stream = self._link.open(source, digest=False)
+        announcement = amp.AmpBox(
+            _command=b"StreamBox", id=b"%d" % stream.id, size=b"%d" % source.size
+        )
+        self._port.sendBox(announcement)
+        tag = outgoing.box.get(amp.ASK)
+        if tag is not None:
+            self._sending[tag] = stream
+        stream.done.addCallbacks(
+            self._fragmentsSent,
+            self._fragmentsFailed,
+            callbackArgs=(outgoing,),
+            errbackArgs=(outgoing,),
+        )
+        stream.start()
+
+    def _fragmentsSent(self, size: int, outgoing: _Outgoing) -> None:
+        self._sending.pop(outgoing.box.get(amp.ASK, b""), None)
+        for announcement in outgoing.announced:
+            announcement.begin()
+
+    def _fragmentsFailed(self, failure: Failure, outgoing: _Outgoing) -> None:
+        self._sending.pop(outgoing.box.get(amp.ASK, b""), None)
+        if self._link.lost is None:
+            self._failed(outgoing, failure)
+
+    def _failed(self, outgoing: _Outgoing, failure: Failure) -> None:
+        """
+        A box did not get through: whoever waits for it, on either side, is told.
+        """
+        self._link.retract(outgoing.announced)
+        box = outgoing.box
+        error = failure.value
+        if amp.ASK in box:
+            self._port.questionFailed(box[amp.ASK], failure)
+        elif amp.ANSWER in box and isinstance(error, StreamError):
+            self._link.answerError(amp.AmpBox({amp.ASK: box[amp.ANSWER]}), error)
+        else:
+            _log.debug("a box was not sent: {error}", error=error)
+
+    def _settingsReceived(self, settings: Settings) -> None:
+        self._link.reader.peerKnown = True
+        self._versionDue = self._negotiation.settingsReceived(settings)
+        self.resume()
+
+    def _settingsAnswered(self, box: amp.AmpBox) -> None:
+        if amp.ERROR in box:
+            self._negotiation.noAnswer()
+            self.resume()
+
+    def _settingsTimedOut(self) -> None:
+        self._timeout = None
+        self._negotiation.noAnswer()
+        self.resume()
+
+    def resume(self) -> None:
+        """
+        Send what has waited for the peer to say what it can do, for TLS, or for the
+        end of an attempt to switch to another protocol.
+        """
+        if self._negotiation.peer is Peer.UNKNOWN or not self._port.mayWriteBoxes():
+            return
+        if self._versionDue:
+            self._versionDue = False
+            self._port.sendBox(_VersionBox(_command=b"StreamVersion", version=b"2"))
+        self._stopWaiting()
+        waiting, self._waiting = self._waiting, []
+        for outgoing in waiting:
+            try:
+                self.write(outgoing.box, outgoing.announced)
+            except StreamError:
+                self._failed(outgoing, Failure())
+
+    def _stopWaiting(self) -> None:
+        timeout, self._timeout = self._timeout, None
+        if timeout is not None:
+            timeout.cancel()

@@ -1,0 +1,613 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream._sansio.boxparser} and L{amp_stream._sansio.reading}: bytes
+to boxes.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from struct import pack
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.boxparser import BoxParser
+from amp_stream.errors import FramingError, KeyTooLong
+
+Box = dict[bytes, bytes]
+
+FULL = bytes(range(255)) * 257
+"""
+A value that fills one length: 65,535 bytes.
+"""
+
+SIZES = (0, 1, 254, 255, 256, 65_534, 65_535, 65_536, 131_070, 131_071)
+
+
+def string(data: bytes) -> bytes:
+    """
+    Write a length and its bytes.
+    """
+    return pack("!H", len(data)) + data
+
+
+def valueBytes(value: bytes, version: int, isSloppy: bool = False) -> bytes:
+    """
+    Write a value, as this test understands the two versions.
+
+    @param isSloppy: Whether to leave out the empty piece at the end.
+    """
+    if version == 1:
+        return string(value)
+    pieces = [value[n : n + 65_535] for n in range(0, len(value), 65_535)]
+    if not (pieces and (isSloppy or len(pieces[-1]) < 65_535)):
+        pieces.append(b"")
+    return b"".join(map(string, pieces))
+
+
+def boxBytes(box: Box, version: int = 2, isSloppy: bool = False) -> bytes:
+    """
+    Write a box, its keys in the order of the dictionary.
+    """
+    written = (string(k) + valueBytes(v, version, isSloppy) for k, v in box.items())
+    return b"".join(written) + b"\0\0"
+
+
+def sloppy(*boxes: Box) -> bytes:
+    """
+    Write boxes as a peer does that leaves out the empty pieces.
+    """
+    return b"".join(boxBytes(box, 2, isSloppy=True) for box in boxes)
+
+
+def proper(*boxes: Box) -> bytes:
+    """
+    Write boxes as version 2 says.
+    """
+    return b"".join(map(boxBytes, boxes))
+
+
+def parserOf(
+    version: int = 2, size: int = 2**24, keys: int = 8192, **options: bool
+) -> BoxParser:
+    """
+    Make a parser with wide limits.
+    """
+    return BoxParser(version, size, keys, **options)
+
+
+def readAll(parser: BoxParser, pieces: Iterable[bytes]) -> list[Box]:
+    """
+    Feed pieces, and read what can be read after each.
+    """
+    boxes = []
+    for piece in pieces:
+        parser.feed(piece)
+        while (box := parser.next()) is not None:
+            boxes.append(box)
+    return boxes
+
+
+def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """
+    Cut bytes in these places.
+    """
+    places = [0, *sorted(n % (len(data) + 1) for n in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+def peakOf(parser: BoxParser, pieces: Iterable[bytes]) -> int:
+    """
+    Measure how many bytes reading allocates, its result included.
+    """
+    tracemalloc.start()
+    try:
+        readAll(parser, pieces)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def sized(size: int, salt: bytes) -> bytes:
+    """
+    Make a value.
+    """
+    pattern = salt + b"0123456789"
+    return (pattern * (size // len(pattern) + 1))[:size]
+
+
+keys = st.binary(min_size=1, max_size=12)
+smallValues = st.binary(max_size=300)
+values = st.one_of(
+    smallValues, st.builds(sized, st.sampled_from(SIZES), st.binary(max_size=3))
+)
+
+
+def boxesOf(each: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Box]]:
+    """
+    Make lists of boxes.
+    """
+    return st.lists(st.dictionaries(keys, each, min_size=1, max_size=5), max_size=4)
+
+
+class RoundTripTests(SynchronousTestCase):
+    """
+    What was written is read, however the bytes are cut.
+    """
+
+    @settings(deadline=None)
+    @given(boxesOf(smallValues), st.sampled_from([1, 2]))
+    def test_byteByByte(self, boxes: list[Box], version: int) -> None:
+        """
+        Boxes whose bytes come one at a time are read, and each as soon as its last
+        byte is there.
+        """
+        parser = parserOf(version)
+        for box in boxes:
+            data = boxBytes(box, version)
+            pieces = [data[n : n + 1] for n in range(len(data))]
+            self.assertEqual(readAll(parser, pieces[:-1]), [])
+            self.assertFalse(parser.isBetweenBoxes)
+            self.assertEqual(readAll(parser, pieces[-1:]), [box])
+            self.assertTrue(parser.isBetweenBoxes)
+
+    @settings(deadline=None, max_examples=60)
+    @given(boxesOf(values), st.lists(st.integers(0, 2**32), max_size=20))
+    def test_anyCuts(self, boxes: list[Box], cuts: list[int]) -> None:
+        """
+        Boxes with values of any length are read in version 2, in any cuts.
+        """
+        parser = parserOf(proper=True)
+        self.assertEqual(readAll(parser, cut(proper(*boxes), cuts)), boxes)
+        self.assertTrue(parser.isBetweenBoxes)
+
+    def test_stock(self) -> None:
+        """
+        What C{amp.AMP} writes is read in version 1.
+        """
+        for size in SIZES[:7]:
+            box = amp.AmpBox({b"_command": b"x", b"value": bytes(size)})
+            self.assertEqual(readAll(parserOf(1), [box.serialize()]), [box])
+
+    def test_lengths(self) -> None:
+        """
+        The lengths at which version 2 begins another piece are read, with other
+        keys behind them and with none, whether or not the peer is known to end
+        them as it must.
+        """
+        for size in SIZES:
+            for more in ({}, {b"z": b"1"}):
+                box = {b"_command": b"x", b"value": bytes(size), **more}
+                for known in (False, True):
+                    parser = parserOf(proper=known)
+                    self.assertEqual(readAll(parser, [proper(box, box)]), [box, box])
+                    self.assertTrue(parser.isBetweenBoxes)
+
+    def test_version(self) -> None:
+        """
+        The version can change between two boxes that came in one piece.
+        """
+        box = {b"_command": b"x", b"v": FULL}
+        parser = parserOf(1)
+        parser.feed(boxBytes(box, 1) + boxBytes(box, 2) + boxBytes(box, 1))
+        for version in (2, 1, 2):
+            self.assertEqual(parser.next(), box)
+            parser.version = version
+        self.assertIsNone(parser.next())
+        self.assertTrue(parser.isBetweenBoxes)
+
+    def test_versionWithTwoReadings(self) -> None:
+        """
+        Version 1 has one way to be read, whatever was doubtful before it.
+        """
+        parser = parserOf()
+        first = {b"_command": b"x", b"v": FULL + b"abc"}
+        self.assertEqual(readAll(parser, [proper(first)]), [first])
+        parser.version = 1
+        second = {b"a": FULL, b"b": b"c"}
+        self.assertEqual(readAll(parser, [boxBytes(second, 1)]), [second])
+
+    def test_rest(self) -> None:
+        """
+        What is behind a box and has not been read can be taken away, once.
+        """
+        parser = parserOf(1)
+        self.assertEqual(parser.takeRest(), b"")
+        parser.feed(boxBytes({b"a": b"b"}, 1) + b"other")
+        parser.feed(b" ")
+        parser.feed(FULL)
+        parser.next()
+        self.assertFalse(parser.isBetweenBoxes)
+        self.assertEqual(parser.takeRest(), b"other " + FULL)
+        self.assertEqual(parser.takeRest(), b"")
+        self.assertTrue(parser.isBetweenBoxes)
+
+    def test_keyTwice(self) -> None:
+        """
+        Of a key that is twice in a box, the last value counts, as in C{amp.AMP}.
+        """
+        data = string(b"a") + string(b"1") + string(b"a") + string(b"2") + b"\0\0"
+        (stock,) = amp.parseString(data)
+        self.assertEqual(stock, {b"a": b"2"})
+        for version in (1, 2):
+            self.assertEqual(readAll(parserOf(version), [data]), [stock])
+
+
+class LimitTests(SynchronousTestCase):
+    """
+    What is too much is refused at its length.
+    """
+
+    def refused(self, parser: BoxParser, data: bytes, word: str) -> FramingError:
+        """
+        Feed bytes of which the last two are a length.
+        """
+        self.assertEqual(readAll(parser, [data[:-1]]), [])
+        parser.feed(data[-1:])
+        error = self.assertRaises(FramingError, parser.next)
+        self.assertIn(word, str(error))
+        return error
+
+    def test_key(self) -> None:
+        """
+        A key of more than 255 bytes is refused before it is there, with an error of
+        its own; one of 255 is not.
+        """
+        for version in (1, 2):
+            key = b"k" * 255
+            self.assertEqual(
+                readAll(parserOf(version), [boxBytes({key: b"v"}, version)]),
+                [{key: b"v"}],
+            )
+            for data in (b"\x01\x00", string(b"a") + string(b"b") + b"\xff\xff"):
+                error = self.refused(parserOf(version), data, "key of")
+                self.assertIsInstance(error, KeyTooLong)
+
+    def test_size(self) -> None:
+        """
+        A box of more bytes than allowed is refused at the length that is one too
+        many, and the error names the limit; one of just as many is not.
+        """
+        for version in (1, 2):
+            box = {b"abc": bytes(97), b"d": b""}
+            data = boxBytes(box, version)
+            self.assertEqual(readAll(parserOf(version, 101), [data, data]), [box, box])
+            self.refused(parserOf(version, 100), data[:106], "maxBoxSize")
+            self.refused(parserOf(version, 99), data[:7], "maxBoxSize")
+
+    def test_pieces(self) -> None:
+        """
+        The pieces of one value count together.
+        """
+        data = string(b"a") + string(FULL) + b"\xff\xff"
+        self.refused(parserOf(2, 131_070), data, "maxBoxSize")
+
+    def test_keys(self) -> None:
+        """
+        A box of more keys than allowed is refused at the length of the one too
+        many, and the error names the limit; one of just as many is not.
+        """
+        for version in (1, 2):
+            box = {b"%d" % n: b"" for n in range(16)}
+            data = boxBytes(box, version)
+            self.assertEqual(
+                readAll(parserOf(version, keys=16), [data, data]), [box, box]
+            )
+            self.refused(parserOf(version, keys=15), data[:-6], "maxBoxKeys")
+
+    def test_empty(self) -> None:
+        """
+        An empty box is refused, be it the first or not.
+        """
+        for version in (1, 2):
+            for box in (b"", boxBytes({b"a": b"b"}, version)):
+                parser = parserOf(version)
+                parser.feed(box)
+                parser.next()
+                parser.feed(b"\0\0")
+                error = self.assertRaises(FramingError, parser.next)
+                self.assertIn("empty", str(error))
+
+
+class CostTests(SynchronousTestCase):
+    """
+    What reading costs.
+    """
+
+    def test_copiedOnce(self) -> None:
+        """
+        A long value is copied once, into its place in the box, be its bytes there
+        at once or in the pieces in which a transport brings them.
+        """
+        for version, count in ((1, 1), (2, 64)):
+            size = 65_535 * count
+            data = boxBytes({b"_command": b"x", b"v": bytes(size)}, version)
+            step = 65_536
+            pieces = [data[n : n + step] for n in range(0, len(data), step)]
+            for fed in ([data], pieces):
+                peak = peakOf(parserOf(version), fed)
+                self.assertLess(peak, size + 65_536)
+
+    def test_tinyPieces(self) -> None:
+        """
+        Bytes that come one at a time are gathered: they need about their own size.
+        """
+        size = 200_000
+        data = string(b"_command") + valueBytes(bytes(size), 2)
+        parser = parserOf()
+        pieces = [data[n : n + 1] for n in range(len(data))]
+        self.assertLess(peakOf(parser, pieces), 2 * size + 65_536)
+
+    def test_neverRescanned(self) -> None:
+        """
+        A piece that completes nothing is not looked at when the next comes.
+        """
+        looked = []
+
+        class Watched(bytes):
+            def __getitem__(self, key: object) -> bytes:
+                looked.append(key)
+                return super().__getitem__(key)
+
+        parser = parserOf()
+        parser.feed(string(b"_command") + b"\xff\xff")
+        parser.next()
+        for _ in range(10):
+            parser.feed(Watched(b"x" * 5000))
+            self.assertIsNone(parser.next())
+        self.assertEqual(looked, [])
+
+    def test_nothingKept(self) -> None:
+        """
+        A parser that has read all its bytes holds none of them.
+        """
+        tracemalloc.start()
+        try:
+            parser = parserOf()
+            before = tracemalloc.get_traced_memory()[0]
+            readAll(parser, [proper({b"_command": FULL * 4})])
+            after = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        self.assertLess(after - before, 4096)
+
+
+class SloppyTests(SynchronousTestCase):
+    """
+    Peers that leave out the empty piece at the end of a value.
+    """
+
+    def check(self, *boxes: Box) -> BoxParser:
+        """
+        Read what a sloppy peer writes.
+
+        @return: The parser, after the first box has come and is waited for.
+        """
+        for known in (0, 1):
+            parser = parserOf()
+            data = sloppy(*boxes)
+            result = readAll(
+                parser, [data[n : n + 700] for n in range(0, len(data), 700)]
+            )
+            self.assertEqual(result, list(boxes)[: len(result)])
+            self.assertGreaterEqual(len(result), len(boxes) - known)
+        waiting = parserOf()
+        self.assertEqual(readAll(waiting, [sloppy(boxes[0])]), [])
+        return waiting
+
+    def test_atTheEnd(self) -> None:
+        """
+        A value at the end of its box is recognised when the next box shows that it
+        is another; from then on such a box is read at once.
+        """
+        for count in (1, 2):
+            box = {b"_ask": b"1", b"_command": b"Store", b"value": FULL * count}
+            other = {b"_ask": b"2", b"_command": b"Ping"}
+            parser = self.check(box, other)
+            self.assertEqual(readAll(parser, [sloppy(other)]), [box, other])
+            self.assertEqual(readAll(parser, [sloppy(box)]), [box])
+
+    def test_beforeLongValue(self) -> None:
+        """
+        A value in front of a key whose own value has more than 255 bytes is
+        recognised at the length of that.
+        """
+        for long in (bytes(256), FULL, FULL * 2 + b"abc"):
+            box = {b"_command": b"Store", b"a": FULL, b"b": long, b"c": bytes(300)}
+            parser = parserOf()
+            result = readAll(parser, [sloppy(box, {b"_command": b"Ping"})])
+            self.assertEqual(result[:1], [box])
+
+    def test_beforeShortValue(self) -> None:
+        """
+        A value in front of short ones is recognised when the next box comes.
+        """
+        box = {b"_ask": b"1", b"_command": b"Store", b"a": FULL, b"b": b"1"}
+        other = {b"_ask": b"2", b"_command": b"Ping"}
+        self.check(box, other)
+        self.check({**box, b"c": b"2"}, other)
+        self.check(box, {b"_answer": b"1", b"ok": b"True"})
+
+    def test_upperCase(self) -> None:
+        """
+        A value in front of the name of the command is an error when two such boxes
+        make sense as one as well.
+        """
+        boxes = [{b"A": FULL, b"_command": b"Foo"}, {b"_command": b"Bar"}]
+        more = [{b"_command": b"Baz"}]
+        with self.assertRaises(FramingError):
+            readAll(parserOf(), [sloppy(*boxes, *more)])
+
+    def test_properIsProof(self) -> None:
+        """
+        A peer that has once ended a value as it must is read in that way only.
+        """
+        parser = parserOf()
+        box = {b"_command": b"Store", b"v": FULL}
+        self.assertEqual(readAll(parser, [proper(box)]), [box])
+        with self.assertRaises(FramingError):
+            readAll(parser, [sloppy(box) + string(b"v") + b"\xff\xff"] + [FULL] * 2)
+
+    def test_sloppyIsProof(self) -> None:
+        """
+        A peer that has once left the empty piece out is not believed to write one.
+        """
+        parser = parserOf()
+        box = {b"_command": b"Store", b"v": FULL}
+        self.assertEqual(readAll(parser, [sloppy(box, box, box)]), [box, box, box])
+        with self.assertRaises(FramingError):
+            readAll(parser, [proper(box)])
+
+    def test_wrongBoxIsNoticed(self) -> None:
+        """
+        A box that was read in the wrong way is followed by an error.
+        """
+        first = {b"_command": b"c", b"a": FULL, b"b": b""}
+        parser = parserOf()
+        with self.assertRaises(FramingError):
+            readAll(parser, [sloppy(first)])
+        parser = parserOf()
+        with self.assertRaises(FramingError):
+            readAll(parser, [sloppy({**first, b"d": b"e"})])
+
+    def test_tooManyWays(self) -> None:
+        """
+        Bytes that can be read in ever more ways are refused before that costs much.
+        """
+        data = string(b"_command") + string(b"c")
+        data += string(b"a") + string(FULL) + string(b"b")
+        data += string(b"c") + string(b"")
+        for n in range(40):
+            data += string(b"d%d" % n) + string(FULL) + string(b"e%d" % n)
+            data += string(b"f%d" % n) + string(b"_error")
+            data += string(b"g%d" % n) + string(b"")
+        with self.assertRaises(FramingError) as caught:
+            readAll(parserOf(), [data])
+        self.assertIn("two ways", str(caught.exception))
+        self.assertEqual(len(readAll(parserOf(proper=True), [data + b"\0\0"])), 1)
+
+    def test_twoMeanings(self) -> None:
+        """
+        Bytes that both a proper and a sloppy peer would write, for different boxes,
+        are an error, unless the peer is known to be proper.
+        """
+        one = [
+            {b"_command": b"c", b"a": FULL, b"b": b"", b"d": FULL},
+            {b"_command": b"y"},
+        ]
+        two = [{b"_command": b"c", b"a": FULL + b"b"}, {b"d": FULL, b"_command": b"y"}]
+        self.assertEqual(sloppy(*one), proper(*two))
+        with self.assertRaises(FramingError) as caught:
+            readAll(parserOf(), [proper(*two)])
+        self.assertIn("two ways", str(caught.exception))
+        self.assertEqual(readAll(parserOf(proper=True), [proper(*two)]), two)
+
+
+KINDS = (b"_answer", b"_command", b"_error")
+
+trickyKeys = st.sampled_from(
+    [b"A", b"B", b"C", b"_a", b"_ask", b"_b", b"a", b"b", b"c"]
+)
+trickyStrings = st.one_of(
+    st.sampled_from([b"", b"x", b"Foo", bytes(255), bytes(256)]),
+    trickyKeys,
+    st.sampled_from(KINDS),
+)
+trickyValues = st.one_of(
+    trickyStrings,
+    st.sampled_from([FULL, FULL, FULL * 2]),
+    trickyStrings.map(lambda tail: FULL + tail),
+)
+
+
+def makeBox(kind: bytes, value: bytes, items: Box) -> Box:
+    """
+    Make a box of a kind, with its keys in order.
+    """
+    return dict(sorted({**items, kind: value}.items()))
+
+
+def boxLists(
+    names: st.SearchStrategy[bytes], each: st.SearchStrategy[bytes]
+) -> st.SearchStrategy[list[Box]]:
+    """
+    Make lists of boxes that AMP can dispatch.
+    """
+    items = st.dictionaries(names, each, max_size=4)
+    kinds = st.sampled_from(KINDS)
+    return st.lists(st.builds(makeBox, kinds, smallValues, items), max_size=4)
+
+
+class ModelTests(SynchronousTestCase):
+    """
+    Whatever boxes a peer sends, and however it ends its values.
+    """
+
+    def read(self, data: bytes) -> tuple[list[Box], bool]:
+        """
+        Read in pieces.
+
+        @return: The boxes, and whether there was an error behind them.
+        """
+        parser = parserOf()
+        boxes: list[Box] = []
+        for n in range(0, len(data), 40_000):
+            parser.feed(data[n : n + 40_000])
+            try:
+                while (box := parser.next()) is not None:
+                    boxes.append(box)
+            except FramingError:
+                return boxes, True
+        return boxes, False
+
+    def check(self, boxes: list[Box], data: bytes) -> None:
+        """
+        No box follows one that was read wrong.
+        """
+        result, _ = self.read(data)
+        right = 0
+        while right < min(len(result), len(boxes)) and result[right] == boxes[right]:
+            right += 1
+        self.assertLessEqual(len(result), right + 1)
+
+    @settings(deadline=None, max_examples=400)
+    @given(boxLists(trickyKeys, trickyValues))
+    def test_sloppy(self, boxes: list[Box]) -> None:
+        """
+        Of what a sloppy peer writes, no box is taken for another without an error by
+        the end of the next.
+        """
+        self.check(boxes, sloppy(*boxes))
+
+    @settings(deadline=None, max_examples=400)
+    @given(boxLists(trickyKeys, trickyValues))
+    def test_proper(self, boxes: list[Box]) -> None:
+        """
+        What a proper peer writes is read right, or is an error if a sloppy peer may
+        have meant something else by it.
+        """
+        data = proper(*boxes)
+        result, failed = self.read(data)
+        self.assertEqual(result, boxes[: len(result)])
+        self.assertTrue(failed or len(result) == len(boxes))
+        self.assertEqual(readAll(parserOf(proper=True), [data]), boxes)
+
+    @settings(deadline=None, max_examples=200)
+    @given(boxLists(trickyKeys, trickyValues))
+    def test_properUsual(self, boxes: list[Box]) -> None:
+        """
+        What a proper peer writes is read, each box as soon as it is whole, if the
+        kind of a box is its first key and only one of its values is long.
+        """
+        parser = parserOf()
+        for box in boxes:
+            items = sorted(box.items(), key=lambda item: item[0] not in KINDS)
+            long = [key for key, value in items if len(value) >= 65_535]
+            usual = {k: v for k, v in items if k not in long[1:]}
+            self.assertEqual(readAll(parser, [proper(usual)]), [usual])

@@ -1,0 +1,113 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+A value of 256 MiB in an argument that was never made for it, between two processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.error import ProcessTerminated
+from twisted.protocols import amp
+from twisted.trial.unittest import TestCase
+
+from amp_stream import Limits, StreamAMP
+from tests.processes import spawnPython
+
+SIZE = 256 * 2**20
+LIMITS = "Limits(maxBoxSize=300 * 2**20)"
+
+SERVER = f"""
+from twisted.internet import endpoints, protocol, reactor
+from twisted.protocols import amp
+from amp_stream import Limits, StreamAMP
+from tests.test_large_arguments import Measure, Ping
+
+class Server(StreamAMP):
+    limits = {LIMITS}
+
+    @Measure.responder
+    def measure(self, value):
+        return {{"size": len(value)}}
+
+    @Ping.responder
+    def ping(self):
+        return {{}}
+
+def listening(port):
+    print(f"port={{port.getHost().port}}", flush=True)
+
+endpoint = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+endpoint.listen(protocol.Factory.forProtocol(Server)).addCallback(listening)
+reactor.run()
+"""
+
+
+class Measure(amp.Command):
+    """
+    A command that knows nothing of large values.
+    """
+
+    arguments = [(b"value", amp.String())]
+    response = [(b"size", amp.Integer())]
+
+
+class Ping(amp.Command):
+    """
+    A small call.
+    """
+
+
+class Client(StreamAMP):
+    """
+    The near end.
+    """
+
+    limits = Limits(maxBoxSize=300 * 2**20)
+
+    def connectionMade(self):
+        self.gone = Deferred()
+
+    def connectionLost(self, reason):
+        super().connectionLost(reason)
+        self.gone.callback(None)
+
+
+class LargeArgumentTests(TestCase):
+    """
+    Two processes, one connection.
+    """
+
+    timeout = 120
+
+    @inlineCallbacks
+    def test_smallCallsMeanwhile(self):
+        """
+        While a value of 256 MiB travels in one C{amp.String}, at least 100 small
+        calls are made and answered, one after the other.
+        """
+        child = spawnPython("-c", SERVER)
+        try:
+            match = yield child.expect(rb"port=(\d+)")
+            endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{int(match[1])}")
+            client = yield connectProtocol(endpoint, Client())
+            yield client.callRemote(Ping)
+            large = client.callRemote(Measure, value=bytes(SIZE))
+            answered = 0
+            while not large.called:
+                yield client.callRemote(Ping)
+                answered += not large.called
+            answer = yield large
+            client.transport.loseConnection()
+            yield client.gone
+        finally:
+            child.process.signalProcess(signal.SIGTERM)
+            with contextlib.suppress(ProcessTerminated):
+                yield child.ended
+        self.assertEqual(answer, {"size": SIZE})
+        self.assertGreaterEqual(answered, 100)

@@ -1,0 +1,408 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The vectors of C{tests/vectors}, which other implementations check themselves with,
+hold for this one.  C{docs/vectors.md} says how to read them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twisted.internet.protocol import Protocol
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import BigString, BigUnicode, Limits, errors
+from amp_stream._sansio.boxparser import BoxParser
+from amp_stream._sansio.framing import encodeBox
+from amp_stream.testing import connectInMemory
+from tests import makevectors
+from tests.commands import Server
+
+FOLDER = Path(__file__).with_name("vectors")
+
+
+def load(name):
+    """
+    Read a file.
+    """
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def bytesOf(parts):
+    """
+    Put described bytes together.
+    """
+    return b"".join(
+        bytes.fromhex(part)
+        if isinstance(part, str)
+        else bytes.fromhex(part["repeat"]) * part["count"]
+        for part in parts
+    )
+
+
+def valueOf(value):
+    """
+    Read a described value.
+    """
+    return value.encode("ascii") if isinstance(value, str) else bytesOf(value["bytes"])
+
+
+def boxOf(box):
+    """
+    Read a described box.
+    """
+    return {key.encode("ascii"): valueOf(value) for key, value in box.items()}
+
+
+def codeOf(error):
+    """
+    @return: The code that an error has, or would be answered with.
+    """
+    code = error.errorCode if isinstance(error, amp.RemoteAmpError) else error.code
+    return code.decode("ascii")
+
+
+class Fit(amp.Command):
+    """
+    A value that fits into the box of this peer, and comes back.
+    """
+
+    arguments = [(b"value", amp.String())]
+    response = [(b"value", amp.String())]
+
+
+class Echo(Fit):
+    """
+    The same.
+    """
+
+    commandName = b"Echo"
+
+
+class VectorServer(Server):
+    """
+    Answers what the conversations ask.
+    """
+
+    @Fit.responder
+    def fit(self, value):
+        return {"value": value}
+
+    @Echo.responder
+    def echo(self, value):
+        return {"value": value}
+
+
+class Recorder(Protocol):
+    """
+    The other end of a conversation.
+    """
+
+    def __init__(self):
+        self.received = b""
+
+    def dataReceived(self, data):
+        self.received += data
+
+
+class FileTests(SynchronousTestCase):
+    """
+    The files.
+    """
+
+    def test_generated(self):
+        """
+        The files are what their generator writes.
+        """
+        for name, make in (
+            ("boxes", makevectors.boxes),
+            ("bigstring", makevectors.bigStrings),
+            ("streams", makevectors.streams),
+            ("negotiation", makevectors.negotiations),
+        ):
+            self.assertEqual(load(name), json.loads(json.dumps(make())), name)
+
+    def test_all(self):
+        """
+        No file is left out here.
+        """
+        self.assertEqual(
+            {path.stem for path in FOLDER.glob("*.json")},
+            {"boxes", "bigstring", "streams", "negotiation", "errors"},
+        )
+
+
+class BoxVectorTests(SynchronousTestCase):
+    """
+    C{boxes.json}.
+    """
+
+    def setUp(self):
+        self.vectors = load("boxes")
+
+    def test_write(self):
+        """
+        Each box has these bytes.
+        """
+        for vector in self.vectors["boxes"]:
+            items = sorted(boxOf(vector["box"]).items())
+            self.assertEqual(
+                b"".join(encodeBox(items, vector["version"])),
+                bytesOf(vector["bytes"]),
+                vector["name"],
+            )
+
+    def test_read(self):
+        """
+        The bytes are read as this box, in one piece or in many, whether or not the
+        peer is known to end its values as it must.
+        """
+        for vector in self.vectors["boxes"]:
+            data, box = bytesOf(vector["bytes"]), boxOf(vector["box"])
+            for proper in (False, True):
+                for step in (len(data), 1000):
+                    parser = BoxParser(vector["version"], 2**24, 100, proper=proper)
+                    for start in range(0, len(data), step):
+                        self.assertIsNone(parser.next())
+                        parser.feed(data[start : start + step])
+                    self.assertEqual(parser.next(), box, vector["name"])
+                    self.assertTrue(parser.isBetweenBoxes)
+
+    def test_unwritable(self):
+        """
+        These are errors of whoever writes.
+        """
+        for vector in self.vectors["unwritable"]:
+            error = self.assertRaises(
+                errors.StreamError,
+                encodeBox,
+                boxOf(vector["box"]).items(),
+                vector["version"],
+            )
+            self.assertEqual(codeOf(error), vector["error"], vector["name"])
+
+    def test_unreadable(self):
+        """
+        These are errors of whoever reads, at their last byte and not before.
+        """
+        for vector in self.vectors["unreadable"]:
+            parser = BoxParser(
+                vector["version"], vector["maxBoxSize"], vector["maxBoxKeys"]
+            )
+            data = bytesOf(vector["bytes"])
+            parser.feed(data[:-1])
+            self.assertIsNone(parser.next())
+            parser.feed(data[-1:])
+            error = self.assertRaises(errors.FramingError, parser.next)
+            self.assertEqual(codeOf(error), vector["error"], vector["name"])
+
+    def test_sloppy(self):
+        """
+        What is left out is recognised, or an error.
+        """
+        for vector in self.vectors["sloppy"]:
+            parser = BoxParser(2, 2**24, 100)
+            parser.feed(bytesOf(vector["bytes"]))
+            if "error" in vector:
+                with self.assertRaises(errors.FramingError) as caught:
+                    while parser.next() is not None:
+                        pass
+                self.assertEqual(codeOf(caught.exception), vector["error"])
+                continue
+            for box in vector["boxes"]:
+                self.assertEqual(parser.next(), boxOf(box), vector["name"])
+            self.assertTrue(parser.isBetweenBoxes)
+
+
+class BigStringVectorTests(SynchronousTestCase):
+    """
+    C{bigstring.json}.
+    """
+
+    def setUp(self):
+        self.vectors = load("bigstring")
+        self.key = self.vectors["argument"]
+        self.name = self.key.encode("ascii")
+
+    def test_write(self):
+        """
+        A value is written under these keys.
+        """
+        for vector in self.vectors["written"]:
+            box = amp.AmpBox()
+            BigString().toBox(
+                self.name, box, {self.key: valueOf(vector["value"])}, None
+            )
+            self.assertEqual(box, boxOf(vector["box"]), vector["name"])
+
+    def test_read(self):
+        """
+        A value is read from these keys, and from those that others write.
+        """
+        for vector in self.vectors["written"] + self.vectors["read"]:
+            objects = {}
+            box = amp.AmpBox(boxOf(vector["box"]))
+            BigString().fromBox(self.name, box, objects, None)
+            self.assertEqual(
+                objects, {self.key: valueOf(vector["value"])}, vector["name"]
+            )
+
+    def test_unreadable(self):
+        """
+        No value is read from these keys.
+        """
+        for vector in self.vectors["unreadable"]:
+            box = amp.AmpBox(boxOf(vector["box"]))
+            with self.assertRaises(amp.RemoteAmpError) as caught:
+                BigString(maxSize=vector["maxSize"]).fromBox(self.name, box, {}, None)
+            self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
+
+    def test_unwritable(self):
+        """
+        These are errors of whoever writes.
+        """
+        for vector in self.vectors["unwritable"]:
+            objects = {self.key: valueOf(vector["value"]), **vector["others"]}
+            with self.assertRaises(errors.BigValueError) as caught:
+                BigString(maxSize=vector["maxSize"]).toBox(
+                    self.name, amp.AmpBox(), objects, None
+                )
+            self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
+
+    def test_text(self):
+        """
+        Text is cut after it has been encoded.
+        """
+        for vector in self.vectors["text"]:
+            before = vector["text"]["before"]
+            text = before["repeat"] * before["count"] + vector["text"]["then"]
+            box, objects = amp.AmpBox(), {}
+            BigUnicode().toBox(self.name, box, {self.key: text}, None)
+            self.assertEqual(box, boxOf(vector["box"]))
+            BigUnicode().fromBox(self.name, box, objects, None)
+            self.assertEqual(objects, {self.key: text})
+
+
+class ConversationTests(SynchronousTestCase):
+    """
+    C{streams.json} and C{negotiation.json}: this end is C{self}.
+    """
+
+    def play(self, conversation):
+        """
+        Say what the peer says, and compare what comes back.
+        """
+        limits = Limits(inlineSize=conversation.get("inlineSize", 65_536))
+        server = VectorServer(version=conversation["version"], limits=limits)
+        for name, value in conversation.get("stored", {}).items():
+            server.stored[name] = valueOf(value)
+        pair = connectInMemory(Recorder(), server)
+        pair.flush()
+        parser = BoxParser(1, 2**24, 100, proper=True)
+        for step in conversation["steps"]:
+            where = f"{conversation['name']}: {step}"[:300]
+            if "do" in step:
+                self.act(server, step["do"])
+                pair.flush()
+                continue
+            box, data = boxOf(step["box"]), bytesOf(step["bytes"])
+            if step["from"] == "peer":
+                pair.client.transport.write(data)
+                pair.flush()
+                continue
+            parser.version = step["version"]
+            received, pair.client.received = pair.client.received, b""
+            parser.feed(received)
+            said = parser.next()
+            free = [key.encode("ascii") for key in step.get("free", [])]
+            if not free:
+                items = sorted(said.items()) if said else []
+                self.assertEqual(
+                    b"".join(encodeBox(items, step["version"])), data, where
+                )
+            for key in free:
+                box.pop(key)
+                self.assertIn(key, said or {}, where)
+                said.pop(key)
+            self.assertEqual(said, box, where)
+        self.assertEqual(pair.client.received + parser.takeRest(), b"")
+        self.assertFalse(server.transport.disconnecting)
+        pair.lose()
+
+    def act(self, server, what):
+        """
+        Do what the application does, or look at what it has.
+        """
+        for name, value in what.get("stored", {}).items():
+            self.assertEqual(server.stored[name], valueOf(value))
+        if "abort" in what:
+            server.streams[what["abort"]].abort()
+
+    def test_streams(self):
+        """
+        Streams begin, go on, end and fail on the wire as recorded.
+        """
+        for conversation in load("streams"):
+            self.play(conversation)
+
+    def test_negotiation(self):
+        """
+        So do the versions, and large boxes.
+        """
+        for conversation in load("negotiation"):
+            self.play(conversation)
+
+    def test_bytes(self):
+        """
+        The bytes of each step are those of its box, and a stream's fragments those
+        of a box.
+        """
+        for conversation in load("streams") + load("negotiation"):
+            for step in conversation["steps"]:
+                if "do" in step:
+                    continue
+                items = sorted(boxOf(step["box"]).items())
+                self.assertEqual(
+                    b"".join(encodeBox(items, step["version"])),
+                    bytesOf(step["bytes"]),
+                )
+
+
+class ErrorVectorTests(SynchronousTestCase):
+    """
+    C{errors.json}.
+    """
+
+    def test_codes(self):
+        """
+        Each class has its code, and stands below the class of its parent; none is
+        missing.
+        """
+        vectors = load("errors")
+        self.assertEqual(
+            {vector["code"].encode("ascii") for vector in vectors},
+            set(errors.STREAM_ERRORS.values()),
+        )
+        codes = [vector["code"] for vector in vectors]
+        self.assertEqual(len(codes), len(set(codes)))
+        for vector in vectors:
+            error = errors.errorForCode(vector["code"].encode("ascii"))
+            self.assertEqual(type(error).__name__, vector["class"])
+            parent = type(error).__mro__[1]
+            code = getattr(parent, "wireCode", None)
+            self.assertEqual(code and code.decode("ascii"), vector["parent"])
+            self.assertTrue(vector["meaning"].endswith("."))
+
+    def test_used(self):
+        """
+        The other files use no code that is not in this one.
+        """
+        codes = {vector["code"] for vector in load("errors")}
+        for name in ("boxes", "bigstring"):
+            for vectors in load(name).values():
+                for vector in vectors:
+                    if "error" in vector and isinstance(vector, dict):
+                        self.assertIn(vector["error"], codes)
