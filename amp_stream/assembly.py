@@ -29,7 +29,7 @@ class BoxTaker(Protocol):
     Where boxes go when they are whole.
     """
 
-    def boxReceived(self, values: dict[bytes, bytes]) -> None:
+    def boxAssembled(self, values: dict[bytes, bytes]) -> None:
         """
         A box has arrived.
         """
@@ -112,7 +112,7 @@ class BoxAssembly:
         except FramingError as error:
             self._taker.framingFailed(error)
         else:
-            self._taker.boxReceived(values)
+            self._taker.boxAssembled(values)
 
 
 class _Gathering:

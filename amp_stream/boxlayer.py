@@ -104,7 +104,11 @@ class BoxLayer:
         self._clock = clock
         self._negotiation = Negotiation(version)
         self.parser = BoxParser(
-            self._negotiation.readVersion, limits.maxBoxSize, limits.maxBoxKeys
+            self._negotiation.readVersion,
+            limits.maxBoxSize,
+            limits.maxBoxKeys,
+            # A peer that has agreed on version 2 writes it as it should be.
+            proper=self._negotiation.isAutomatic,
         )
         # Whether to tell the peer, when that is possible, that version 2 comes.
         self._versionDue = False

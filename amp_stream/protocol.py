@@ -226,8 +226,16 @@ class StreamAMP(StreamReceiver, amp.AMP):
         box = StreamBox(self)
         box.update(values)
         if not (self._link().takes(box) or self._boxes().takes(box)):
-            receiver: Any = self.boxReceiver
-            receiver.ampBoxReceived(box)
+            self._dispatchBox(box)
+
+    def boxAssembled(self, values: dict[bytes, bytes]) -> None:
+        """
+        A box has come in fragments.  It cannot be one that says how to read those
+        which come behind it: there is no telling which these are.
+        """
+        box = StreamBox(self)
+        box.update(values)
+        self._dispatchBox(box)
 
     def framingFailed(self, error: FramingError) -> None:
         """
@@ -285,6 +293,10 @@ class StreamAMP(StreamReceiver, amp.AMP):
         return result
 
     # What follows is not for callers.
+
+    def _dispatchBox(self, box: StreamBox) -> None:
+        receiver: Any = self.boxReceiver
+        receiver.ampBoxReceived(box)
 
     def _link(self) -> StreamLink:
         """

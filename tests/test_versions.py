@@ -432,6 +432,27 @@ class FragmentTests(SynchronousTestCase):
         stream.done.addErrback(lambda failure: None)
         self.failureResultOf(waiting, FramingError)
 
+    def test_nothingAboutReadingInFragments(self):
+        """
+        A box that came in fragments cannot change how the next ones are read.
+        """
+        self.pair.flush()
+        inner = amp.AmpBox(_command=b"StreamVersion", version=b"1", _ask=b"zz")
+        stream = self.client.sendStream(inner.serialize())
+        self.client.sendBox(
+            amp.AmpBox(
+                _command=b"StreamBox",
+                id=b"%d" % stream.id,
+                size=b"%d" % len(inner.serialize()),
+            )
+        )
+        answers = []
+        self.client.ampBoxReceived = answers.append
+        self.pair.flush()
+        self.assertEqual(answers[0][b"_error_code"], b"UNHANDLED")
+        self.assertEqual(self.server._boxes().parser.version, 2)
+        del self.client.ampBoxReceived
+
     def test_malformedSettings(self):
         """
         Settings that make no sense are answered with an error.
