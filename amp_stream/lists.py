@@ -10,6 +10,8 @@ These are the same, byte for byte, up to there, and have no such limit.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.protocols import amp
@@ -21,9 +23,9 @@ from amp_stream.chunks import argumentKey
 __all__ = ["AmpList", "ListOf"]
 
 
-class ListOf(amp.ListOf):
+class _LongList(amp.Argument):
     """
-    C{amp.ListOf}, with elements of any length where the connection can carry them.
+    The part of a list that is the same whatever its elements are.
     """
 
     def toBox(
@@ -34,7 +36,7 @@ class ListOf(amp.ListOf):
         """
         elements = self.retrieve(objects, argumentKey(name), proto)
         if not (self.optional and elements is None):
-            strings[name] = joinStrings(map(self.elementType.toString, elements))
+            strings[name] = self._join(elements, proto)
 
     def fromBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
@@ -46,43 +48,46 @@ class ListOf(amp.ListOf):
         objects[argumentKey(name)] = None
         if not (self.optional and value is None):
             with boxErrors(strings):
-                elements = splitStrings(value)
-            objects[argumentKey(name)] = list(
-                map(self.elementType.fromString, elements)
-            )
+                objects[argumentKey(name)] = self._split(value, proto)
+
+    @abstractmethod
+    def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
+        """
+        Write the elements.
+        """
+
+    @abstractmethod
+    def _split(self, value: bytes, proto: Any) -> list[Any]:
+        """
+        Read them.
+        """
 
 
-class AmpList(amp.AmpList):
+class ListOf(_LongList, amp.ListOf):
+    """
+    C{amp.ListOf}, with elements of any length where the connection can carry them.
+    """
+
+    def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
+        return joinStrings(map(self.elementType.toString, elements))
+
+    def _split(self, value: bytes, proto: Any) -> list[Any]:
+        return list(map(self.elementType.fromString, splitStrings(value)))
+
+
+class AmpList(_LongList, amp.AmpList):
     """
     C{amp.AmpList}, with values of any length where the connection can carry them.
     """
 
-    def toBox(
-        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
-    ) -> None:
-        """
-        See L{amp.IArgumentType.toBox}.
-        """
-        items = self.retrieve(objects, argumentKey(name), proto)
-        if not (self.optional and items is None):
-            boxes = [
-                amp._objectsToStrings(item, self.subargs, amp.AmpBox(), proto)
-                for item in items
-            ]
-            strings[name] = joinBoxes(boxes)
+    def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
+        return joinBoxes(
+            amp._objectsToStrings(item, self.subargs, amp.AmpBox(), proto)
+            for item in elements
+        )
 
-    def fromBox(
-        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
-    ) -> None:
-        """
-        See L{amp.IArgumentType.fromBox}.
-        """
-        value = self.retrieve(strings, name, proto)
-        objects[argumentKey(name)] = None
-        if not (self.optional and value is None):
-            with boxErrors(strings):
-                boxes = splitBoxes(value)
-            objects[argumentKey(name)] = [
-                amp._stringsToObjects(amp.AmpBox(box), self.subargs, proto)
-                for box in boxes
-            ]
+    def _split(self, value: bytes, proto: Any) -> list[Any]:
+        return [
+            amp._stringsToObjects(amp.AmpBox(box), self.subargs, proto)
+            for box in splitBoxes(value)
+        ]
