@@ -128,8 +128,8 @@ class IncomingSide:
         try:
             stream = self._inbound.claim(id, size, maxSize)
         except StreamError as error:
-            known = self._inbound.streams.get(id)
-            if known is None or known.error is not None:
+            if id not in self._inbound.streams:
+                # The stream itself has failed; it is not somebody else's.
                 self._failed(id, error)
             raise
         handle = self._handles[id] = IncomingStream(stream, self)
