@@ -57,14 +57,6 @@ class BoxLayerPort(BoxTaker, Protocol):
         """
 
 
-class _VersionBox(amp.AmpBox):
-    """
-    The last box of one version.
-    """
-
-    __slots__ = ()
-
-
 @frozen
 class _Outgoing:
     """
@@ -124,6 +116,13 @@ class BoxLayer:
         """
         return self._negotiation.writeVersion
 
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether a box waits for the peer to say whether it can be sent.
+        """
+        return bool(self._waiting)
+
     def connectionMade(self) -> None:
         """
         Say what this end can read.
@@ -160,13 +159,15 @@ class BoxLayer:
         if size > self._limits.inlineSize and self._mayFragment(box, items):
             self._writeLater(_Outgoing(box, size, announced))
             return
-        pieces = encodeBox(items, self._negotiation.writeVersion)
+        negotiation = self._negotiation
+        pieces = encodeBox(items, negotiation.writeVersion)
         if size < _JOINED:
             self._port.transport.write(b"".join(pieces))
         else:
             self._port.transport.writeSequence(pieces)
-        if type(box) is _VersionBox:
-            self._negotiation.versionWritten()
+        if negotiation.isAutomatic and box.get(amp.COMMAND) == b"StreamVersion":
+            # Known by what it says: what was sent may be a copy of what we made.
+            negotiation.versionWritten()
         for announcement in announced:
             announcement.begin()
 
@@ -212,9 +213,13 @@ class BoxLayer:
         """
         Send no more of a request, if it is being sent in fragments.
         """
+        waiting = len(self._waiting)
         self._waiting = [
             outgoing for outgoing in self._waiting if outgoing.box.get(amp.ASK) != tag
         ]
+        if len(self._waiting) < waiting:
+            # No answer will ever come to what is never asked.
+            self._port.questionFailed(tag, Failure(error))
         stream = self._sending.get(tag)
         if stream is not None:
             stream.give(error)
@@ -279,21 +284,22 @@ class BoxLayer:
     def _fragmentsFailed(self, failure: Failure, outgoing: _Outgoing) -> None:
         self._sending.pop(outgoing.box.get(amp.ASK, b""), None)
         if self._link.lost is None:
-            self._failed(outgoing, failure)
+            self.failed(outgoing.box, outgoing.announced, failure)
 
-    def _failed(self, outgoing: _Outgoing, failure: Failure) -> None:
+    def failed(
+        self, box: amp.AmpBox, announced: list[Announcement], failure: Failure
+    ) -> None:
         """
         A box did not get through: whoever waits for it, on either side, is told.
         """
-        self._link.retract(outgoing.announced)
-        box = outgoing.box
+        self._link.retract(announced)
         error = failure.value
         if amp.ASK in box:
             self._port.questionFailed(box[amp.ASK], failure)
         elif amp.ANSWER in box and isinstance(error, StreamError):
             self._link.answerError(amp.AmpBox({amp.ASK: box[amp.ANSWER]}), error)
         else:
-            _log.debug("a box was not sent: {error}", error=error)
+            _log.warn("a call without an answer was not sent: {error}", error=error)
 
     def _settingsReceived(self, settings: Settings) -> None:
         self._link.reader.peerKnown = True
@@ -319,14 +325,16 @@ class BoxLayer:
             return
         if self._versionDue:
             self._versionDue = False
-            self._port.sendBox(_VersionBox(_command=b"StreamVersion", version=b"2"))
+            self._port.sendBox(amp.AmpBox(_command=b"StreamVersion", version=b"2"))
         self._stopWaiting()
-        waiting, self._waiting = self._waiting, []
-        for outgoing in waiting:
+        # What is called back when one of them fails may cancel another, or do
+        # anything else to the connection.
+        while self._waiting and self._port.mayWriteBoxes():
+            outgoing = self._waiting.pop(0)
             try:
                 self.write(outgoing.box, outgoing.announced)
             except StreamError:
-                self._failed(outgoing, Failure())
+                self.failed(outgoing.box, outgoing.announced, Failure())
 
     def _stopWaiting(self) -> None:
         timeout, self._timeout = self._timeout, None

@@ -90,6 +90,8 @@ class StreamLink:
         self.reader = BoxReader(self.incoming, self.outgoing)
         self.lost: Failure | None = None
         self._counter = 0
+        # What could not be sent while the peer was asked to switch the protocol.
+        self._held: list[amp.AmpBox] = []
         # By tag: what to do with the answer.
         self._asks: dict[bytes, Callable[[amp.AmpBox], object]] = {}
 
@@ -106,6 +108,7 @@ class StreamLink:
         self.lost = reason
         self._pump.stopProducing()
         self._asks.clear()
+        self._held.clear()
         self.incoming.connectionLost(reason)
         self.outgoing.connectionLost(reason)
 
@@ -118,8 +121,11 @@ class StreamLink:
 
     def kick(self) -> None:
         """
-        What kept chunks from being written may be over.
+        What kept boxes and chunks from being written may be over.
         """
+        held, self._held = self._held, []
+        for box in held:
+            self._send(box)
         self._pump.kick()
 
     def open(self, source: Source, digest: bool) -> OutgoingStream:
@@ -233,7 +239,10 @@ class StreamLink:
     def _send(self, box: amp.AmpBox) -> None:
         try:
             self._port.sendBox(box)
-        except (amp.ProtocolSwitched, ConnectionLost):
+        except amp.ProtocolSwitched:
+            # Perhaps it will not be switched after all.
+            self._held.append(box)
+        except ConnectionLost:
             _log.debug("the connection went away before {box} was sent", box=box)
 
     def _writeNext(self) -> bool:

@@ -137,7 +137,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         its Deferred is cancelled, the streams that it announced are stopped.  A
         switch of the protocol is refused while there are streams.
         """
-        if issubclass(commandType, amp.ProtocolSwitchCommand) and self._link().isBusy:
+        if issubclass(commandType, amp.ProtocolSwitchCommand) and self._isBusy():
             return fail(_switchRefused())
         outer, self._calling = self._calling, commandType
         try:
@@ -253,6 +253,21 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         A request did not reach the peer.
         """
+        receiver: Any = self.boxReceiver
+        if receiver is not self:
+            # The question is not one of ours; an answer finds it.
+            error: Any = failure.value
+            text = str(error).encode()[:_MAX_TEXT]
+            receiver.ampBoxReceived(
+                amp.AmpBox(
+                    {
+                        amp.ERROR: tag,
+                        amp.ERROR_CODE: error.code,
+                        amp.ERROR_DESCRIPTION: text,
+                    }
+                )
+            )
+            return
         question = (self._outstandingRequests or {}).pop(tag, None)
         if question is not None:
             question.addErrback(self.unhandledError)
@@ -324,12 +339,24 @@ class StreamAMP(StreamReceiver, amp.AMP):
         return waiting is not None
 
     def _startTLS(self, certificate: Any, verifyAuthorities: Any) -> None:
+        waiting: Any = self._startingTLSBuffer
+        if waiting is not None:
+            self._startingTLSBuffer = []
         super()._startTLS(certificate, verifyAuthorities)
+        for box in waiting or ():
+            # One that cannot be sent must not take those behind it along.
+            try:
+                self.sendBox(box)
+            except StreamError:
+                self._boxes().failed(box, [], Failure())
         self._resume()
 
     def _unlockFromSwitch(self) -> None:
         super()._unlockFromSwitch()
         self._resume()
+
+    def _isBusy(self) -> bool:
+        return self._link().isBusy or self._boxes().isBusy
 
     def _resume(self) -> None:
         self._boxes().resume()
@@ -355,7 +382,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         if amp.ERROR_DESCRIPTION in aBox:
             aBox[amp.ERROR_DESCRIPTION] = aBox[amp.ERROR_DESCRIPTION][:_MAX_TEXT]
         try:
-            if isinstance(aBox, amp._SwitchBox) and self._link().isBusy:
+            if isinstance(aBox, amp._SwitchBox) and self._isBusy():
                 raise _switchRefused()
             super()._safeEmit(aBox)
         except (OversizeValue, BoxTooLong, UsageError) as error:

@@ -1,0 +1,207 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests of large boxes where something else happens to the connection at the same time.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Protocol
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import Limits, StreamAMP
+from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
+from amp_stream.testing import connectInMemory
+from tests.test_versions import (
+    Echo,
+    Forget,
+    Other,
+    Ours,
+    Stock,
+    Switch,
+    Values,
+    outcome,
+)
+
+
+class OtherDispatcherTests(SynchronousTestCase):
+    """
+    Calls that are not the protocol's own.
+    """
+
+    def check(self, server, expected):
+        dispatcher = amp.BoxDispatcher(Values())
+        pair = connectInMemory(StreamAMP(boxReceiver=dispatcher), server)
+        result = outcome(dispatcher.callRemote(Echo, value=bytes(100_000)))
+        pair.flush()
+        failure = self.failureResultOf(result, amp.UnknownRemoteError)
+        self.assertIn(expected, failure.getErrorMessage())
+        self.assertEqual(dispatcher._outstandingRequests, {})
+        pair.lose()
+
+    def test_oversize(self):
+        """
+        A large call of another dispatcher fails if the peer cannot take it.
+        """
+        self.check(Stock(), "Stream()")
+
+    def test_tooLong(self):
+        """
+        So it does if it is more than the peer takes.
+        """
+        self.check(Ours(limits=Limits(maxBoxSize=80_000)), "maxBoxSize")
+
+
+class TLSBufferTests(SynchronousTestCase):
+    """
+    Boxes that wait for TLS.
+    """
+
+    def test_oneCannotBeSent(self):
+        """
+        A box that turns out not to be sendable fails its call, and those behind it
+        are sent.
+        """
+        pair = connectInMemory(StreamAMP(), Stock())
+        pair.flush()
+        client = pair.client
+        client._prepareTLS(None, None)
+        large = outcome(client.callRemote(Echo, value=bytes(100_000)))
+        small = outcome(client.callRemote(Echo, value=b"1"))
+
+        class Certificate:
+            def options(self, *authorities):
+                return None
+
+        # What matters is the order of the boxes, not the encryption.
+        client.transport.startTLS = lambda *arguments: None
+        client._startTLS(Certificate(), None)
+        self.failureResultOf(large, OversizeValue)
+        pair.flush()
+        self.assertEqual(self.successResultOf(small), {"value": b"1"})
+        pair.lose()
+
+
+class SwitchRaceTests(SynchronousTestCase):
+    """
+    A switch of the protocol that is asked for beside other things.
+    """
+
+    def test_waitingBox(self):
+        """
+        A large box that waits for the negotiation counts: the switch is refused.
+        """
+        pair = connectInMemory(Ours(), Ours())
+        large = outcome(pair.client.callRemote(Echo, value=bytes(100_000)))
+        self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
+        pair.flush()
+        self.assertEqual(len(self.successResultOf(large)["value"]), 100_000)
+        pair.lose()
+
+    def test_refusedSwitchLosesNothing(self):
+        """
+        What the stream layer had to say while a switch was asked for is said when
+        that has been refused.
+        """
+        waiting = []
+
+        class Undecided(Ours):
+            @Switch.responder
+            def switch(self):
+                waiting.append(Deferred())
+                return waiting[0]
+
+        pair = connectInMemory(Ours(), Undecided())
+        pair.flush()
+        switch = outcome(pair.client.callRemote(Switch, Other()))
+        pair.flush()
+        small = pair.server.sendStream(b"y" * 1000)
+        long = pair.server.sendStream(bytes(3_000_000))
+        values = [pair.client.collect(stream.id) for stream in (small, long)]
+        pair.flush()
+        self.assertNoResult(small.done)
+        waiting[0].callback(Protocol())
+        pair.flush()
+        self.failureResultOf(switch, UsageError, amp.UnknownRemoteError)
+        self.assertEqual(self.successResultOf(small.done), 1000)
+        self.assertEqual(self.successResultOf(long.done), 3_000_000)
+        self.assertEqual(
+            [len(self.successResultOf(value)) for value in values], [1000, 3_000_000]
+        )
+        pair.lose()
+
+
+class VersionRaceTests(SynchronousTestCase):
+    """
+    The change of version.
+    """
+
+    def test_copiedBox(self):
+        """
+        A subclass may pass on copies of the boxes that it sends: the two ends still
+        agree on the version.
+        """
+
+        class Copying(Ours):
+            def sendBox(self, box):
+                super().sendBox(amp.AmpBox(box))
+
+        pair = connectInMemory(Copying(), Ours())
+        pair.flush()
+        self.assertEqual(pair.client.writeVersion, 2)
+        self.assertEqual(pair.server._boxes().parser.version, 2)
+        result = outcome(pair.client.callRemote(Echo, value=bytes(65_535)))
+        pair.flush()
+        self.assertEqual(len(self.successResultOf(result)["value"]), 65_535)
+        pair.lose()
+
+
+class CancelRaceTests(SynchronousTestCase):
+    """
+    Calls that are cancelled before anybody knows what the peer takes.
+    """
+
+    def test_cancelledByAnother(self):
+        """
+        A call that is cancelled because another fails is not sent.
+        """
+        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        first = pair.client.callRemote(Echo, value=bytes(90_000))
+        second = pair.client.callRemote(Echo, value=bytes(70_000))
+        cancelled = outcome(second)
+        failures = []
+
+        def failed(failure):
+            failures.append(failure)
+            second.cancel()
+
+        first.addErrback(failed)
+        pair.flush()
+        failures[0].trap(BoxTooLong)
+        self.failureResultOf(cancelled, CancelledError)
+        self.assertEqual(pair.client._outstandingRequests, {})
+        pair.lose()
+
+    def test_leavesNothing(self):
+        """
+        A cancelled call that was never sent leaves nothing behind.
+        """
+        pair = connectInMemory(StreamAMP(), Stock())
+        for _ in range(5):
+            call = pair.client.callRemote(Echo, value=bytes(100_000))
+            call.addErrback(lambda failure: failure.trap(CancelledError))
+            call.cancel()
+        self.assertEqual(pair.client._outstandingRequests, {})
+        pair.lose()
+
+    def test_lostWithoutAnswer(self):
+        """
+        A call without an answer that turns out not to be sendable is logged.
+        """
+        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        self.assertIsNone(pair.client.callRemote(Forget, value=bytes(90_000)))
+        pair.flush()
+        self.assertEqual(pair.server.forgotten, [])
+        pair.lose()
