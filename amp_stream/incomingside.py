@@ -136,12 +136,6 @@ class IncomingSide:
         self._timer.arm()
         return handle
 
-    def handle(self, id: int) -> IncomingStream | None:
-        """
-        @return: The stream, if it has been claimed and not ended.
-        """
-        return self._handles.get(id)
-
     def reset(self, id: int, error: StreamError, finalSize: int) -> None:
         """
         The sender of a stream gave up.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
-from amp_stream._sansio.framing import MAX_PIECE
+from amp_stream._sansio.framing import MAX_KEY, MAX_PIECE
 from amp_stream.errors import KeyTooLong, OversizeValue
 
 __all__ = ["OversizeValueTooLong", "localError"]
@@ -43,6 +43,6 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
                 return OversizeValueTooLong(str(error), key, value)
     if isinstance(error, KeyTooLong):
         for key in sorted(box):
-            if not 0 < len(key) <= 255:
+            if not 0 < len(key) <= MAX_KEY:
                 return amp.TooLong(True, True, key, None)
     return error

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
 from amp_stream.chunks import chunkFromBox
+from amp_stream.codes import MAX_CODE
 from amp_stream.errors import InvalidChunk, StreamError, errorForCode
 from amp_stream.incomingside import IncomingSide
 from amp_stream.interfaces import ISendingSide
@@ -29,8 +30,6 @@ from amp_stream.interfaces import ISendingSide
 __all__ = ["WIRE_COMMANDS", "BoxReader", "frameToBox"]
 
 _log = Logger()
-
-_MAX_CODE = 255
 
 WIRE_COMMANDS = frozenset(
     {b"StreamData", b"MaxStreamData", b"ResetStream", b"StopSending"}
@@ -122,8 +121,8 @@ class BoxReader:
 
 def _code(box: amp.AmpBox) -> bytes:
     code: bytes | None = box.get(b"code")
-    if code is None or not 0 < len(code) <= _MAX_CODE:
-        raise InvalidChunk(f"code must be 1 to {_MAX_CODE} bytes")
+    if code is None or not 0 < len(code) <= MAX_CODE:
+        raise InvalidChunk(f"code must be 1 to {MAX_CODE} bytes")
     return code
 
 
