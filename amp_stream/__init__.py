@@ -9,6 +9,8 @@ Declare what an argument is, and nothing else changes:
     AMP peer;
   - L{Stream}: a value of any size, sent between other calls and taken as it
     arrives, over a L{StreamAMP} connection;
+  - L{OutOfBand}: the same, over an HTTP(S) connection of its own, which AMP sets up
+    and authorises;
   - any argument at all, and lists of them: between two L{StreamAMP}, a box that is
     too large for AMP is sent in fragments;
   - L{StreamChunk} and L{StreamReceiver}: the same, chunk by chunk, from any peer
@@ -25,6 +27,10 @@ from amp_stream.commands import MaxStreamData, ResetStream, StopSending, StreamD
 from amp_stream.incoming import IncomingStream
 from amp_stream.lists import AmpList, ListOf
 from amp_stream.outgoing import OutgoingStream
+from amp_stream.outofband.argument import OutOfBand
+from amp_stream.outofband.client import BulkClient
+from amp_stream.outofband.server import BulkServer
+from amp_stream.outofband.store import MemoryTicketStore
 from amp_stream.protocol import StreamAMP
 from amp_stream.receiver import StreamReceiver
 from amp_stream.streams import Stream
@@ -33,11 +39,15 @@ __all__ = [
     "AmpList",
     "BigString",
     "BigUnicode",
+    "BulkClient",
+    "BulkServer",
     "Chunk",
     "IncomingStream",
     "Limits",
     "ListOf",
     "MaxStreamData",
+    "MemoryTicketStore",
+    "OutOfBand",
     "OutgoingStream",
     "ResetStream",
     "StopSending",

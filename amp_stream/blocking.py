@@ -168,13 +168,24 @@ class ThreadedSource:
                 error = OSError(f"the file ended {self._left} bytes too early")
                 self._fail(Failure(error))
             else:
-                self._release()
-                self._done.callback(None)
+                self._end()
             return
         self._consumer.write(data)
         self._advance(len(data))
         if self._consumer is not None:
+            self._goOn()
+
+    def _goOn(self) -> None:
+        if self._left == 0:
+            # Now, and not when a thread has looked: a client of HTTP that knows the
+            # size leaves after the last byte.
+            self._end()
+        else:
             self._fetch()
+
+    def _end(self) -> None:
+        self._release()
+        self._done.callback(None)
 
     def _fail(self, failure: Failure) -> None:
         if self._consumer is not None:

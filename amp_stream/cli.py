@@ -9,53 +9,38 @@ of a signal that ended it.  Each failure is one line on standard error.
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timezone
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import click
-from twisted.internet.error import ConnectionClosed
-from twisted.logger import globalLogBeginner, textFileLogObserver
-from twisted.protocols.amp import UnhandledCommand
+from twisted.logger import textFileLogObserver
 
 from amp_stream._version import __version__
-from amp_stream.addresses import clientEndpoint
-from amp_stream.client import TRANSPORTS, FileClient, connect, tooLate
-from amp_stream.fileerrors import InvalidName
+from amp_stream.client import FileClient, tooLate
+from amp_stream.console import (
+    FAILED,
+    CommandFailed,
+    Route,
+    asISO,
+    checkedName,
+    converse,
+    endpointArgument,
+    guarded,
+    jsonOption,
+    routeOptions,
+    show,
+    timeoutOption,
+)
 from amp_stream.localfiles import openSink, openSource
 from amp_stream.progress import progressBar
-from amp_stream.running import Interrupted, run
+from amp_stream.running import run
 from amp_stream.sizes import parseSize
-from amp_stream.storage import FileInfo, checkName
+from amp_stream.storage import FileInfo
+from amp_stream.ticketcommand import ticket
 
 __all__ = ["main"]
-
-_T = TypeVar("_T")
-_F = TypeVar("_F", bound=Callable[..., object])
-
-FAILED = 1
-NO_CONNECTION = 3
-
-_CLOSED = "standard output was closed"
-
-
-class CommandFailed(click.ClickException):
-    """
-    What ends the command with one line and a status.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        """
-        @param message: The line.
-
-        @param status: The exit status.
-        """
-        super().__init__(message)
-        self.status = status
 
 
 def main() -> NoReturn:
@@ -84,37 +69,6 @@ def _complain(message: str) -> None:
     click.echo(f"amp-stream: {' '.join(message.split())}", err=True)
 
 
-def _endpoint(function: _F) -> _F:
-    return click.argument("endpoint")(function)
-
-
-def _timeout(function: _F) -> _F:
-    return click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=30.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long to try to connect.",
-    )(function)
-
-
-def _via(function: _F) -> _F:
-    return click.option(
-        "--via",
-        type=click.Choice(list(TRANSPORTS)),
-        default="stream",
-        show_default=True,
-        help="How the bytes travel.",
-    )(function)
-
-
-def _json(function: _F) -> _F:
-    return click.option(
-        "--json", "asJson", is_flag=True, help="Print one JSON object."
-    )(function)
-
-
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False
 )
@@ -132,14 +86,19 @@ def commands(context: click.Context, debug: bool) -> None:
 
 
 @commands.command()
-@_endpoint
+@endpointArgument
 @click.argument("file")
 @click.option("--as", "name", help="The name to store it under.")
-@_via
-@_timeout
-@_json
+@routeOptions
+@timeoutOption
+@jsonOption
 def put(
-    endpoint: str, file: str, name: str | None, via: str, timeout: float, asJson: bool
+    endpoint: str,
+    file: str,
+    name: str | None,
+    route: Route,
+    timeout: float,
+    asJson: bool,
 ) -> None:
     """
     Store FILE, or standard input if it is "-".
@@ -148,7 +107,7 @@ def put(
         if file == "-":
             raise click.UsageError("standard input has no name: give one with --as")
         name = os.path.basename(file)
-    named = _checked(name)
+    named = checkedName(name)
 
     async def work(reactor: Any, client: FileClient) -> Any:
         with openSource(file, reactor) as source, progressBar(named) as progress:
@@ -156,14 +115,14 @@ def put(
                 named,
                 source.read,
                 size=source.size,
-                via=via,
+                via=route.transport.name,
                 progress=progress,
                 inThread=source.inThread,
             )
 
-    stored = _converse(endpoint, timeout, work, TRANSPORTS[via].version)
+    stored = converse(endpoint, timeout, work, route)
     sha256 = stored.sha256.hex()
-    _show(
+    show(
         asJson,
         {"name": stored.name, "size": stored.size, "sha256": sha256},
         f"{stored.name}: {stored.size} bytes, SHA-256 {sha256}",
@@ -171,7 +130,7 @@ def put(
 
 
 @commands.command()
-@_endpoint
+@endpointArgument
 @click.argument("name")
 @click.option(
     "-o",
@@ -179,11 +138,16 @@ def put(
     metavar="FILE",
     help='Where to write it, "-" for standard output.  [default: NAME]',
 )
-@_via
-@_timeout
-@_json
+@routeOptions
+@timeoutOption
+@jsonOption
 def get(
-    endpoint: str, name: str, output: str | None, via: str, timeout: float, asJson: bool
+    endpoint: str,
+    name: str,
+    output: str | None,
+    route: Route,
+    timeout: float,
+    asJson: bool,
 ) -> None:
     """
     Read the file NAME.
@@ -191,7 +155,7 @@ def get(
     A FILE appears when all of it is there and checked; until then, and if
     anything fails, what was there before stays.
     """
-    _checked(name)
+    checkedName(name)
     target = name if output is None else output
     if asJson and target == "-":
         raise click.UsageError("standard output is for the file, or for --json")
@@ -205,7 +169,7 @@ def get(
                 fetched = await client.get(
                     name,
                     sink.write,
-                    via=via,
+                    via=route.transport.name,
                     progress=progress,
                     inThread=sink.inThread,
                 )
@@ -214,17 +178,17 @@ def get(
             sink.discard()
         return fetched
 
-    fetched = _converse(endpoint, timeout, work, TRANSPORTS[via].version)
+    fetched = converse(endpoint, timeout, work, route)
     if target == "-":
         return
     sha256 = fetched.sha256.hex()
-    _show(
+    show(
         asJson,
         {
             "name": name,
             "size": fetched.size,
             "sha256": sha256,
-            "modified": _iso(fetched.modified),
+            "modified": asISO(fetched.modified),
             "file": target,
         },
         f"{target}: {fetched.size} bytes, SHA-256 {sha256}",
@@ -232,9 +196,9 @@ def get(
 
 
 @commands.command()
-@_endpoint
-@_timeout
-@_json
+@endpointArgument
+@timeoutOption
+@jsonOption
 def ls(endpoint: str, timeout: float, asJson: bool) -> None:
     """
     List all files: size in bytes, time (UTC), name.
@@ -243,58 +207,59 @@ def ls(endpoint: str, timeout: float, asJson: bool) -> None:
     async def work(reactor: Any, client: FileClient) -> list[FileInfo]:
         return await client.listFiles()
 
-    files = _converse(endpoint, timeout, work)
+    files = converse(endpoint, timeout, work)
     if asJson or files:
-        _show(
+        show(
             asJson,
             {"files": [_described(info) for info in files]},
             "\n".join(
-                f"{info.size:>15}  {_iso(info.modified)}  {info.name}" for info in files
+                f"{info.size:>15}  {asISO(info.modified)}  {info.name}"
+                for info in files
             ),
         )
 
 
 @commands.command()
-@_endpoint
+@endpointArgument
 @click.argument("name")
-@_timeout
-@_json
+@timeoutOption
+@jsonOption
 def stat(endpoint: str, name: str, timeout: float, asJson: bool) -> None:
     """
     Tell the size of the file NAME, and when it was written.
     """
-    _checked(name)
+    checkedName(name)
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         return await client.stat(name)
 
-    info = _converse(endpoint, timeout, work)
-    line = f"{name}: {info.size} bytes, written {_iso(info.modified)}"
-    _show(asJson, _described(info), line)
+    info = converse(endpoint, timeout, work)
+    line = f"{name}: {info.size} bytes, written {asISO(info.modified)}"
+    show(asJson, _described(info), line)
 
 
 @commands.command()
-@_endpoint
+@endpointArgument
 @click.argument("name")
-@_timeout
-@_json
+@timeoutOption
+@jsonOption
 def rm(endpoint: str, name: str, timeout: float, asJson: bool) -> None:
     """
     Remove the file NAME.
     """
-    _checked(name)
+    checkedName(name)
 
     async def work(reactor: Any, client: FileClient) -> None:
         await client.remove(name)
 
-    _converse(endpoint, timeout, work)
-    _show(asJson, {"name": name}, f"{name}: removed")
+    converse(endpoint, timeout, work)
+    show(asJson, {"name": name}, f"{name}: removed")
 
 
 @commands.command()
-@_endpoint
-@_timeout
-@_json
+@endpointArgument
+@timeoutOption
+@jsonOption
 def ping(endpoint: str, timeout: float, asJson: bool) -> None:
     """
     Tell how long a small call takes.
@@ -306,8 +271,8 @@ def ping(endpoint: str, timeout: float, asJson: bool) -> None:
         seconds: float = reactor.seconds() - started
         return seconds
 
-    seconds = _converse(endpoint, timeout, work)
-    _show(asJson, {"seconds": seconds}, f"{seconds * 1000:.2f} ms")
+    seconds = converse(endpoint, timeout, work)
+    show(asJson, {"seconds": seconds}, f"{seconds * 1000:.2f} ms")
 
 
 @commands.command()
@@ -318,7 +283,7 @@ def ping(endpoint: str, timeout: float, asJson: bool) -> None:
     show_default=True,
     help="How much to make, in bytes, or with K, M, G or T, if there is no FILE.",
 )
-@_json
+@jsonOption
 def demo(file: str | None, size: str, asJson: bool) -> None:
     """
     Show small calls staying fast while FILE moves.
@@ -333,8 +298,8 @@ def demo(file: str | None, size: str, asJson: bool) -> None:
         count = parseSize(size)
     except ValueError as error:
         raise click.UsageError(f"--size: {error}") from error
-    outcome = _guarded(lambda: run(Demonstration(file, count).main))
-    _show(asJson, outcome.asDict(), asTable(outcome))
+    outcome = guarded(lambda: run(Demonstration(file, count).main))
+    show(asJson, outcome.asDict(), asTable(outcome))
     if outcome.mismatches:
         raise CommandFailed(
             f"what came back is not what was sent: {', '.join(outcome.mismatches)}",
@@ -342,81 +307,11 @@ def demo(file: str | None, size: str, asJson: bool) -> None:
         )
 
 
-def _converse(
-    endpoint: str,
-    timeout: float,
-    work: Callable[[Any, FileClient], Awaitable[_T]],
-    version: str | int = "auto",
-) -> _T:
-    """
-    Connect, do some work, and turn each error into its line and status.
-    """
-
-    async def session(reactor: Any) -> _T:
-        try:
-            where = clientEndpoint(reactor, endpoint, timeout)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        try:
-            client = await connect(reactor, where, timeout, version)
-        except Exception as error:
-            raise CommandFailed(
-                f"no connection to {endpoint}: {error}", NO_CONNECTION
-            ) from error
-        return await work(reactor, client)
-
-    return _guarded(lambda: run(session))
-
-
-def _guarded(work: Callable[[], _T]) -> _T:
-    observers = click.get_current_context().obj
-    globalLogBeginner.beginLoggingTo(
-        observers, discardBuffer=not observers, redirectStandardIO=False
-    )
-    try:
-        return work()
-    except click.ClickException:
-        raise
-    except Interrupted as error:
-        raise CommandFailed(str(error), error.status) from error
-    except Exception as error:
-        raise CommandFailed(_explain(error), FAILED) from error
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, ConnectionClosed):
-        return f"the connection was lost: {error}"
-    if isinstance(error, UnhandledCommand):
-        return "the other side answers, but it is no file service of amp_stream"
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        return _CLOSED
-    return str(error) or type(error).__name__
-
-
-def _checked(name: str) -> str:
-    try:
-        checkName(name)
-    except InvalidName as error:
-        raise click.UsageError(f"{name!r} is no name for a file: {error}") from error
-    return name
-
-
 def _described(info: FileInfo) -> Mapping[str, object]:
-    return {"name": info.name, "size": info.size, "modified": _iso(info.modified)}
+    return {"name": info.name, "size": info.size, "modified": asISO(info.modified)}
 
 
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _show(asJson: bool, found: Mapping[str, object], text: str) -> None:
-    try:
-        click.echo(json.dumps(found) if asJson else text)
-    except BrokenPipeError as error:
-        # What is left in the buffer is not to be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise CommandFailed(_CLOSED, FAILED) from error
-
+commands.add_command(ticket)
 
 if __name__ == "__main__":
     main()

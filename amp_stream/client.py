@@ -6,11 +6,10 @@ The side of the file service that wants the files.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -20,35 +19,30 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.amp import Command
 from twisted.python.failure import Failure
 
-from amp_stream import StreamAMP
-from amp_stream.blocking import InThread, ThreadedSource, pour
+from amp_stream import BulkClient, BulkServer, StreamAMP
+from amp_stream._sansio.ticketbox import Ticket
+from amp_stream.blocking import InThread
 from amp_stream.errors import DigestMismatch
-from amp_stream.fileerrors import FileTooLarge
 from amp_stream.files import (
     FILE_LIMITS,
-    MAX_BIG,
     MAX_PAGE,
-    GetBig,
-    GetFile,
-    GetValue,
+    AwaitTicket,
     ListFiles,
     Ping,
-    PutBig,
-    PutFile,
-    PutValue,
     RemoveFile,
     StatFile,
+    TicketFile,
 )
+from amp_stream.hashed import HashedSink, HashedSource, Progress
 from amp_stream.storage import FileInfo
+from amp_stream.transports import TRANSPORTS, Transport
 
 __all__ = [
-    "TRANSPORTS",
     "Fetched",
     "FileClient",
     "FileClientProtocol",
-    "Progress",
+    "FileTicket",
     "Stored",
-    "Transport",
     "connect",
     "tooLate",
 ]
@@ -91,34 +85,21 @@ class Fetched:
     modified: datetime
 
 
-class Progress(Protocol):
+@frozen
+class FileTicket:
     """
-    What wants to know how far a transfer is.
+    With what somebody who has no AMP connection can get a file, once.
+
+    @ivar number: What to ask L{FileClient.ticketUsed} for.
+
+    @ivar info: The file.
+
+    @ivar ticket: What it takes.
     """
 
-    def start(self, size: int | None) -> None:
-        """
-        The transfer begins.
-
-        @param size: How many bytes it will move, if that is known.
-        """
-
-    def advance(self, count: int) -> None:
-        """
-        So many more bytes have moved.
-        """
-
-
-class _NoProgress:
-    def start(self, size: int | None) -> None:
-        """
-        Do nothing.
-        """
-
-    def advance(self, count: int) -> None:
-        """
-        Do nothing.
-        """
+    number: int
+    info: FileInfo
+    ticket: Ticket
 
 
 class FileClientProtocol(StreamAMP):
@@ -147,6 +128,9 @@ def connect(
     endpoint: IStreamClientEndpoint,
     timeout: float,
     version: str | int = "auto",
+    *,
+    bulkServer: BulkServer | None = None,
+    bulkClient: BulkClient | None = None,
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.
@@ -155,10 +139,19 @@ def connect(
 
     @param version: The version of AMP to speak, as L{StreamAMP} takes it.
 
+    @param bulkServer: What serves the out-of-band transfers at this side.
+
+    @param bulkClient: Which of those at the other side are made.
+
     @return: Fires with the client, or fails with the reason: C{TimeoutError} if
         there was no answer.
     """
-    protocol: Any = partial(FileClientProtocol, version=version)
+    protocol: Any = partial(
+        FileClientProtocol,
+        version=version,
+        bulkServer=bulkServer,
+        bulkClient=bulkClient,
+    )
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
     connecting: Deferred[Any] = endpoint.connect(factory)
@@ -228,12 +221,10 @@ class FileClient:
         @return: Fires when the service has stored the value for good, and both
             ends have the same SHA-256 of it.
         """
-        source = _Source(
-            name, read, size, progress or _NoProgress(), inThread or self._inThread
-        )
+        source = HashedSource(name, read, size, progress, inThread or self._inThread)
         return ensureDeferred(self._put(source, TRANSPORTS[via]))
 
-    async def _put(self, source: _Source, transport: Transport) -> Stored:
+    async def _put(self, source: HashedSource, transport: Transport) -> Stored:
         source.progress.start(source.size)
         answer = await transport.put(self.protocol, source)
         if (answer["size"], answer["sha256"]) != (source.count, source.sha256):
@@ -269,12 +260,44 @@ class FileClient:
         @return: Fires when the last byte has been written, and both ends have
             the same SHA-256 of them all.
         """
-        sink = _Sink(name, write, progress or _NoProgress(), inThread or self._inThread)
+        sink = HashedSink(name, write, progress, inThread or self._inThread)
         return ensureDeferred(self._get(sink, TRANSPORTS[via]))
 
-    async def _get(self, sink: _Sink, transport: Transport) -> Fetched:
+    async def _get(self, sink: HashedSink, transport: Transport) -> Fetched:
         answer = await transport.get(self.protocol, sink)
         return Fetched(sink.name, sink.count, sink.sha256, answer["modified"])
+
+    def ticket(self, name: str) -> Deferred[FileTicket]:
+        """
+        Get a ticket for a value, which is good for one HTTP GET by anybody.  It is
+        void when this connection is closed.
+
+        @param name: The name of the value.
+        """
+        return ensureDeferred(self._ticket(name))
+
+    async def _ticket(self, name: str) -> FileTicket:
+        answer = await self.protocol.callRemote(TicketFile, name=name)
+        info = FileInfo(name=name, size=answer["size"], modified=answer["modified"])
+        return FileTicket(answer["number"], info, answer["ticket"])
+
+    def ticketUsed(self, number: int) -> Deferred[int]:
+        """
+        Wait until a ticket has been used; this can be asked once for each.
+
+        @param number: That of the ticket.
+
+        @return: Fires with the number of bytes (bytes) when the last has been handed
+            to the HTTP connection; nobody confirms that it arrived.  Fails with
+            L{TicketExpired <amp_stream.errors.TicketExpired>}, or with what has
+            ended the transfer.
+        """
+        return ensureDeferred(self._ticketUsed(number))
+
+    async def _ticketUsed(self, number: int) -> int:
+        answer = await self.protocol.callRemote(AwaitTicket, number=number)
+        count: int = answer["size"]
+        return count
 
     def listFiles(self) -> Deferred[list[FileInfo]]:
         """
@@ -333,193 +356,3 @@ class FileClient:
             transport: Any = self.protocol.transport
             transport.loseConnection()
         return self.protocol.disconnected
-
-
-class _Source:
-    """
-    A value on its way out, hashed as it is read.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        read: Callable[[int], bytes],
-        size: int | None,
-        progress: Progress,
-        inThread: InThread,
-    ) -> None:
-        self.name = name
-        self.size = size
-        self.count = 0
-        self.progress = progress
-        self.inThread = inThread
-        self._read = read
-        self._hash = hashlib.sha256()
-
-    @property
-    def sha256(self) -> bytes:
-        """
-        The SHA-256 of what has been read: 32 bytes.
-        """
-        return self._hash.digest()
-
-    def read(self, size: int) -> bytes:
-        """
-        Read some of it, in a thread.
-        """
-        data = self._read(size)
-        self._hash.update(data)
-        self.count += len(data)
-        return data
-
-    def readAll(self) -> bytes:
-        """
-        Read all of it, in a thread.
-        """
-        pieces = []
-        self._checkBig(self.size or 0)
-        while data := self.read(2**20):
-            pieces.append(data)
-            self._checkBig(self.count)
-        return b"".join(pieces)
-
-    def _checkBig(self, size: int) -> None:
-        if size > MAX_BIG:
-            raise FileTooLarge(
-                f"{self.name!r} has more than the {MAX_BIG} bytes that one box "
-                "carries: put it over a stream"
-            )
-
-
-class _Sink:
-    """
-    A value on its way in, hashed as it is written.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        write: Callable[[bytes], object],
-        progress: Progress,
-        inThread: InThread,
-    ) -> None:
-        self.name = name
-        self.count = 0
-        self.progress = progress
-        self.inThread = inThread
-        self._write = write
-        self._hash = hashlib.sha256()
-
-    @property
-    def sha256(self) -> bytes:
-        """
-        The SHA-256 of what has been written: 32 bytes.
-        """
-        return self._hash.digest()
-
-    def write(self, data: bytes) -> None:
-        """
-        Write some of it, in a thread.
-        """
-        self._write(data)
-        self._hash.update(data)
-        self.count += len(data)
-
-
-_Answer = Mapping[str, Any]
-
-
-async def _putStream(protocol: StreamAMP, source: _Source) -> _Answer:
-    body = ThreadedSource(
-        source.read, source.size, source.inThread, source.progress.advance
-    )
-    answer: _Answer
-    answer = await protocol.callRemote(PutFile, name=source.name, body=body)
-    return answer
-
-
-async def _getStream(protocol: StreamAMP, sink: _Sink) -> _Answer:
-    answer: _Answer = await protocol.callRemote(GetFile, name=sink.name)
-    sink.progress.start(answer["size"])
-    body = answer["body"]
-    try:
-        # The stream compares its SHA-256 with that of the service.
-        await pour(body, sink.write, sink.inThread, sink.progress.advance)
-    except Exception:
-        body.abort()
-        raise
-    return answer
-
-
-async def _putWhole(
-    command: type[Command], protocol: StreamAMP, source: _Source
-) -> _Answer:
-    body = await source.inThread(source.readAll)
-    answer: _Answer = await protocol.callRemote(
-        command, name=source.name, body=body, sha256=source.sha256
-    )
-    source.progress.advance(len(body))
-    return answer
-
-
-async def _getWhole(
-    command: type[Command], protocol: StreamAMP, sink: _Sink
-) -> _Answer:
-    answer: _Answer = await protocol.callRemote(command, name=sink.name)
-    body = answer["body"]
-    sink.progress.start(len(body))
-    await sink.inThread(sink.write, body)
-    sink.progress.advance(len(body))
-    if answer["sha256"] != sink.sha256:
-        raise DigestMismatch
-    return answer
-
-
-@frozen
-class Transport:
-    """
-    A way for a file to travel.
-
-    @ivar name: What a person calls it.
-
-    @ivar maxSize: The most bytes that it carries, or L{None}.
-
-    @ivar put: Makes the call that stores a file.
-
-    @ivar get: Makes the call that reads one.
-
-    @ivar version: The version of AMP to speak, as L{StreamAMP} takes it.
-    """
-
-    name: str
-    maxSize: int | None
-    put: Callable[[StreamAMP, Any], Awaitable[_Answer]]
-    get: Callable[[StreamAMP, Any], Awaitable[_Answer]]
-    version: str | int = "auto"
-
-
-TRANSPORTS = {
-    transport.name: transport
-    for transport in (
-        Transport("stream", None, _putStream, _getStream),
-        Transport(
-            "argument",
-            MAX_BIG,
-            partial(_putWhole, PutValue),
-            partial(_getWhole, GetValue),
-        ),
-        # In version 1, for this is what to use where the peer is a plain amp.AMP:
-        # in "auto", the box would be cut into fragments like that of an argument.
-        Transport(
-            "bigstring",
-            MAX_BIG,
-            partial(_putWhole, PutBig),
-            partial(_getWhole, GetBig),
-            version=1,
-        ),
-    )
-}
-"""
-All ways for a file to travel.  The command line and the demonstration offer
-each entry of this table.
-"""

@@ -17,6 +17,7 @@ from amp_stream.chunks import StreamChunk
 from amp_stream.errors import STREAM_ERRORS
 
 __all__ = [
+    "AskTicket",
     "MaxStreamData",
     "ResetStream",
     "StopSending",
@@ -24,6 +25,7 @@ __all__ = [
     "StreamData",
     "StreamSettings",
     "StreamVersion",
+    "TakeTicket",
 ]
 
 
@@ -75,6 +77,38 @@ class StopSending(amp.Command):
     arguments = [(b"id", amp.Integer()), (b"code", amp.String())]
     errors = STREAM_ERRORS
     requiresAnswer = False
+
+
+class TakeTicket(amp.Command):
+    """
+    The receiver of a stream that was announced as L{OutOfBand}, which has an HTTP
+    server, tells its sender how to C{PUT} the bytes there.
+
+    An answer without an error says that the sender is going to.
+    """
+
+    arguments = [
+        (b"id", amp.Integer()),
+        (b"url", amp.String()),
+        (b"token", amp.String()),
+        (b"method", amp.String()),
+        (b"lifetime", amp.Integer()),
+        (b"max_size", amp.Integer(optional=True)),
+        (b"certificate", amp.String(optional=True)),
+        (b"server_name", amp.String(optional=True)),
+    ]
+    errors = STREAM_ERRORS
+
+
+class AskTicket(amp.Command):
+    """
+    The receiver of such a stream, which has no HTTP server, asks its sender, which
+    has one, how to C{GET} the bytes.
+    """
+
+    arguments = [(b"id", amp.Integer())]
+    response = TakeTicket.arguments[1:]
+    errors = STREAM_ERRORS
 
 
 class StreamSettings(amp.Command):

@@ -18,12 +18,15 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from amp_stream.addresses import clientEndpoint
+from amp_stream.bulk import whyNoHTTP
 from amp_stream.childservice import ChildService
-from amp_stream.client import TRANSPORTS, FileClient, Progress, Transport, connect
+from amp_stream.client import FileClient, connect
 from amp_stream.errors import DigestMismatch
+from amp_stream.hashed import Progress
 from amp_stream.localfiles import openSource
 from amp_stream.measure import Latencies, SmallCalls
 from amp_stream.progress import progressBar
+from amp_stream.transports import TRANSPORTS, Transport
 
 __all__ = ["Demonstration", "Outcome", "Row", "asTable"]
 
@@ -128,13 +131,16 @@ class Demonstration:
         """
         with TemporaryDirectory(prefix="amp-stream-demo-") as directory:
             path, sha256 = await self._prepare(directory)
-            child = ChildService(reactor, directory, ["--max-size", str(self._size)])
+            options = ["--max-size", str(self._size)]
+            if whyNoHTTP() is None:
+                options += ["--bulk", "tcp:0:interface=127.0.0.1"]
+            child = ChildService(reactor, directory, options)
             try:
                 address = await child.listening
                 rows: list[Row | Skipped] = []
                 for transport in TRANSPORTS.values():
-                    if transport.maxSize is not None and self._size > transport.maxSize:
-                        reason = f"carries no more than {_binary(transport.maxSize)}"
+                    reason = self._obstacle(transport)
+                    if reason is not None:
                         rows.append(Skipped(transport.name, reason))
                         continue
                     endpoint = clientEndpoint(reactor, address, _TIMEOUT)
@@ -147,6 +153,11 @@ class Demonstration:
             finally:
                 await child.stop()
         return Outcome(self._size, rows)
+
+    def _obstacle(self, transport: Transport) -> str | None:
+        if transport.maxSize is not None and self._size > transport.maxSize:
+            return f"carries no more than {_binary(transport.maxSize)}"
+        return transport.obstacle
 
     async def _prepare(self, directory: str) -> tuple[str, bytes]:
         """

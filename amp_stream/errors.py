@@ -35,11 +35,19 @@ the other side turns it back into the class::
      |   +- StreamBusy             STREAM_BUSY          it already has a consumer
      |   +- DeclarationError       STREAM_DECLARATION   an argument in the wrong place
      +- BigValueError              BIG_VALUE            L{BigString} and its kin
-         +- ValueTooLong           BIG_VALUE_TOO_LONG   longer than C{maxSize}
-         +- MissingPiece           BIG_VALUE_GAP        a key of the run is not there
-         +- KeyClash               BIG_VALUE_CLASH      two arguments want one key
-         +- InvalidText            BIG_VALUE_TEXT       not UTF-8
-         +- OversizeValue          AMP_OVERSIZE         too long for this connection
+     |   +- ValueTooLong           BIG_VALUE_TOO_LONG   longer than C{maxSize}
+     |   +- MissingPiece           BIG_VALUE_GAP        a key of the run is not there
+     |   +- KeyClash               BIG_VALUE_CLASH      two arguments want one key
+     |   +- InvalidText            BIG_VALUE_TEXT       not UTF-8
+     |   +- OversizeValue          AMP_OVERSIZE         too long for this connection
+     +- OutOfBandError             OOB_ERROR            a transfer over HTTP
+         +- NobodyListens          OOB_NO_SERVER        neither side has a server
+         +- TransferRefused        OOB_REFUSED          the server refused the ticket
+         +- TransferCut            OOB_CUT              the HTTP connection was lost
+         +- Unreachable            OOB_UNREACHABLE      nobody answers at the URL
+         +- UntrustedServer        OOB_UNTRUSTED        not the server of the ticket
+         +- TicketExpired          OOB_EXPIRED          nobody used the ticket in time
+         +- TooManyTickets         OOB_TICKETS          more tickets than allowed
 
 A lost connection is not in this tree: it fails everything with the reason that
 the transport gave, as it does for any AMP call.
@@ -68,7 +76,9 @@ __all__ = [
     "KeyTooLong",
     "LimitExceeded",
     "MissingPiece",
+    "NobodyListens",
     "NotStreaming",
+    "OutOfBandError",
     "OversizeValue",
     "ProtocolViolation",
     "SourceFailed",
@@ -81,9 +91,15 @@ __all__ = [
     "StreamTimedOut",
     "StreamTooLong",
     "StreamTruncated",
+    "TicketExpired",
     "TooFragmented",
     "TooManyStreams",
+    "TooManyTickets",
     "TooMuchUnclaimed",
+    "TransferCut",
+    "TransferRefused",
+    "Unreachable",
+    "UntrustedServer",
     "UsageError",
     "ValueTooLong",
     "errorForCode",
@@ -433,6 +449,88 @@ class OversizeValue(BigValueError):
         "a value of more than 65,535 bytes cannot be sent to this peer: declare it as "
         "Stream() or BigString(), or use StreamAMP with version='auto' at both ends"
     )
+
+
+class OutOfBandError(StreamError):
+    """
+    The base of the errors of C{OutOfBand}, whose bytes travel over HTTP.
+    """
+
+    wireCode = b"OOB_ERROR"
+    _advice = "the transfer over HTTP failed"
+
+
+class NobodyListens(OutOfBandError):
+    """
+    Neither side has an HTTP server that could take part in the transfer.
+    """
+
+    wireCode = b"OOB_NO_SERVER"
+    _advice = (
+        "neither side listens for out-of-band transfers: give the StreamAMP of one of "
+        "them bulkServer=BulkServer(...), or start the file service with --bulk"
+    )
+
+
+class TransferRefused(OutOfBandError):
+    """
+    The HTTP server did not accept the request.
+    """
+
+    wireCode = b"OOB_REFUSED"
+    _advice = (
+        "the HTTP server refused the ticket: it was used before, is too old, or its "
+        "call has ended; make the call again"
+    )
+
+
+class TransferCut(OutOfBandError):
+    """
+    The HTTP connection was lost before the last byte.
+    """
+
+    wireCode = b"OOB_CUT"
+    _advice = "the HTTP connection was lost before the last byte; make the call again"
+
+
+class Unreachable(OutOfBandError):
+    """
+    The server of a ticket does not answer.
+    """
+
+    wireCode = b"OOB_UNREACHABLE"
+    _advice = (
+        "the HTTP server of the ticket does not answer: see the host= and the endpoint "
+        "of its BulkServer, and what is between"
+    )
+
+
+class UntrustedServer(OutOfBandError):
+    """
+    The server of a ticket is not the one that the ticket is for, or is not one
+    that this side would talk to.
+    """
+
+    wireCode = b"OOB_UNTRUSTED"
+    _advice = "the HTTP server is not the one that the ticket is for"
+
+
+class TicketExpired(OutOfBandError):
+    """
+    Nobody used the ticket while it was valid.
+    """
+
+    wireCode = b"OOB_EXPIRED"
+    _advice = "nobody used the ticket in time; make the call again"
+
+
+class TooManyTickets(OutOfBandError):
+    """
+    More tickets are waiting to be used than the server allows.
+    """
+
+    wireCode = b"OOB_TICKETS"
+    _advice = "too many tickets wait to be used; wait, or raise maxTickets of the store"
 
 
 def _tree(cls: type[StreamError]) -> Iterator[type[StreamError]]:

@@ -7,6 +7,7 @@ AMP error code::
     FileError              FILE_ERROR
      +- InvalidName        FILE_INVALID_NAME    no file can have this name
      +- NoSuchFile         FILE_NOT_FOUND       there is no file of this name
+     +- NoSuchTicket       FILE_NO_TICKET       there is no ticket of this number
      +- FileTooLarge       FILE_TOO_LARGE       more bytes than allowed here
      +- StorageFull        FILE_STORAGE_FULL    no space is left for the value
      +- StorageFailed      FILE_STORAGE_FAILED  the file system refused
@@ -24,6 +25,7 @@ __all__ = [
     "FileTooLarge",
     "InvalidName",
     "NoSuchFile",
+    "NoSuchTicket",
     "StorageFailed",
     "StorageFull",
 ]
@@ -53,6 +55,15 @@ class NoSuchFile(FileError):
     """
 
     wireCode = b"FILE_NOT_FOUND"
+
+
+class NoSuchTicket(FileError):
+    """
+    This connection has no ticket of this number, or none whose end is still to be
+    told.
+    """
+
+    wireCode = b"FILE_NO_TICKET"
 
 
 class FileTooLarge(FileError):
@@ -86,6 +97,7 @@ FILE_ERRORS: dict[type[Exception], bytes] = {
     for cls in (
         InvalidName,
         NoSuchFile,
+        NoSuchTicket,
         FileTooLarge,
         StorageFull,
         StorageFailed,

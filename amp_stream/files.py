@@ -3,15 +3,20 @@
 """
 The AMP Commands of the file service.
 
-Each large value can travel in three ways: over a stream (L{PutFile}, L{GetFile}), in
-one box, spread over keys (L{PutBig}, L{GetBig}), or as an ordinary argument
-(L{PutValue}, L{GetValue}), whose box the connection cuts into fragments.
+Each large value can travel in four ways: over a stream (L{PutFile}, L{GetFile}), in
+one box, spread over keys (L{PutBig}, L{GetBig}), as an ordinary argument
+(L{PutValue}, L{GetValue}), whose box the connection cuts into fragments, or over an
+HTTP connection of its own (L{PutFileOutOfBand}, L{GetFileOutOfBand}).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.protocols.amp import (
+    AmpBox,
     AmpList,
+    Argument,
     Boolean,
     Command,
     DateTime,
@@ -20,23 +25,30 @@ from twisted.protocols.amp import (
     Unicode,
 )
 
-from amp_stream import BigString, Limits, Stream
+from amp_stream import BigString, Limits, OutOfBand, Stream
+from amp_stream._sansio.ticketbox import ticketFromBox, ticketToBox
+from amp_stream.chunks import argumentKey
 from amp_stream.fileerrors import FILE_ERRORS
 
 __all__ = [
     "FILE_LIMITS",
     "MAX_BIG",
     "MAX_PAGE",
+    "AwaitTicket",
     "GetBig",
     "GetFile",
+    "GetFileOutOfBand",
     "GetValue",
     "ListFiles",
     "Ping",
     "PutBig",
     "PutFile",
+    "PutFileOutOfBand",
     "PutValue",
     "RemoveFile",
     "StatFile",
+    "TicketFields",
+    "TicketFile",
 ]
 
 MAX_BIG = 2**30
@@ -89,6 +101,30 @@ class GetFile(Command):
     errors = FILE_ERRORS
 
 
+class PutFileOutOfBand(Command):
+    """
+    Store a value, as L{PutFile} does, that comes over HTTP.
+    """
+
+    arguments = [(b"name", Unicode()), (b"body", OutOfBand(digest=True))]
+    response = PutFile.response
+    errors = FILE_ERRORS
+
+
+class GetFileOutOfBand(Command):
+    """
+    Read the value of a name, as L{GetFile} does, over HTTP.
+    """
+
+    arguments = [(b"name", Unicode())]
+    response = [
+        (b"size", Integer()),
+        (b"modified", DateTime()),
+        (b"body", OutOfBand(digest=True)),
+    ]
+    errors = FILE_ERRORS
+
+
 class PutBig(Command):
     """
     Store a value, as L{PutFile} does, that is in the box of this command.
@@ -137,6 +173,63 @@ class GetValue(Command):
 
     arguments = [(b"name", Unicode())]
     response = [(b"modified", DateTime()), (b"body", String()), (b"sha256", String())]
+    errors = FILE_ERRORS
+
+
+class TicketFields(Argument):
+    """
+    A L{Ticket <amp_stream._sansio.ticketbox.Ticket>}.  On the wire, its fields are
+    keys of the box itself: C{url}, C{token}, C{method}, C{lifetime} (seconds),
+    C{max_size} (bytes), C{certificate} and C{server_name}.
+    """
+
+    def toBox(
+        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        """
+        See L{Argument.toBox}.
+        """
+        strings.update(ticketToBox(objects[argumentKey(name)]))
+
+    def fromBox(
+        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        """
+        See L{Argument.fromBox}.
+
+        @raise InvalidChunk: If there is no ticket in the box.
+        """
+        objects[argumentKey(name)] = ticketFromBox(strings)
+
+
+class TicketFile(Command):
+    """
+    Get a ticket with which somebody who has no AMP connection can read the value of a
+    name, once, with an HTTP GET.
+
+    It is the value that the name had when the command was answered.  The ticket is
+    void when this connection is closed.  C{number} is what to ask L{AwaitTicket} for.
+    """
+
+    arguments = [(b"name", Unicode())]
+    response = [
+        (b"number", Integer()),
+        (b"size", Integer()),
+        (b"modified", DateTime()),
+        (b"ticket", TicketFields()),
+    ]
+    errors = FILE_ERRORS
+
+
+class AwaitTicket(Command):
+    """
+    Wait until the ticket of a number has been used, and the last byte has been handed
+    to the HTTP connection.  The answer has how many there were (bytes); it is an error
+    if the ticket expired, or if the transfer was cut.  It can be asked once.
+    """
+
+    arguments = [(b"number", Integer())]
+    response = [(b"size", Integer())]
     errors = FILE_ERRORS
 
 

@@ -17,26 +17,31 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import IncomingStream, StreamAMP
+from amp_stream import BulkServer, IncomingStream, StreamAMP
 from amp_stream.blocking import InThread, ThreadedSource, pour
-from amp_stream.errors import DigestMismatch
+from amp_stream.errors import DigestMismatch, NobodyListens
 from amp_stream.fileerrors import FileTooLarge
 from amp_stream.files import (
     FILE_LIMITS,
     MAX_BIG,
     MAX_PAGE,
+    AwaitTicket,
     GetBig,
     GetFile,
+    GetFileOutOfBand,
     GetValue,
     ListFiles,
     Ping,
     PutBig,
     PutFile,
+    PutFileOutOfBand,
     PutValue,
     RemoveFile,
     StatFile,
+    TicketFile,
 )
-from amp_stream.storage import FileStore, Incoming
+from amp_stream.filetickets import FileTickets
+from amp_stream.storage import FileInfo, FileStore, Incoming
 
 __all__ = ["DEFAULT_MAX_CONNECTIONS", "FileServiceFactory", "FileServiceProtocol"]
 
@@ -57,6 +62,10 @@ class FileServiceProtocol(StreamAMP):
     factory: FileServiceFactory
     limits = FILE_LIMITS
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tickets = FileTickets()
+
     def connectionMade(self) -> None:
         """
         Count this connection.
@@ -72,6 +81,7 @@ class FileServiceProtocol(StreamAMP):
         self.factory.closed(self)
 
     @PutFile.responder
+    @PutFileOutOfBand.responder
     def putFile(self, name: str, body: IncomingStream) -> Deferred[_Response]:
         """
         Store the bytes of a stream.
@@ -114,17 +124,51 @@ class FileServiceProtocol(StreamAMP):
         return {"size": incoming.size, "sha256": incoming.sha256}
 
     @GetFile.responder
+    @GetFileOutOfBand.responder
     async def getFile(self, name: str) -> _Response:
         """
         Send a file over a stream.
         """
+        body, info = await self._open(name)
+        return {"size": info.size, "modified": info.modified, "body": body}
+
+    @TicketFile.responder
+    async def ticketFile(self, name: str) -> _Response:
+        """
+        Let somebody else get a file.
+        """
+        if self.bulkServer is None:
+            raise NobodyListens
+        number = self._tickets.reserve()
+        try:
+            body, info = await self._open(name)
+            offer = await self.offer(body)
+        except Exception:
+            self._tickets.cancel(number)
+            raise
+        self._tickets.issued(number, offer.done)
+        return {
+            "number": number,
+            "size": info.size,
+            "modified": info.modified,
+            "ticket": offer.ticket,
+        }
+
+    @AwaitTicket.responder
+    async def awaitTicket(self, number: int) -> _Response:
+        """
+        Tell what became of a ticket.
+        """
+        return {"size": await self._tickets.outcome(number)}
+
+    async def _open(self, name: str) -> tuple[ThreadedSource, FileInfo]:
         inThread = self.factory.inThread
         file, info = await inThread(self.factory.store.open, name)
         body = ThreadedSource(file.read, info.size, inThread, close=file.close)
         if self.transport is None:
             # The connection was lost meanwhile, so this will never be begun.
             body.stopProducing()
-        return {"size": info.size, "modified": info.modified, "body": body}
+        return body, info
 
     @GetBig.responder
     @GetValue.responder
@@ -194,6 +238,8 @@ class FileServiceFactory(ServerFactory):
     @ivar store: Where the files are.
 
     @ivar inThread: How to call what blocks.
+
+    @ivar bulkServer: What serves the out-of-band transfers, or L{None}.
     """
 
     noisy = False
@@ -205,6 +251,7 @@ class FileServiceFactory(ServerFactory):
         *,
         maxConnections: int = DEFAULT_MAX_CONNECTIONS,
         inThread: InThread = deferToThread,
+        bulkServer: BulkServer | None = None,
     ) -> None:
         """
         @param store: Where the files are.
@@ -213,9 +260,13 @@ class FileServiceFactory(ServerFactory):
             closed as they come.
 
         @param inThread: How to call what blocks.
+
+        @param bulkServer: What serves the out-of-band transfers; without one, only
+            clients that have one of their own can make them.
         """
         self.store = store
         self.inThread = inThread
+        self.bulkServer = bulkServer
         self._connections: set[FileServiceProtocol] = set()
         self._maxConnections = maxConnections
         self._receiving = 0
@@ -234,7 +285,7 @@ class FileServiceFactory(ServerFactory):
                 most=self._maxConnections,
             )
             return None
-        protocol = FileServiceProtocol()
+        protocol = FileServiceProtocol(bulkServer=self.bulkServer)
         protocol.factory = self
         return protocol
 

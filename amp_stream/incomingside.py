@@ -7,7 +7,7 @@ The incoming streams of one connection, between the rules and the application.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,11 +18,31 @@ from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.inbound import Inbound
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.receiving import ReceiveStream
-from amp_stream.errors import StreamError
+from amp_stream.errors import StreamError, StreamRefused
 from amp_stream.incoming import IncomingStream
 from amp_stream.timer import IdleTimer
 
-__all__ = ["IncomingSide"]
+__all__ = ["Carrier", "IncomingSide"]
+
+
+class Carrier(Protocol):
+    """
+    What brings the bytes of a stream by another connection.
+    """
+
+    def wanted(self, held: int) -> None:
+        """
+        Somebody takes the bytes.
+
+        @param held: How many still wait for that (bytes).
+        """
+
+    def release(self, error: BaseException | None) -> None:
+        """
+        The stream has ended.
+
+        @param error: Why there is no complete value, or L{None} if there is.
+        """
 
 
 class IncomingSide:
@@ -40,6 +60,7 @@ class IncomingSide:
         self._inbound = Inbound(limits)
         self._send = send
         self._handles: dict[int, IncomingStream] = {}
+        self._carriers: dict[int, Carrier] = {}
         self._answers: dict[int, list[Deferred[dict[str, Any]]]] = {}
         self.lost: Failure | None = None
         self._timer = IdleTimer(self._inbound.interval, self._expire)
@@ -111,7 +132,12 @@ class IncomingSide:
         self._failed(id, error)
 
     def claim(
-        self, id: int, size: int | None = None, maxSize: int | None = None
+        self,
+        id: int,
+        size: int | None = None,
+        maxSize: int | None = None,
+        carrier: Carrier | None = None,
+        digest: bool = False,
     ) -> IncomingStream:
         """
         Ask for a stream.
@@ -121,20 +147,46 @@ class IncomingSide:
         @param maxSize: How many bytes it may have, or L{None} for no bound other
             than that of the limits.
 
+        @param carrier: What brings its bytes, if that is not the peer's chunks.
+
+        @param digest: Whether the digest of a stream with a carrier will come.
+
         @raise StreamError: If it cannot be had.
         """
         if self.lost is not None:
             self.lost.raiseException()
         try:
-            stream = self._inbound.claim(id, size, maxSize)
+            stream = self._inbound.claim(id, size, maxSize, carrier is not None, digest)
         except StreamError as error:
             if id not in self._inbound.streams:
                 # The stream itself has failed; it is not somebody else's.
                 self._failed(id, error)
             raise
         handle = self._handles[id] = IncomingStream(stream, self)
+        if carrier is not None:
+            self._carriers[id] = carrier
         self._timer.arm()
         return handle
+
+    def feed(self, id: int, data: bytes, last: bool = False) -> int:
+        """
+        Take the next bytes of a stream from its carrier.
+
+        @param last: Whether the carrier has no more.
+
+        @return: How many bytes wait for somebody to take them (bytes).
+
+        @raise StreamError: If the stream fails with them, or has ended.
+        """
+        try:
+            stream = self._inbound.feed(id, data, last)
+        except StreamError as error:
+            self._failed(id, error)
+            raise
+        if stream is None:
+            raise StreamRefused
+        self._received(stream)
+        return stream.held
 
     def reset(self, id: int, error: StreamError, finalSize: int) -> None:
         """
@@ -151,6 +203,8 @@ class IncomingSide:
         data = self._inbound.read(stream)
         if stream.isEnded:
             self._drop(stream.id)
+        elif self._carriers and stream.id in self._carriers:
+            self._carriers[stream.id].wanted(stream.held)
         if stream.id in self._answers and stream.hasRoom:
             self._answer(stream)
         self._flush()
@@ -163,6 +217,14 @@ class IncomingSide:
         self._inbound.stop(stream, error)
         self._failed(stream.id, error)
 
+    def giveUp(self, id: int, error: StreamError) -> None:
+        """
+        Give a stream up, if it has not ended.
+        """
+        stream = self._inbound.streams.get(id)
+        if stream is not None:
+            self.stop(stream, error)
+
     def connectionLost(self, reason: Failure) -> None:
         """
         Fail everything that is not complete, and forget the rest.
@@ -171,12 +233,15 @@ class IncomingSide:
         self._timer.stop()
         handles, self._handles = self._handles, {}
         answers, self._answers = self._answers, {}
+        carriers, self._carriers = self._carriers, {}
         complete = {stream.id for stream in self._inbound.clear() if stream.isComplete}
         for id, handle in handles.items():
             handle.lost(reason, id in complete)
         for waiting in answers.values():
             for answer in waiting:
                 answer.errback(reason)
+        for id, carrier in carriers.items():
+            carrier.release(None if id in complete else reason.value)
 
     def _received(self, stream: ReceiveStream | None) -> None:
         if stream is not None:
@@ -194,14 +259,16 @@ class IncomingSide:
         A stream has failed: tell everybody who waits for it.
         """
         self._flush()
-        handle = self._drop(id)
+        handle = self._drop(id, error)
         for answer in self._answers.pop(id, ()):
             answer.errback(error)
         if handle is not None:
             handle.fail(Failure(error))
 
-    def _drop(self, id: int) -> IncomingStream | None:
+    def _drop(self, id: int, error: StreamError | None = None) -> IncomingStream | None:
         handle = self._handles.pop(id, None)
+        if self._carriers and id in self._carriers:
+            self._carriers.pop(id).release(error)
         if not self._inbound.streams:
             self._timer.stop()
         return handle

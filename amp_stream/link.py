@@ -32,6 +32,8 @@ from amp_stream.errors import (
 from amp_stream.incomingside import IncomingSide
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
 from amp_stream.outgoingside import OutgoingSide
+from amp_stream.outofband.keys import outOfBandKey
+from amp_stream.outofband.side import TICKET_COMMANDS, OutOfBandSide
 from amp_stream.pump import Pump
 from amp_stream.sources import Source
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
@@ -40,6 +42,8 @@ __all__ = ["BoxPort", "StreamLink"]
 
 _log = Logger()
 
+_BOOLEAN = {False: b"False", True: b"True"}
+
 
 class BoxPort(Protocol):
     """
@@ -47,6 +51,8 @@ class BoxPort(Protocol):
     """
 
     transport: Any
+    bulkServer: Any
+    bulkClient: Any
 
     @property
     def writeVersion(self) -> int:
@@ -73,6 +79,8 @@ class StreamLink:
 
     @ivar outgoing: Those that are sent to it.
 
+    @ivar outOfBand: What sets up those of both whose bytes travel over HTTP.
+
     @ivar reader: What takes the peer's boxes.
 
     @ivar lost: Why the connection is gone, or L{None} while it is not.
@@ -88,6 +96,14 @@ class StreamLink:
         self.incoming.useClock(clock)
         self.outgoing.useClock(clock)
         self.reader = BoxReader(self.incoming, self.outgoing)
+        self.outOfBand = OutOfBandSide(
+            port,
+            self.incoming,
+            self.outgoing,
+            self.sendAsking,
+            limits.maxStreamSize,
+            clock,
+        )
         self.lost: Failure | None = None
         self._counter = 0
         # What could not be sent while the peer was asked to switch the protocol.
@@ -111,6 +127,7 @@ class StreamLink:
         self._held.clear()
         self.incoming.connectionLost(reason)
         self.outgoing.connectionLost(reason)
+        self.outOfBand.connectionLost(reason)
 
     @property
     def isBusy(self) -> bool:
@@ -128,11 +145,15 @@ class StreamLink:
             self._send(box)
         self._pump.kick()
 
-    def open(self, source: Source, digest: bool) -> OutgoingStream:
+    def open(
+        self, source: Source, digest: bool, outOfBand: bool = False
+    ) -> OutgoingStream:
         """
         Make a stream, which sends nothing before it is started.
+
+        @param outOfBand: Whether its bytes go over HTTP.
         """
-        stream = self.outgoing.open(source, digest)
+        stream = self.outgoing.open(source, digest, outOfBand)
         if self.lost is not None:
             self.outgoing.connectionLost(self.lost)
         return stream
@@ -145,10 +166,16 @@ class StreamLink:
         """
         found = announcementsIn(box)
         for name, announcement in found:
-            stream = self.open(announcement.source, announcement.digest)
+            stream = self.open(
+                announcement.source, announcement.digest, announcement.outOfBand
+            )
             stream.done.addErrback(_logEnd, stream)
             announcement.stream = stream
             box[name] = b"%d" % stream.id
+            if announcement.outOfBand:
+                listens = self.outOfBand.listens
+                box[outOfBandKey(name, b"listens")] = _BOOLEAN[listens]
+                box[outOfBandKey(name, b"digest")] = _BOOLEAN[announcement.digest]
         return [announcement for _, announcement in found]
 
     def retract(self, announced: list[Announcement]) -> None:
@@ -169,10 +196,13 @@ class StreamLink:
         command = box.get(amp.COMMAND)
         if command is None:
             return self._answered(box)
-        if command not in WIRE_COMMANDS:
+        if command in TICKET_COMMANDS:
+            answer = self.outOfBand.read(box).addErrback(_remote)
+        elif command in WIRE_COMMANDS:
+            answer = self.reader.read(box)
+        else:
             return False
         ask = box.get(amp.ASK)
-        answer = self.reader.read(box)
         if ask is not None:
             answer.addCallbacks(
                 self._sendAnswer,
@@ -243,7 +273,9 @@ class StreamLink:
             # Perhaps it will not be switched after all.
             self._held.append(box)
         except ConnectionLost:
-            _log.debug("the connection went away before {box} was sent", box=box)
+            # Not the box itself: there may be a token in it.
+            command = box.get(amp.COMMAND, b"an answer").decode("ascii", "replace")
+            _log.debug("the connection went before {what} was sent", what=command)
 
     def _writeNext(self) -> bool:
         if not self._port.mayWriteBulk():
@@ -309,6 +341,17 @@ class StreamLink:
         else:
             text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
             self.outgoing.stopped(id, errorForCode(code, text))
+
+
+def _remote(failure: Failure) -> Failure:
+    """
+    Give an error the form in which it is sent.
+    """
+    error = failure.value
+    if not isinstance(error, StreamError):
+        _log.failure("while a ticket was asked for or taken", failure)
+        error = StreamError()
+    return Failure(amp.RemoteAmpError(error.code, str(error), local=failure))
 
 
 def _logEnd(failure: Failure, stream: OutgoingStream) -> None:

@@ -238,9 +238,10 @@ class Announcement:
     @ivar stream: The stream, once the box has been sent.
     """
 
-    def __init__(self, source: Source, digest: bool) -> None:
+    def __init__(self, source: Source, digest: bool, outOfBand: bool = False) -> None:
         self.source = source
         self.digest = digest
+        self.outOfBand = outOfBand
         self.stream: OutgoingStream | None = None
         self._closed = False
 

@@ -16,7 +16,8 @@ from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.outbound import Outbound
 from amp_stream._sansio.sending import SendStream
 from amp_stream.errors import StreamError
-from amp_stream.outgoing import OutgoingStream
+from amp_stream.outgoing import OutgoingStream, WritingSide
+from amp_stream.outofband.carriers import CallLater, OutgoingCarrier
 from amp_stream.sources import Source
 from amp_stream.timer import IdleTimer
 
@@ -31,7 +32,11 @@ Sends a chunk: id, offset, bytes, whether they are the last, digest.
 class OutgoingSide:
     """
     Drives an L{Outbound}: gives streams their turns and reads their sources.
+
+    @ivar callLater: That of the clock.
     """
+
+    callLater: CallLater
 
     def __init__(
         self,
@@ -53,6 +58,9 @@ class OutgoingSide:
         self._write = write
         self._kick = kick
         self._handles: dict[int, OutgoingStream] = {}
+        self._carriers: dict[int, OutgoingCarrier] = {}
+        # Ends of streams whose bytes went elsewhere: id, length, digest.
+        self._ends: list[tuple[int, int, bytes | None]] = []
         self._timer = IdleTimer(self._outbound.interval, self._expire)
 
     @property
@@ -66,16 +74,40 @@ class OutgoingSide:
         """
         Measure from now on how long streams wait.
         """
+        self.callLater = clock.callLater
         self._timer.useClock(clock)
 
-    def open(self, source: Source, digest: bool) -> OutgoingStream:
+    def open(
+        self, source: Source, digest: bool, carried: bool = False
+    ) -> OutgoingStream:
         """
         Make a stream.  Nothing is sent before it is started.
+
+        @param carried: Whether its bytes go by another connection; see L{carrier}.
         """
         core = self._outbound.open()
-        handle = self._handles[core.id] = OutgoingStream(core, source, self, digest)
+        side: WritingSide = self
+        if carried:
+            side = self._carriers[core.id] = OutgoingCarrier(core, self)
+        handle = self._handles[core.id] = OutgoingStream(core, source, side, digest)
+        if carried:
+            self._carriers[core.id].stream = handle
         self._timer.arm()
         return handle
+
+    def carrier(self, id: int) -> OutgoingCarrier | None:
+        """
+        @return: What gets the bytes of a stream out, if that is not done in chunks,
+            and the stream has not ended.
+        """
+        return self._carriers.get(id)
+
+    def finish(self, id: int, size: int, sha256: bytes | None) -> None:
+        """
+        The last byte of a stream has left by another connection: say so here.
+        """
+        self._ends.append((id, size, sha256))
+        self._kick()
 
     def writeNext(self) -> bool:
         """
@@ -83,6 +115,11 @@ class OutgoingSide:
 
         @return: Whether any had one.
         """
+        while self._ends:
+            id, size, sha256 = self._ends.pop(0)
+            if id in self._handles:
+                self._write(id, size, b"", True, sha256)
+                return True
         while (core := self._outbound.next()) is not None:
             if self._handles[core.id].sendChunk():
                 return True
@@ -100,7 +137,7 @@ class OutgoingSide:
         The peer has every byte of a stream.
         """
         if self._outbound.acknowledge(id) is not None:
-            self._drop(id).succeed()
+            self._drop(id, None).succeed()
 
     def stopped(self, id: int, error: StreamError, tell: bool = True) -> None:
         """
@@ -110,7 +147,7 @@ class OutgoingSide:
         """
         if self._outbound.reset(id, error, tell) is not None:
             self._flush()
-            self._drop(id).fail(Failure(error))
+            self._drop(id, error).fail(Failure(error))
 
     def connectionLost(self, reason: Failure) -> None:
         """
@@ -118,9 +155,13 @@ class OutgoingSide:
         """
         self._timer.stop()
         self._outbound.clear()
+        self._ends.clear()
         handles, self._handles = self._handles, {}
+        carriers, self._carriers = self._carriers, {}
         for handle in handles.values():
             handle.fail(reason)
+        for carrier in carriers.values():
+            carrier.release(reason.value)
 
     def offer(self, stream: SendStream) -> None:
         """
@@ -157,10 +198,12 @@ class OutgoingSide:
         """
         if self._outbound.reset(stream.id, error) is not None:
             self._flush()
-            self._drop(stream.id)
+            self._drop(stream.id, error)
 
-    def _drop(self, id: int) -> OutgoingStream:
+    def _drop(self, id: int, error: StreamError | None) -> OutgoingStream:
         handle = self._handles.pop(id)
+        if self._carriers and id in self._carriers:
+            self._carriers.pop(id).release(error)
         if not self._handles:
             self._timer.stop()
         return handle
@@ -175,5 +218,5 @@ class OutgoingSide:
         self._flush()
         for stream in expired:
             if stream.error is not None:
-                self._drop(stream.id).fail(Failure(stream.error))
+                self._drop(stream.id, stream.error).fail(Failure(stream.error))
         return bool(self._handles)

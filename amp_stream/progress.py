@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from amp_stream.client import Progress
+from amp_stream.hashed import Progress
 
 __all__ = ["progressBar"]
 

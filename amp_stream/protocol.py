@@ -26,6 +26,7 @@ from amp_stream.errors import (
     CallFailed,
     FramingError,
     KeyTooLong,
+    OutOfBandError,
     OversizeValue,
     SourceFailed,
     StreamCancelled,
@@ -34,8 +35,12 @@ from amp_stream.errors import (
     errorForCode,
     isStreamCode,
 )
+from amp_stream.incoming import IncomingStream
 from amp_stream.link import StreamLink
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
+from amp_stream.outofband.client import BulkClient
+from amp_stream.outofband.offers import Offer
+from amp_stream.outofband.server import BulkServer
 from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import SourceLike, asSource
 from amp_stream.tcp import tuneForLatency
@@ -59,6 +64,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
     """
 
     version: str | int = "auto"
+    bulkServer: BulkServer | None = None
+    bulkClient: BulkClient = BulkClient()
 
     _streamLink: StreamLink | None = None
     _boxLayer: BoxLayer | None = None
@@ -73,6 +80,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
         version: str | int | None = None,
         limits: Limits | None = None,
         reactor: IReactorTime | None = None,
+        bulkServer: BulkServer | None = None,
+        bulkClient: BulkClient | None = None,
     ) -> None:
         """
         @param boxReceiver: See C{amp.AMP}; the boxes of streams do not go there.
@@ -90,6 +99,13 @@ class StreamAMP(StreamReceiver, amp.AMP):
         @param reactor: What to measure waiting times with; the global reactor if
             it is L{None}.
 
+        @param bulkServer: What takes and gives the bytes of L{OutOfBand} arguments at
+            this side.  One of the two sides needs one for them.
+
+        @param bulkClient: What this side thinks of the L{BulkServer} of the peer.
+            That of the class, which talks to one at the address of the peer and only
+            over TLS, if it is L{None}.
+
         @raise ValueError: If C{version} is none of these.
         """
         super().__init__(boxReceiver, locator)
@@ -100,6 +116,10 @@ class StreamAMP(StreamReceiver, amp.AMP):
             self.limits = limits
         if reactor is not None:
             self.streamClock = reactor
+        if bulkServer is not None:
+            self.bulkServer = bulkServer
+        if bulkClient is not None:
+            self.bulkClient = bulkClient
 
     def sendStream(
         self, source: SourceLike, *, size: int | None = None, digest: bool = False
@@ -272,6 +292,35 @@ class StreamAMP(StreamReceiver, amp.AMP):
         if question is not None:
             question.addErrback(self.unhandledError)
             question.errback(failure)
+
+    def offer(self, source: SourceLike) -> Deferred[Offer]:
+        """
+        Let somebody who has no AMP connection get a value, once, over HTTP(S).
+
+        @param source: What to send; see L{Stream}.
+
+        @return: A Deferred that fires with the offer, which has the ticket.  It fails
+            with L{NobodyListens} if this side has no L{BulkServer} that listens.  The
+            ticket is void when this connection is lost.
+
+        @raise UsageError: If a stream cannot be made from C{source}.
+
+        @raise OSError: If it is a file that cannot be opened.
+        """
+        return self._link().outOfBand.offer(asSource(source))
+
+    def incomingOutOfBand(
+        self,
+        id: int,
+        size: int | None,
+        maxSize: int | None,
+        peerListens: bool,
+        digest: bool,
+    ) -> IncomingStream:
+        """
+        See L{OutOfBandSide.claim}.
+        """
+        return self._link().outOfBand.claim(id, size, maxSize, peerListens, digest)
 
     @property
     def writeVersion(self) -> int:
@@ -493,7 +542,14 @@ def _callFailed(failure: Failure, announced: list[Announcement]) -> Failure:
     for announcement in announced:
         broken = None if announcement.stream is None else announcement.stream.failure
         announcement.giveUp(CallFailed())
-        if broken is not None and failure.check(SourceFailed):
+        if broken is None:
+            continue
+        if failure.check(SourceFailed) or (
+            # The peer was told the code, and knows no more.
+            isinstance(failure.value, OutOfBandError)
+            and broken.check(type(failure.value))
+            and str(failure.value) == str(type(failure.value)())
+        ):
             failure = broken
     return failure
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import (
     ensureDeferred,
     gatherResults,
     maybeDeferred,
+    succeed,
 )
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -28,7 +29,9 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from amp_stream import BulkServer
 from amp_stream.addresses import clientString
+from amp_stream.bulk import startBulk
 from amp_stream.fileserver import FileServiceFactory
 from amp_stream.wholefile import WholeFile
 
@@ -57,7 +60,8 @@ class FileService(Service):
         @param endpoints: Where to listen: the endpoint strings and what they
             stand for.
 
-        @param factory: What serves the connections.
+        @param factory: What serves the connections.  Its C{bulkServer}, if it has
+            one, is started and stopped with this service.
 
         @param addressFile: A file that is given one client endpoint string per
             line, in the order of C{endpoints}, as soon as all of them listen.
@@ -68,6 +72,7 @@ class FileService(Service):
         self._addressFile = addressFile
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
+        self._bulk: BulkServer | None = None
 
     def privilegedStartService(self) -> None:
         """
@@ -98,13 +103,18 @@ class FileService(Service):
         Stop listening and close the connections.
 
         @return: Fires when they are closed, and what was being received has its
-            name or has left nothing behind.
+            name or has left nothing behind.  Out-of-band transfers end with their
+            connections, and then their server stops.
         """
         super().stopService()
         return ensureDeferred(self._stop())
 
     async def _start(self) -> None:
         try:
+            if self._factory.bulkServer is not None:
+                # Before those who are told of it connect.
+                self._bulk = self._factory.bulkServer
+                await startBulk(self._bulk)
             for description, endpoint in self._endpoints:
                 self._log.debug("listening on {what}", what=description)
                 self._ports.append(await endpoint.listen(self._factory))
@@ -121,6 +131,8 @@ class FileService(Service):
             for port in self._ports:
                 maybeDeferred(port.stopListening)
             self._ports = []
+            # Its ports are closed when this returns.
+            self._stopBulk()
             raise
         self._log.info(
             "serving {root} at {addresses}",
@@ -149,6 +161,11 @@ class FileService(Service):
         await self._factory.settled()
         if patience.active():
             patience.cancel()
+        await self._stopBulk()
+
+    def _stopBulk(self) -> Deferred[None]:
+        bulk, self._bulk = self._bulk, None
+        return succeed(None) if bulk is None else bulk.stopService()
 
 
 def _writeLines(path: str, lines: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ class Stream(amp.Argument):
     """
 
     announcesStream = True
+    outOfBand = False
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class Stream(amp.Argument):
         sizeKey = _sizeKey(name)
         if sizeKey in strings or argumentKey(sizeKey) in objects:
             raise KeyClash(
-                f"Stream needs the key {sizeKey!r}, which another argument of this "
-                "command has too; rename that one"
+                f"{type(self).__name__} needs the key {sizeKey!r}, which another "
+                "argument of this command has too; rename that one"
             )
         if self.optional and value is None:
             return
@@ -89,7 +90,7 @@ class Stream(amp.Argument):
         except OSError as error:
             raise SourceFailed(f"the source cannot be opened: {error}") from error
         values: dict[bytes, Any] = strings
-        values[name] = Announcement(source, self._digest)
+        values[name] = Announcement(source, self._digest, self.outOfBand)
         if source.size is not None:
             strings[sizeKey] = b"%d" % source.size
 
@@ -112,8 +113,8 @@ class Stream(amp.Argument):
         @raise DeclarationError: Always: somebody declared a list of streams.
         """
         raise DeclarationError(
-            "Stream cannot be an element of ListOf: declare it as an argument of the "
-            "command"
+            f"{type(self).__name__} cannot be an element of ListOf: declare it as an "
+            "argument of the command"
         )
 
     fromString = toString
@@ -125,13 +126,21 @@ class Stream(amp.Argument):
             raise NotStreaming
         id = parseNumber(repr(name), strings.pop(name, None))
         size = strings.pop(_sizeKey(name), None)
-        stream = connection.incoming(
-            id,
-            None if size is None else parseNumber(repr(_sizeKey(name)), size),
-            self._maxSize,
-        )
+        known = None if size is None else parseNumber(repr(_sizeKey(name)), size)
+        stream = self._ask(connection, name, strings, id, known)
         if box is not None:
             box.claimed.append(stream)
+        return stream
+
+    def _ask(
+        self,
+        connection: Any,
+        name: bytes,
+        strings: amp.AmpBox,
+        id: int,
+        size: int | None,
+    ) -> IncomingStream:
+        stream: IncomingStream = connection.incoming(id, size, self._maxSize)
         return stream
 
 

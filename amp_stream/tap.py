@@ -13,6 +13,7 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
+from amp_stream.bulkoptions import BULK_FLAGS, BULK_PARAMETERS, bulkServerOf
 from amp_stream.fileserver import DEFAULT_MAX_CONNECTIONS, FileServiceFactory
 from amp_stream.service import FileService
 from amp_stream.sizes import parseSize
@@ -54,11 +55,14 @@ class Options(usage.Options):
             None,
             "A file for client endpoint strings, one per --listen, once all are open.",
         ],
+        *BULK_PARAMETERS,
     ]
+    optFlags = BULK_FLAGS
     compData = usage.Completions(
         optActions={
             "root": usage.CompleteDirs(),
             "address-file": usage.CompleteFiles(),
+            "bulk-certificate": usage.CompleteFiles(),
         }
     )
 
@@ -109,6 +113,7 @@ class Options(usage.Options):
                     f"--listen {description}: no server endpoint ({error})"
                 ) from error
             self["endpoints"].append((description, endpoint))
+        self["bulk-server"] = bulkServerOf(self, reactor)
 
 
 def makeService(config: Any) -> IService:
@@ -122,6 +127,7 @@ def makeService(config: Any) -> IService:
     factory = FileServiceFactory(
         FileStore(config["root"], config["max-size"]),
         maxConnections=config["max-connections"],
+        bulkServer=config["bulk-server"],
     )
     service: IService = FileService(
         reactor,

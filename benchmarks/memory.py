@@ -3,12 +3,15 @@
 """
 How much memory a large stream costs, at each end.
 
-    python benchmarks/memory.py [SIZE]
+    python benchmarks/memory.py [SIZE] [stream | put | get]
 
 Starts a receiver in a process of its own, sends it SIZE bytes (default 4G) that are
 generated as they go, and prints by how much the peak memory of each process (VmHWM, so
 Linux only) grew over what it was before the first byte.  Exits with 1 if it grew by
 more than 32 MiB at either end.
+
+They travel as a C{Stream}; or out of band, over HTTPS, where the receiver is the HTTP
+server (C{put}) or the sender (C{get}).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import react
 from twisted.protocols import amp
 
-from amp_stream import Stream, StreamAMP
+from amp_stream import BulkServer, OutOfBand, Stream, StreamAMP
 
 ALLOWED = 32 * 2**20
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -43,12 +46,22 @@ class Take(amp.Command):
     response = [(b"size", amp.Integer()), (b"growth", amp.Integer())]
 
 
+class TakeOutOfBand(amp.Command):
+    """
+    Take a stream that travels over HTTPS and say what that cost.
+    """
+
+    arguments = [(b"body", OutOfBand())]
+    response = Take.response
+
+
 class Taker(StreamAMP):
     """
     The receiving end.
     """
 
     @Take.responder
+    @TakeOutOfBand.responder
     async def take(self, body):
         """
         Look at each piece and let it go.
@@ -78,31 +91,45 @@ def generated(size):
         yield block[: size - start]
 
 
-async def receive(reactor):
+async def bulkServer(wanted):
     """
-    The child: say where it listens, and serve until standard input ends.
+    @return: A server of out-of-band transfers, or L{None} if it is not wanted.
     """
+    if not wanted:
+        return None
+    server = BulkServer("tcp:0:interface=127.0.0.1")
+    server.startService()
+    return await server.listening
+
+
+async def receive(reactor, via):
+    """
+    The child: say where it listens, and serve until it is ended.
+    """
+    Taker.bulkServer = await bulkServer(via == "put")
     endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
     port = await endpoint.listen(Factory.forProtocol(Taker))
     print(port.getHost().port, flush=True)
     await Deferred()
 
 
-async def send(reactor, size):
+async def send(reactor, size, via):
     """
     The parent.
     """
     child = subprocess.Popen(
-        [sys.executable, __file__, "--receive"], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--receive", via], stdout=subprocess.PIPE, text=True
     )
     try:
         port = int(child.stdout.readline())
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
-        protocol = await connectProtocol(endpoint, StreamAMP())
+        server = await bulkServer(via == "get")
+        protocol = await connectProtocol(endpoint, StreamAMP(bulkServer=server))
+        command = Take if via == "stream" else TakeOutOfBand
         # A first stream loads what is only loaded once.
-        await protocol.callRemote(Take, body=generated(2**20))
+        await protocol.callRemote(command, body=generated(2**20))
         before, started = peak(), time.perf_counter()
-        answer = await protocol.callRemote(Take, body=generated(size))
+        answer = await protocol.callRemote(command, body=generated(size))
         seconds = time.perf_counter() - started
         growth = {"sender": peak() - before, "receiver": answer["growth"]}
     finally:
@@ -119,11 +146,14 @@ def main(arguments):
     """
     Find out which end this is.
     """
-    if arguments == ["--receive"]:
-        react(lambda reactor: Deferred.fromCoroutine(receive(reactor)))
+    if arguments[:1] == ["--receive"]:
+        react(lambda reactor: Deferred.fromCoroutine(receive(reactor, arguments[1])))
     text = arguments[0] if arguments else "4G"
     size = int(text[:-1]) * UNITS[text[-1]] if text[-1] in UNITS else int(text)
-    react(lambda reactor: Deferred.fromCoroutine(send(reactor, size)))
+    via = arguments[1] if arguments[1:] else "stream"
+    if via not in ("stream", "put", "get"):
+        sys.exit(__doc__)
+    react(lambda reactor: Deferred.fromCoroutine(send(reactor, size, via)))
 
 
 if __name__ == "__main__":

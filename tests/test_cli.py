@@ -483,7 +483,7 @@ class GroupTests(CommandTestCase):
 
         async def test() -> None:
             output = await self.succeed("--help")
-            for name in ("put", "get", "ls", "stat", "rm", "ping", "demo"):
+            for name in ("put", "get", "ls", "stat", "rm", "ping", "ticket", "demo"):
                 self.assertIn(f"\n  {name} ", output.decode())
 
         return ensureDeferred(test())

@@ -15,12 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream.demo import Outcome, Row, Skipped, _Given, asTable
 from amp_stream.measure import Latencies
+from amp_stream.transports import TRANSPORTS
 from tests.commandline import ServedTestCase, command, spawn
 
 # The idle time is for people; nothing here depends on it.
 QUICKLY = """
 from attrs import evolve
-from amp_stream import cli, client, demo
+from amp_stream import bulk, cli, demo, transports
 demo._IDLE = 0.05
 {changes}
 cli.main()
@@ -30,12 +31,18 @@ DAMAGE = """
 def get(protocol, sink):
     sink.write(b"one byte too many")
     return stream.get(protocol, sink)
-stream = client.TRANSPORTS["stream"]
-client.TRANSPORTS["stream"] = evolve(stream, get=get)
+stream = transports.TRANSPORTS["stream"]
+transports.TRANSPORTS["stream"] = evolve(stream, get=get)
 """
 
 TINY_BOXES = """
-client.TRANSPORTS["bigstring"] = evolve(client.TRANSPORTS["bigstring"], maxSize=2**20)
+table = transports.TRANSPORTS
+table["bigstring"] = evolve(table["bigstring"], maxSize=2**20)
+"""
+
+NO_HTTP_CLIENT = """
+import sys
+sys.modules["treq"] = None
 """
 
 NO_SERVICE = """
@@ -92,7 +99,7 @@ class DemonstrationTests(ServedTestCase):
             self.assertTrue(lines[0].startswith("4 MiB there and back"))
             self.assertEqual(
                 [line.split()[0] for line in lines[3:]],
-                ["transport", "stream", "argument", "bigstring"],
+                ["transport", *TRANSPORTS],
             )
             for line in lines[4:]:
                 numbers = [float(word) for word in line.split()[1:]]
@@ -118,7 +125,7 @@ class DemonstrationTests(ServedTestCase):
             self.assertEqual(found["size"], 3_000_000)
             self.assertEqual(
                 [(row["transport"], row["matches"]) for row in found["rows"]],
-                [("stream", True), ("argument", True), ("bigstring", True)],
+                [(name, True) for name in TRANSPORTS],
             )
             with open(path, "rb") as file:
                 self.assertEqual(file.read(), bytes(3_000_000))
@@ -160,6 +167,22 @@ class DemonstrationTests(ServedTestCase):
             child = self.quickly("", "--size", "0")
             status, output, errors = await self.result(child)
             self.assertEqual((status, errors), (0, b""))
+            self.check()
+
+        return ensureDeferred(test())
+
+    def test_noHTTP(self) -> Deferred[None]:
+        """
+        Where the packages for out-of-band transfers are not installed, their row says
+        so, which is no failure.
+        """
+
+        async def test() -> None:
+            status, output, errors = await self.result(
+                self.quickly(NO_HTTP_CLIENT, "--size", "1M")
+            )
+            self.assertEqual((status, errors), (0, b""))
+            self.assertRegex(output, rb"oob +not tried: .* need treq: pip install")
             self.check()
 
         return ensureDeferred(test())

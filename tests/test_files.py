@@ -30,23 +30,38 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from amp_stream import client as clientModule
-from amp_stream import fileserver
+from amp_stream import BulkServer, fileserver, filetickets, hashed
 from amp_stream.addresses import clientEndpoint, clientString
-from amp_stream.client import TRANSPORTS, FileClient, FileClientProtocol, connect
-from amp_stream.errors import DigestMismatch, StreamAborted, StreamError
+from amp_stream.bulk import startBulk
+from amp_stream.client import FileClient, FileClientProtocol, connect
+from amp_stream.errors import (
+    DigestMismatch,
+    NobodyListens,
+    SourceFailed,
+    StreamAborted,
+    StreamError,
+    TooManyTickets,
+)
 from amp_stream.fileerrors import (
     FileTooLarge,
     InvalidName,
     NoSuchFile,
+    NoSuchTicket,
     StorageFull,
 )
 from amp_stream.files import MAX_PAGE, GetFile, ListFiles, Ping, PutBig, PutFile
 from amp_stream.fileserver import FileServiceFactory, FileServiceProtocol
 from amp_stream.storage import FileInfo, FileStore, Incoming
 from amp_stream.testing import ConnectedPair, connectInMemory
+from amp_stream.transports import TRANSPORTS
+from tests.twistdservice import LOCAL, NO_HTTP
 
 _T = TypeVar("_T")
+
+IN_BAND = [name for name, each in TRANSPORTS.items() if not each.outOfBand]
+"""
+The transports that need nothing but the connection.
+"""
 
 SIZES = [0, 1, 65_535, 65_536, 700_000]
 
@@ -157,7 +172,7 @@ class TransferTests(MemoryTestCase):
         Values of all sizes come back as they were sent, over each transport, with
         the SHA-256 that both ends have computed.
         """
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             for size in SIZES:
                 body = value(size)
                 sha256 = hashlib.sha256(body).digest()
@@ -178,7 +193,7 @@ class TransferTests(MemoryTestCase):
         The size of a value need not be known before it is sent.
         """
         body = value(700_000)
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             read = io.BytesIO(body).read
             stored = self.done(self.client.put("a", read, via=via))
             self.assertEqual(stored.size, len(body))
@@ -188,7 +203,7 @@ class TransferTests(MemoryTestCase):
         """
         Progress is told the size, and every byte, in both directions.
         """
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             up, down = Recorder(), Recorder()
             read = io.BytesIO(b"x" * 500_000).read
             self.done(self.client.put("a", read, size=500_000, via=via, progress=up))
@@ -200,7 +215,7 @@ class TransferTests(MemoryTestCase):
         """
         A name that no file can have is refused, over each transport.
         """
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             for name in ("../a", "", ".a"):
                 self.failed(
                     self.client.put(name, io.BytesIO().read, via=via), InvalidName
@@ -211,7 +226,7 @@ class TransferTests(MemoryTestCase):
         """
         Reading what is not there says so, over each transport.
         """
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             error = self.failed(self.client.get("a", len, via=via), NoSuchFile)
             self.assertIn("'a'", str(error))
 
@@ -222,7 +237,7 @@ class TransferTests(MemoryTestCase):
         """
         self.put("a", b"old")
         self.patch(Incoming, "write", lambda *ignored: self.fail("written"))
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             body = io.BytesIO(bytes(self.maxSize + 1))
             self.failed(
                 self.client.put("a", body.read, size=self.maxSize + 1, via=via),
@@ -249,7 +264,7 @@ class TransferTests(MemoryTestCase):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patcher = self.patch(os, "write", full)
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             read = io.BytesIO(value(700_000)).read
             self.failed(self.client.put("a", read, via=via), StorageFull)
         patcher.restore()
@@ -265,7 +280,7 @@ class TransferTests(MemoryTestCase):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patcher = self.patch(os, "fsync", full)
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             read = io.BytesIO(value(700_000)).read
             self.failed(self.client.put("a", read, via=via), StorageFull)
         patcher.restore()
@@ -303,7 +318,7 @@ class TransferTests(MemoryTestCase):
         def broken(data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        for via in TRANSPORTS:
+        for via in IN_BAND:
             self.failed(self.client.get("a", broken, via=via), OSError)
 
     def test_cancelledPut(self) -> None:
@@ -462,7 +477,7 @@ class BigTests(MemoryTestCase):
         Make it small.
         """
         super().setUp()
-        for module in (clientModule, fileserver):
+        for module in (hashed, fileserver):
             self.patch(module, "MAX_BIG", 1000)
 
     def test_put(self) -> None:
@@ -486,6 +501,34 @@ class BigTests(MemoryTestCase):
         self.assertIn("get it over a stream", str(error))
         self.put("a", bytes(1000))
         self.assertEqual(len(self.get("a", "bigstring")[1]), 1000)
+
+
+class NoServerTests(MemoryTestCase):
+    """
+    Out of band, where nobody listens.
+    """
+
+    def test_transfers(self) -> None:
+        """
+        The calls fail with an error that says what to do, nothing is left, and the
+        connection survives.
+        """
+        self.put("a", b"x")
+        read = io.BytesIO(b"y").read
+        for calling in (
+            self.client.put("a", read, via="oob"),
+            self.client.get("a", len, via="oob"),
+            self.client.ticket("a"),
+        ):
+            error = self.failed(calling, NobodyListens)
+            self.assertIn("--bulk", str(error))
+        self.assertEqual(self.root.child("a").getContent(), b"x")
+
+    def test_noTicket(self) -> None:
+        """
+        Nobody can wait for a ticket that was not issued.
+        """
+        self.failed(self.client.ticketUsed(1), NoSuchTicket)
 
 
 class DirectoryTests(MemoryTestCase):
@@ -631,14 +674,16 @@ class ConnectTests(SynchronousTestCase):
         self.assertIsInstance(self.successResultOf(connecting), FileClient)
 
 
-class NetworkTests(TestCase):
+class NetworkTestCase(TestCase):
     """
-    The same over TCP, with threads.
+    Tests over TCP, with threads.
     """
 
     timeout = 60
 
-    async def serve(self, maxSize: int = 2**30) -> Callable[[], Deferred[FileClient]]:
+    async def serve(
+        self, maxSize: int = 2**30, bulkServer: BulkServer | None = None
+    ) -> Callable[[], Deferred[FileClient]]:
         """
         Start a service.
 
@@ -646,7 +691,8 @@ class NetworkTests(TestCase):
         """
         self.root: FilePath[str] = FilePath(self.mktemp())
         self.root.makedirs()
-        factory = FileServiceFactory(FileStore(self.root, maxSize))
+        store = FileStore(self.root, maxSize)
+        factory = FileServiceFactory(store, bulkServer=bulkServer)
         description = "tcp:0:interface=127.0.0.1"
         port = await serverFromString(reactor, description).listen(factory)
         self.addCleanup(factory.settled)
@@ -663,6 +709,12 @@ class NetworkTests(TestCase):
             return connect(clock, endpoint, 30).addCallback(connected)
 
         return connectOne
+
+
+class NetworkTests(NetworkTestCase):
+    """
+    Files there and back, over TCP.
+    """
 
     def test_manyAtOnce(self) -> Deferred[None]:
         """
@@ -754,5 +806,123 @@ class NetworkTests(TestCase):
             self.assertEqual(answer["size"], 1_000_000)
             answer = await protocol.callRemote(GetFile, name="a")
             self.assertEqual(await answer["body"].collect(), b"x" * 1_000_000)
+
+        return ensureDeferred(test())
+
+
+class OutOfBandTests(NetworkTestCase):
+    """
+    Files there and back, out of band.
+    """
+
+    skip = NO_HTTP
+
+    async def client(self, **options: Any) -> FileClient:
+        """
+        Start a service with such a server.
+
+        @return: A client of it.
+        """
+        bulk = BulkServer(LOCAL)
+        self.addCleanup(bulk.stopService)
+        await startBulk(bulk)
+        connectOne = await self.serve(bulkServer=bulk, **options)
+        return await connectOne()
+
+    def test_roundTrip(self) -> Deferred[None]:
+        """
+        Values of all sizes come back as they were sent, whether or not their size was
+        known, with the SHA-256 that both ends have computed, and progress is told of
+        each byte.
+        """
+
+        async def test() -> None:
+            client = await self.client()
+            for size in SIZES:
+                body = value(size)
+                sha256 = hashlib.sha256(body).digest()
+                for announced in (size, None):
+                    up, down = Recorder(), Recorder()
+                    stored = await client.put(
+                        *("a", io.BytesIO(body).read),
+                        size=announced,
+                        via="oob",
+                        progress=up,
+                    )
+                    self.assertEqual((stored.size, stored.sha256), (size, sha256))
+                    self.assertEqual(self.root.child("a").getContent(), body)
+                    gathered = io.BytesIO()
+                    fetched = await client.get(
+                        "a", gathered.write, via="oob", progress=down
+                    )
+                    self.assertEqual(gathered.getvalue(), body)
+                    self.assertEqual((fetched.size, fetched.sha256), (size, sha256))
+                    self.assertEqual((up.size, up.count), (announced, size))
+                    self.assertEqual((down.size, down.count), (size, size))
+
+        return ensureDeferred(test())
+
+    def test_failures(self) -> Deferred[None]:
+        """
+        What fails leaves the old value, and says why; the connection survives.
+        """
+
+        async def test() -> None:
+            client = await self.client(maxSize=1_000_000)
+            await client.put("a", io.BytesIO(b"old").read)
+
+            def broken(data: object) -> bytes:
+                raise OSError(errno.EIO, "Input/output error")
+
+            for putting, reason in [
+                (client.put("a", bytes, size=1_000_001, via="oob"), FileTooLarge),
+                (client.put("a", bytes, via="oob"), FileTooLarge),
+                (client.put("a", broken, via="oob"), SourceFailed),
+                (client.put("../a", bytes, via="oob"), InvalidName),
+                (client.get("b", len, via="oob"), NoSuchFile),
+                (client.get("a", broken, via="oob"), OSError),
+            ]:
+                await self.assertFailure(putting, reason)
+                await client.ping()
+            self.assertEqual(self.root.child("a").getContent(), b"old")
+            self.assertEqual(os.listdir(self.root.path), ["a"])
+
+        return ensureDeferred(test())
+
+    def test_awaitedOnce(self) -> Deferred[None]:
+        """
+        The end of a ticket is told once, and of none that there is not.
+        """
+
+        async def test() -> None:
+            client = await self.client()
+            await client.put("a", io.BytesIO(b"x").read)
+            granted = await client.ticket("a")
+            self.assertEqual(granted.info, await client.stat("a"))
+            self.assertEqual(granted.ticket.maxSize, 1)
+            waiting = client.ticketUsed(granted.number)
+            await self.assertFailure(client.ticketUsed(granted.number), NoSuchTicket)
+            await self.assertFailure(client.ticketUsed(99), NoSuchTicket)
+            await client.disconnect()
+            await self.assertFailure(waiting, ConnectionDone)
+
+        return ensureDeferred(test())
+
+    def test_tooMany(self) -> Deferred[None]:
+        """
+        One connection has a bounded number of tickets, and a file that is not there
+        takes the place of none.
+        """
+
+        async def test() -> None:
+            self.patch(filetickets, "MAX_TICKETS", 2)
+            client = await self.client()
+            await client.put("a", io.BytesIO(b"x").read)
+            for _ in range(3):
+                await self.assertFailure(client.ticket("b"), NoSuchFile)
+            numbers = {(await client.ticket("a")).number for _ in range(2)}
+            self.assertEqual(len(numbers), 2)
+            await self.assertFailure(client.ticket("a"), TooManyTickets)
+            await client.ping()
 
         return ensureDeferred(test())

@@ -123,7 +123,7 @@ class InstalledTests(SynchronousTestCase):
         command = os.path.join(sysconfig.get_path("scripts"), "amp-stream")
         shown = self.run_(command, "--help")
         self.assertEqual(shown.returncode, 0, shown.stderr)
-        for word in ("put", "get", "ls", "stat", "rm", "ping", "demo"):
+        for word in ("put", "get", "ls", "stat", "rm", "ping", "ticket", "demo"):
             self.assertRegex(shown.stdout, rf"(?m)^ +{word}\b")
 
     def test_plugin(self) -> None:
@@ -138,7 +138,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertNotIn("Traceback", shown.stderr)
         shown = self.run_(command, "amp-stream", "--help")
         self.assertEqual(shown.returncode, 0, shown.stderr)
-        for option in ("--listen", "--root", "--max-size"):
+        for option in ("--listen", "--root", "--max-size", "--bulk"):
             self.assertIn(option, shown.stdout)
 
 

@@ -58,7 +58,13 @@ class PluginTests(ServedTestCase):
             self.assertRegex(output, rb"\n +amp-stream +A file service over AMP")
             status, output, _ = await self.result(self.twistd("amp-stream", "--help"))
             self.assertEqual(status, 0)
-            for option in (b"--listen=", b"--root=", b"--max-size=", b"16G"):
+            for option in (
+                b"--listen=",
+                b"--root=",
+                b"--max-size=",
+                b"16G",
+                b"--bulk=",
+            ):
                 self.assertIn(option, output)
 
         return ensureDeferred(test())

@@ -43,19 +43,30 @@ LAYERS = """
     _sansio.framing _sansio.reading _sansio.boxparser _sansio.negotiation _sansio.lists
     _sansio.states _sansio.window _sansio.digest _sansio.reassembly
     _sansio.receiving _sansio.sending _sansio.inbound _sansio.outbound
+    _sansio.tickets _sansio.ticketbox
 
     _boxerrors arguments chunks lists toolong commands
 
     timer tcp pump codes consumers delivery iteration incoming interfaces boxes
-    incomingside piecesources sources outgoing outgoingside
+    incomingside piecesources sources outgoing
 
-    wire receiver streams link assembly boxlayer protocol
+    outofband outofband.keys outofband.carriers outgoingside
+
+    outofband.store outofband.redislink outofband.redisstore
+    outofband.certificates outofband.offers
+    outofband.httpbodies outofband.client outofband.httprequest outofband.httpserver
+    outofband.relay outofband.listening outofband.server
+    outofband.side
+
+    wire receiver streams outofband.argument link assembly boxlayer protocol
 
     amp_stream testing
 
-    sizes addresses fileerrors wholefile storage blocking files fileserver client
+    sizes addresses fileerrors wholefile storage blocking files bulk
+    filetickets fileserver hashed transports client
 
-    service tap localfiles progress running childservice measure demo cli __main__
+    service bulkoptions tap localfiles progress running childservice measure demo
+    curl console ticketcommand cli __main__
 """
 """
 All modules, from the bottom to the top: one may import those before it.  A new module

@@ -19,13 +19,16 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from amp_stream import BulkServer
 from amp_stream.addresses import clientEndpoint
 from amp_stream.client import FileClient, connect
+from amp_stream.errors import NobodyListens
 from amp_stream.fileserver import FileServiceFactory
 from amp_stream.service import FileService
 from amp_stream.storage import FileStore
 from amp_stream.wholefile import WholeFile
 from tests.commandline import fromThread
+from tests.twistdservice import LOCAL, NO_HTTP
 
 reactor: Any = globalReactor
 
@@ -220,6 +223,87 @@ class ServiceTests(TestCase):
             self.assertFalse(os.path.lexists(self.addressFile))
             await service.stopService()
             await taken.stopService()
+
+        return ensureDeferred(test())
+
+    def test_bulk(self) -> Deferred[None]:
+        """
+        The server for out-of-band transfers listens before the service does, and
+        stops with it, when the transfers have ended with their connections.
+        """
+
+        async def test() -> None:
+            bulk = self.factory.bulkServer = BulkServer(LOCAL)
+            service = self.service(LOCAL)
+            service.privilegedStartService()
+            url = bulk.urlFor("")
+            service.startService()
+            self.assertTrue(bulk.running)
+            self.assertEqual(bulk.urlFor(""), url)
+            client = await self.connect(self.addresses()[0])
+            begun: Deferred[None] = Deferred()
+            tell = fromThread(begun)
+            count = 0
+
+            def endless(size: int) -> bytes:
+                nonlocal count
+                count += 1
+                if count == 20:
+                    tell()
+                return bytes(size)
+
+            putting = client.put("a", endless, via="oob")
+            await begun
+            stopping = service.stopService()
+            await self.assertFailure(putting, ConnectionDone, ConnectionLost)
+            await stopping
+            self.assertEqual(os.listdir(self.root), [])
+            self.assertFalse(bulk.running)
+            self.assertRaises(NobodyListens, bulk.urlFor, "")
+
+        return ensureDeferred(test())
+
+    test_bulk.skip = NO_HTTP  # type: ignore[attr-defined]
+
+    def test_bulkCannotListen(self) -> Deferred[None]:
+        """
+        If the port of one of the two is taken, both do not listen.
+        """
+
+        async def test() -> None:
+            taken = self.service(LOCAL)
+            taken.startService()
+            port = self.addresses()[0].rpartition("=")[2]
+            os.unlink(self.addressFile)
+            there = f"tcp:{port}:interface=127.0.0.1"
+            for bulk, main in [(there, LOCAL), (LOCAL, there)]:
+                server = self.factory.bulkServer = BulkServer(bulk, plain=True)
+                service = self.service(main)
+                self.assertRaises(CannotListenError, service.privilegedStartService)
+                self.assertFalse(os.path.lexists(self.addressFile))
+                self.assertRaises(NobodyListens, server.urlFor, "")
+                await service.stopService()
+            self.factory.bulkServer = None
+            await taken.stopService()
+
+        return ensureDeferred(test())
+
+    def test_bulkSlow(self) -> Deferred[None]:
+        """
+        While that server does not listen yet, the service does not either; and it can
+        be stopped then.
+        """
+        raised: list[int] = []
+        self.patch(signal, "raise_signal", raised.append)
+
+        async def test() -> None:
+            slow: Any = Slow()
+            self.factory.bulkServer = BulkServer(slow, plain=True)
+            service = self.service(LOCAL)
+            service.startService()
+            self.assertFalse(os.path.lexists(self.addressFile))
+            await service.stopService()
+            self.assertEqual(raised, [])
 
         return ensureDeferred(test())
 

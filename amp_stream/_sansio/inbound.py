@@ -15,6 +15,7 @@ from amp_stream._sansio.idle import IdleWatch
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.receiving import ReceiveStream
 from amp_stream.errors import (
+    InvalidChunk,
     StreamError,
     StreamReused,
     StreamTimedOut,
@@ -97,6 +98,10 @@ class Inbound:
                     # Its sender need not know about windows, and is held to what
                     # fits.
                     stream.window.grant(self._affordable())
+                if stream.carried and data:
+                    raise InvalidChunk(
+                        "the bytes of this stream travel out of band, not in chunks"
+                    )
                 stream.receive(offset, data, fin, sha256, asked)
             if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
                 raise TooMuchUnclaimed
@@ -105,8 +110,32 @@ class Inbound:
             raise
         return stream
 
+    def feed(self, id: int, data: bytes, last: bool = False) -> ReceiveStream | None:
+        """
+        Take the next bytes of a stream that is carried; see L{ReceiveStream.feed}.
+
+        @return: Its stream, or L{None} for one that has ended.
+
+        @raise StreamError: If the stream fails with them.
+        """
+        stream = self.streams.get(id)
+        if stream is None:
+            return None
+        try:
+            with self._changing(stream):
+                stream.feed(data, last)
+        except StreamError as error:
+            self.stop(stream, error)
+            raise
+        return stream
+
     def claim(
-        self, id: int, size: int | None = None, maxSize: int | None = None
+        self,
+        id: int,
+        size: int | None = None,
+        maxSize: int | None = None,
+        carried: bool = False,
+        digest: bool = False,
     ) -> ReceiveStream:
         """
         Ask for a stream, before or after its first chunk.
@@ -115,6 +144,11 @@ class Inbound:
 
         @param maxSize: How many bytes it may have, or L{None} for no bound other
             than that of the limits.
+
+        @param carried: Whether its bytes come by another connection; then they are
+            handed to L{feed}.
+
+        @param digest: Whether the digest of a stream that is carried will come.
 
         @return: The stream; it may be complete already.
 
@@ -134,6 +168,8 @@ class Inbound:
         try:
             with self._changing(stream):
                 stream.claimed = True
+                if carried:
+                    stream.carry(digest)
                 stream.expect(size, maxSize)
         except StreamError as error:
             self.stop(stream, error)

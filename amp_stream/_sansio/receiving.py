@@ -13,6 +13,7 @@ from amp_stream._sansio.states import RECEIVING, ReceiveInput, ReceiveState, adv
 from amp_stream._sansio.window import ReceiveWindow
 from amp_stream.errors import (
     FinalSizeError,
+    InvalidChunk,
     StreamError,
     StreamTooLong,
     StreamTruncated,
@@ -45,6 +46,9 @@ class ReceiveStream:
 
     @ivar asks: Whether its sender waited for an answer to its last chunk.
 
+    @ivar carried: Whether its bytes come by another connection: then they are held
+        back there, and not by the window.
+
     @ivar error: Why there will be no complete value, once that is sure.
 
     @ivar mark: See L{Watched}.
@@ -52,10 +56,12 @@ class ReceiveStream:
 
     __slots__ = (
         "_digest",
+        "_fed",
         "_maxSize",
         "_reassembly",
         "asks",
         "attended",
+        "carried",
         "claimed",
         "error",
         "id",
@@ -74,12 +80,14 @@ class ReceiveStream:
         self.claimed = False
         self.attended = False
         self.asks = False
+        self.carried = False
         self.error: StreamError | None = None
         self.mark: tuple[int, float] | None = None
         self.window = ReceiveWindow()
         self._reassembly = Reassembly(limits.maxGaps)
         self._digest = DigestCheck()
         self._maxSize = limits.maxStreamSize
+        self._fed = False
 
     @property
     def held(self) -> int:
@@ -128,6 +136,9 @@ class ReceiveStream:
         nobody can make any other.
         """
         window = self.window
+        if self.carried:
+            # Its last chunk, which has no bytes, can come before them.
+            return not self.isOpen
         return (
             not self.isOpen
             or self._reassembly.end < window.highest
@@ -140,6 +151,8 @@ class ReceiveStream:
         Whether its sender has a use for more credit than it knows of.  One that has
         used up all that it knows of may need it even to say that this was all.
         """
+        if self.carried:
+            return False
         if self.size is None:
             return True
         return self.window.told < self.size or self.window.told == self.window.highest
@@ -211,7 +224,8 @@ class ReceiveStream:
         end = offset + len(data)
         self._checkEnd(end, fin)
         self._checkLength(end)
-        self.window.admit(end)
+        if data or not self.carried:
+            self.window.admit(end)
         self.asks = asked
         if sha256 is not None:
             self._digest.note(sha256)
@@ -225,7 +239,42 @@ class ReceiveStream:
         if (fin or self._endIsKnown) and reassembly.end == self.size:
             event = ReceiveInput.COMPLETE
             self._digest.verify()
+        elif self._fed and self.size is not None and reassembly.end < self.size:
+            raise StreamTruncated(
+                f"the transfer ended after {reassembly.end} of {self.size} bytes"
+            )
         self.state = advance(RECEIVING, self.state, event)
+
+    def carry(self, digest: bool) -> None:
+        """
+        Expect its bytes by another connection.
+
+        @param digest: Whether the sender is going to say what their SHA-256 is.
+
+        @raise InvalidChunk: If some have come in chunks.
+        """
+        if self.window.highest or self._endIsKnown:
+            raise InvalidChunk("chunks of a stream whose bytes travel out of band")
+        self.carried = True
+        if digest:
+            self._digest.note(b"")
+
+    def feed(self, data: bytes, last: bool) -> None:
+        """
+        Take the next bytes of a stream that is carried.
+
+        @param data: The bytes; none is allowed.
+
+        @param last: Whether the other connection has no more.
+
+        @raise StreamTruncated: If there ought to be more.
+
+        @raise StreamError: If the stream breaks another rule or a limit with them.
+        """
+        window = self.window
+        window.grant(window.highest - window.consumed + len(data))
+        self._fed = self._fed or last
+        self.receive(window.highest, data, False, None, self.asks)
 
     def read(self) -> bytes:
         """

@@ -1,0 +1,78 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The argument by which a command declares a stream whose bytes travel over HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.protocols import amp
+
+from amp_stream.chunks import argumentKey
+from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
+from amp_stream.incoming import IncomingStream
+from amp_stream.outofband.keys import outOfBandKey
+from amp_stream.streams import Stream
+
+__all__ = ["OutOfBand"]
+
+_KEYS = (b"listens", b"digest")
+
+
+class OutOfBand(Stream):
+    """
+    A value of any size, whose bytes travel over an HTTP(S) connection of their own.
+
+    It takes the same sources as L{Stream}, and gives the same L{IncomingStream}.  The
+    AMP connection sets the transfer up and authorises it with a one-time token.  One
+    of the two sides, whichever, needs a L{BulkServer}.
+
+    On the wire, three keys announce it besides that of L{Stream}: C{name.size},
+    C{name.listens} and C{name.digest}.
+    """
+
+    outOfBand = True
+
+    def toBox(
+        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        """
+        See L{Stream.toBox}.
+        """
+        for what in _KEYS:
+            key = outOfBandKey(name, what)
+            if key in strings or argumentKey(key) in objects:
+                raise KeyClash(
+                    f"OutOfBand needs the key {key!r}, which another argument of this "
+                    "command has too; rename that one"
+                )
+        super().toBox(name, strings, objects, proto)
+
+    def _ask(
+        self,
+        connection: Any,
+        name: bytes,
+        strings: amp.AmpBox,
+        id: int,
+        size: int | None,
+    ) -> IncomingStream:
+        listens, digest = (
+            _boolean(outOfBandKey(name, what), strings) for what in _KEYS
+        )
+        claim = getattr(connection, "incomingOutOfBand", None)
+        if claim is None:
+            raise NotStreaming(
+                "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
+                "way to ask for the bytes"
+            )
+        stream: IncomingStream = claim(id, size, self._maxSize, listens, digest)
+        return stream
+
+
+def _boolean(key: bytes, strings: amp.AmpBox) -> bool:
+    value = strings.pop(key, None)
+    if value not in (b"True", b"False"):
+        raise InvalidChunk(f"{key!r} must be True or False")
+    return bool(value == b"True")

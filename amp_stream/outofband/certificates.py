@@ -1,0 +1,191 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The certificates of HTTP servers: making one, reading one, trusting one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+from OpenSSL.crypto import X509, PKey
+from OpenSSL.SSL import Error as SSLError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+__all__ = ["SELF_MADE_NAME", "Identity", "TrustPolicy", "readIdentity", "selfSigned"]
+
+SELF_MADE_NAME = "amp-stream.invalid"
+"""
+A name that every certificate made here is for.  It leads nowhere (RFC 2606, section
+2): whoever trusts such a certificate has it from a ticket, and may know its server by
+an address that was not known when it was made.
+"""
+
+_VALID = timedelta(days=3650)
+_SKEW = timedelta(days=1)
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL
+)
+
+
+@frozen
+class Identity:
+    """
+    A key with its certificate.
+
+    @ivar options: What TLS needs of them.
+
+    @ivar names: The host names and addresses that the certificate is for.
+
+    @ivar certificate: The certificate in PEM, if clients have to be told of it;
+        empty if an authority vouches for it.
+    """
+
+    options: CertificateOptions = field(repr=False)
+    names: frozenset[str]
+    certificate: bytes = field(repr=False)
+
+
+def selfSigned(hosts: Iterable[str]) -> Identity:
+    """
+    Make a key, and a certificate that only those trust who are told to.
+
+    @param hosts: Host names and addresses that it shall be for, besides
+        L{SELF_MADE_NAME}.
+    """
+    names = frozenset({*hosts, SELF_MADE_NAME})
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amp_stream")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + _VALID)
+        .add_extension(
+            x509.SubjectAlternativeName([_generalName(name) for name in sorted(names)]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    options = CertificateOptions(
+        privateKey=PKey.from_cryptography_key(key),
+        certificate=X509.from_cryptography(certificate),
+    )
+    return Identity(options, names, certificate.public_bytes(Encoding.PEM))
+
+
+def readIdentity(path: str) -> Identity:
+    """
+    Read a key and its certificate.
+
+    @param path: A file in PEM: the private key, without a password; the certificate;
+        and then those between it and its authority, if there are any.
+
+    @raise OSError: If it cannot be read.
+
+    @raise ValueError: If these are not in it.
+    """
+    with open(path, "rb") as file:
+        pem = file.read()
+    found = _CERTIFICATE.findall(pem)
+    if not found:
+        raise ValueError(f"{path}: there is no certificate in it")
+    first, *others = [x509.load_pem_x509_certificate(text) for text in found]
+    key: Any = load_pem_private_key(pem, None)
+    options = CertificateOptions(
+        privateKey=PKey.from_cryptography_key(key),
+        certificate=X509.from_cryptography(first),
+        extraCertChain=[X509.from_cryptography(other) for other in others],
+    )
+    try:
+        options.getContext()
+    except SSLError:
+        raise ValueError(f"{path}: the key is not that of the certificate") from None
+    selfMade = first.issuer == first.subject
+    return Identity(
+        options,
+        frozenset(_namesOf(first)),
+        first.public_bytes(Encoding.PEM) if selfMade else b"",
+    )
+
+
+@implementer(IPolicyForHTTPS)
+class TrustPolicy:
+    """
+    Trusts the server of one ticket.
+    """
+
+    def __init__(self, certificate: bytes, serverName: str) -> None:
+        """
+        @param certificate: The certificate that it must have, in PEM; if it is empty,
+            one that the authorities of this machine vouch for.
+
+        @param serverName: The name that the certificate must be for, if that is not
+            the host that is connected to.
+
+        @raise ValueError: If C{certificate} is none.
+        """
+        self._serverName = serverName
+        self._trust: Any = None
+        if certificate:
+            # Read here first: what OpenSSL says about bad ones differs by version.
+            x509.load_pem_x509_certificate(certificate)
+            only = Certificate.loadPEM(certificate)
+            self._trust = trustRootFromCertificates([only])
+
+    def creatorForNetloc(
+        self, hostname: bytes, port: int
+    ) -> IOpenSSLClientConnectionCreator:
+        """
+        See L{IPolicyForHTTPS.creatorForNetloc}.
+        """
+        name = self._serverName or hostname.decode("ascii")
+        creator: IOpenSSLClientConnectionCreator
+        creator = optionsForClientTLS(name, trustRoot=self._trust)
+        return creator
+
+
+def _generalName(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _namesOf(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except x509.ExtensionNotFound:
+        return []
+    names: list[str] = extension.value.get_values_for_type(x509.DNSName)
+    addresses: list[IPv4Address | IPv6Address]
+    addresses = extension.value.get_values_for_type(x509.IPAddress)  # type: ignore[assignment]
+    return names + [str(address) for address in addresses]

@@ -1,0 +1,1080 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The HTTP server of out-of-band transfers, and clients that say anything over a real
+socket.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from attrs import evolve
+from incremental import Version
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+
+from amp_stream import BulkServer, MemoryTicketStore
+from amp_stream._sansio.tickets import hashToken
+from amp_stream.errors import (
+    NobodyListens,
+    OutOfBandError,
+    StreamTooLong,
+    TicketExpired,
+    TooManyTickets,
+    TransferCut,
+    TransferRefused,
+)
+from tests.outofband import (
+    LOCAL,
+    Clocked,
+    Exchange,
+    OutOfBandTestCase,
+    Put,
+    Raw,
+    head,
+    run,
+)
+from tests.test_endpoints import makeCertificate
+from twisted import version as twistedVersion
+
+CLIENTS = 100
+
+
+class ServerTestCase(OutOfBandTestCase):
+    """
+    A server, and tickets that are not for a stream.
+    """
+
+    number = 0
+
+    async def admit(self, bulk: Any, method: bytes = b"PUT", **kw: Any) -> Any:
+        """
+        Issue a ticket.
+
+        @return: It, and what it is for.
+        """
+        self.number += 1
+        exchange = Exchange()
+        ticket = await bulk.admit(exchange, method, "here", self.number, **kw)
+
+        def begin(message):
+            # What an exchange is called with is what a carrier is: itself.
+            message._request._exchange = exchange
+
+        if method == b"PUT":
+            exchange.begun.addCallback(begin)
+        return ticket, exchange
+
+
+class OneTokenTests(ServerTestCase):
+    """
+    A token works once.  With a store of its own, each kind of store is tested so.
+    """
+
+    timeout = 60
+
+    async def store(self) -> Any:
+        """
+        @return: The store to test.
+        """
+        return MemoryTicketStore()
+
+    async def manyClients(self, plain, method):
+        bulk = await self.bulk(plain=plain, store=await self.store())
+        ticket, exchange = await self.admit(bulk, method)
+        if method == b"GET":
+            exchange.begun.addCallback(
+                lambda sink: (sink.start(3), sink.write(b"abc"), sink.finish())
+            )
+        lines = ["Content-Length: 3"] if method == b"PUT" else []
+        request = head(method.decode(), ticket.token, *lines)
+        if method == b"PUT":
+            request += b"abc"
+        raws = await gatherResults(
+            [Deferred.fromCoroutine(self.raw(bulk)) for _ in range(CLIENTS)]
+        )
+        for raw in raws:
+            raw.write(request)
+        await gatherResults([raw.until(b"\r\n\r\n") for raw in raws])
+        statuses = sorted(raw.status for raw in raws)
+        good = 204 if method == b"PUT" else 200
+        self.assertEqual(statuses, [good] + [401] * (CLIENTS - 1))
+        self.assertEqual(len(exchange.messages), 1)
+        again = await self.ask(bulk, request)
+        self.assertEqual(again.status, 401)
+
+    @run
+    async def test_put(self):
+        """
+        Of a hundred clients that put with one token at once, one succeeds.
+        """
+        await self.manyClients(True, b"PUT")
+
+    @run
+    async def test_get(self):
+        """
+        Of a hundred clients that get with one token at once, one succeeds.
+        """
+        await self.manyClients(True, b"GET")
+
+    @run
+    async def test_putTls(self):
+        """
+        The same with TLS.
+        """
+        await self.manyClients(False, b"PUT")
+
+    @run
+    async def test_getTls(self):
+        """
+        The same with TLS, the other way.
+        """
+        await self.manyClients(False, b"GET")
+
+
+class AuthorisationTests(ServerTestCase):
+    """
+    Who is let in.
+    """
+
+    async def refused(self, request, status, bulk=None):
+        bulk = bulk or await self.bulk(plain=True)
+        raw = await self.ask(bulk, request)
+        self.assertEqual(raw.status, status, bytes(raw.received))
+        return raw
+
+    @run
+    async def test_noToken(self):
+        """
+        A request without a proper token is refused with a challenge, and its body is
+        not read.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk)
+        token = ticket.token.decode()
+        for lines in (
+            [],
+            ["Authorization:"],
+            ["Authorization: Bearer"],
+            ["Authorization: Bearer "],
+            ["Authorization: Basic " + token],
+            ["Authorization: " + token],
+            ["Authorization: Bearer x"],
+            ["Authorization: Bearer " + token + "x"],
+            ["Authorization: Bearer " + token[:-1]],
+            ["Authorization: Bearer " + token + " x"],
+            ["Authorization: Bearer " + token] * 2,
+            ["Authorization: Bearer x", "Authorization: Bearer " + token],
+            ["Proxy-Authorization: Bearer " + token],
+            ["Cookie: " + token],
+        ):
+            for method in ("PUT", "GET", "POST"):
+                raw = await self.refused(
+                    head(method, None, "Content-Length: 1000000", *lines), 401, bulk
+                )
+                self.assertIn(b"\r\nWWW-Authenticate: Bearer", bytes(raw.received))
+                self.assertNotIn(token.encode(), bytes(raw.received))
+        await self.refused(head("PUT", None, url=f"/?access_token={token}"), 401, bulk)
+        self.assertEqual((exchange.messages, exchange.errors), ([], []))
+
+    @run
+    async def test_scheme(self):
+        """
+        The name of the scheme may be in any case (RFC 9110, section 11.1), and the
+        path anything.
+        """
+        bulk = await self.bulk(plain=True)
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            ticket, _ = await self.admit(bulk)
+            request = head(
+                "PUT",
+                None,
+                f"Authorization: {scheme} {ticket.token.decode()}",
+                "Content-Length: 0",
+                url="/any/path?query",
+            )
+            await self.refused(request, 204, bulk)
+
+    @run
+    async def test_wrongMethod(self):
+        """
+        Another method than that of the ticket is refused with the one that would do,
+        and uses it up.
+        """
+        bulk = await self.bulk(plain=True)
+        for method, others in (
+            (b"PUT", ["GET", "POST", "DELETE", "OPTIONS", "put"]),
+            (b"GET", ["PUT", "POST", "get"]),
+        ):
+            for other in others:
+                ticket, exchange = await self.admit(bulk, method)
+                raw = await self.refused(head(other, ticket.token), 405, bulk)
+                self.assertIn(b"\r\nAllow: " + method, bytes(raw.received))
+                self.assertEqual([type(e) for e in exchange.errors], [TransferRefused])
+                again = head(method.decode(), ticket.token, "Content-Length: 0")
+                await self.refused(again, 401, bulk)
+
+    @run
+    async def test_head(self):
+        """
+        A HEAD is no GET.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, _ = await self.admit(bulk, b"GET")
+        await self.refused(head("HEAD", ticket.token), 405, bulk)
+
+    @run
+    async def test_lengths(self):
+        """
+        A body whose declared length cannot be right is refused before it is read.
+        """
+        bulk = await self.bulk(plain=True)
+        for kw, length, status in (
+            ({"size": 10}, 11, 413),
+            ({"size": 10}, 9, 400),
+            ({"size": 10}, 0, 400),
+            ({"maxSize": 10}, 11, 413),
+            ({"size": 10, "maxSize": 20}, 15, 413),
+            ({"maxSize": 0}, 1, 413),
+            ({"size": 10}, 10**18, 413),
+        ):
+            ticket, exchange = await self.admit(bulk, **kw)
+            request = head(
+                "PUT",
+                ticket.token,
+                f"Content-Length: {length}",
+                "Expect: 100-continue",
+            )
+            raw = await self.refused(request, status, bulk)
+            self.assertNotIn(b"100 Continue", raw.received)
+            kind = StreamTooLong if status == 413 else TransferRefused
+            self.assertEqual([type(e) for e in exchange.errors], [kind])
+            self.assertEqual(exchange.messages, [])
+
+    @run
+    async def test_getWithBody(self):
+        """
+        A GET with a body is refused.
+        """
+        bulk = await self.bulk(plain=True)
+        for lines in ("Content-Length: 3", "Transfer-Encoding: chunked"):
+            ticket, exchange = await self.admit(bulk, b"GET")
+            await self.refused(head("GET", ticket.token, lines), 400, bulk)
+            self.assertEqual([type(e) for e in exchange.errors], [TransferRefused])
+
+    @run
+    async def test_expect(self):
+        """
+        A client that waits to be asked for its body is asked once it is authorised,
+        and not before.
+        """
+        for plain in (True, False):
+            store = SlowStore()
+            bulk = await self.bulk(plain=plain, store=store)
+            ticket, exchange = await self.admit(bulk, size=3)
+            raw = await self.raw(bulk)
+            raw.write(
+                head("PUT", ticket.token, "Content-Length: 3", "Expect: 100-continue")
+            )
+            await store.asked
+            await self.settled(lambda raw=raw: len(raw.received), 50)
+            self.assertEqual(bytes(raw.received), b"")
+            store.decide()
+            await raw.until(b"HTTP/1.1 100 Continue\r\n\r\n")
+            raw.write(b"abc")
+            await raw.until(b" 204 ")
+            self.assertEqual(bytes(exchange.received), b"abc")
+            await raw.closed
+
+    @run
+    async def test_expectRefused(self):
+        """
+        One that is not authorised is not asked.
+        """
+        bulk = await self.bulk(plain=True)
+        for token in (None, b"x" * 43):
+            raw = await self.refused(
+                head("PUT", token, "Content-Length: 3", "Expect: 100-continue"),
+                401,
+                bulk,
+            )
+            self.assertNotIn(b"100 Continue", raw.received)
+
+    @run
+    async def test_leftWhileDeciding(self):
+        """
+        A client that leaves before its ticket was looked up fails the transfer.
+        """
+        store = SlowStore()
+        bulk = await self.bulk(plain=True, store=store)
+        ticket, exchange = await self.admit(bulk, size=3)
+        raw = await self.raw(bulk)
+        raw.write(head("PUT", ticket.token, "Content-Length: 3"))
+        await store.asked
+        raw.transport.abortConnection()
+        await raw.closed
+        store.decide()
+        await self.turns(lambda: exchange.errors and not bulk._factory._channels)
+        self.assertEqual([type(error) for error in exchange.errors], [TransferCut])
+
+    @run
+    async def test_bodyBeforeTheDecision(self):
+        """
+        A body that comes before its ticket was looked up is not lost, and not read
+        on and on either.
+        """
+        store = SlowStore()
+        bulk = await self.bulk(plain=True, store=store)
+        ticket, exchange = await self.admit(bulk, size=20_000_000)
+        raw = await self.raw(bulk)
+        raw.write(head("PUT", ticket.token, "Content-Length: 20000000"))
+        raw.write(bytes(20_000_000))
+        await store.asked
+        left = await self.settled(raw.transport.dataBuffer.__len__, 50)
+        self.assertGreater(left + len(raw.transport._tempDataBuffer), 0)
+        store.decide()
+        await raw.until(b" 204 ")
+        self.assertEqual(len(exchange.received), 20_000_000)
+
+    @run
+    async def test_storeFails(self):
+        """
+        A store that cannot be asked is the server's fault, and nobody's ticket.
+        """
+        for error, status in ((OutOfBandError("no store"), 503), (KeyError("x"), 500)):
+            store = SlowStore()
+            bulk = await self.bulk(plain=True, store=store)
+            ticket, exchange = await self.admit(bulk)
+            raw = await self.raw(bulk)
+            raw.write(head("PUT", ticket.token, "Content-Length: 3"))
+            await store.asked
+            store.fail(error)
+            await raw.until(b"\r\n\r\n")
+            self.assertEqual(raw.status, status)
+            self.assertEqual(exchange.messages, [])
+        self.flushLoggedErrors(KeyError)
+
+    @run
+    async def test_expired(self):
+        """
+        A ticket that is too old is refused, and what it was for has failed.
+        """
+        clock = Clock()
+        bulk = await self.bulk(plain=True, reactor=Clocked(clock), lifetime=5)
+        ticket, exchange = await self.admit(bulk)
+        clock.advance(5)
+        self.assertEqual([type(error) for error in exchange.errors], [TicketExpired])
+        request = head("PUT", ticket.token, "Content-Length: 0")
+        await self.refused(request, 401, bulk)
+        self.assertIn("0 tickets", repr(bulk))
+
+    @run
+    async def test_expiredInTheStore(self):
+        """
+        The store holds to the time, too.
+        """
+        clock = Clock()
+        store = MemoryTicketStore(clock)
+        bulk = await self.bulk(plain=True, store=store, lifetime=5)
+        ticket, _ = await self.admit(bulk)
+        clock.advance(5)
+        request = head("PUT", ticket.token, "Content-Length: 0")
+        await self.refused(request, 401, bulk)
+
+    @run
+    async def test_forgotten(self):
+        """
+        A ticket that was revoked is refused.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk)
+        bulk.forget("here", self.number, b"PUT")
+        bulk.forget("here", self.number, b"PUT")
+        request = head("PUT", ticket.token, "Content-Length: 0")
+        await self.refused(request, 401, bulk)
+        self.assertEqual(exchange.errors, [])
+
+    @run
+    async def test_otherServer(self):
+        """
+        A ticket of another server that shares the store, and takes no requests from
+        others, is refused.
+        """
+        store = MemoryTicketStore()
+        one = await self.bulk(plain=True, store=store)
+        other = await self.bulk(plain=True, store=store)
+        ticket, _ = await self.admit(one)
+        request = head("PUT", ticket.token, "Content-Length: 0")
+        await self.refused(request, 403, other)
+        await self.refused(request, 401, one)
+
+    @run
+    async def test_tooMany(self):
+        """
+        More tickets than the store keeps cannot be issued, and leave nothing behind.
+        """
+        clock = Clock()
+        store = MemoryTicketStore(clock, maxTickets=2)
+        bulk = await self.bulk(
+            plain=True, store=store, reactor=Clocked(clock), lifetime=9
+        )
+        for _ in range(2):
+            await self.admit(bulk)
+        await self.fails(self.admit(bulk), TooManyTickets)
+        self.assertIn("2 tickets", repr(bulk))
+        clock.advance(9)
+        await self.admit(bulk)
+        self.assertIn("1 tickets", repr(bulk))
+
+    @run
+    async def test_token(self):
+        """
+        Tokens have 128 bits or more, differ, and are in no repr; the store only has
+        their hashes.
+        """
+        store = SlowStore()
+        bulk = await self.bulk(plain=True, store=store)
+        tickets = [(await self.admit(bulk))[0] for _ in range(50)]
+        self.assertEqual(len({ticket.token for ticket in tickets}), 50)
+        for ticket in tickets:
+            token = ticket.token.decode()
+            self.assertGreaterEqual(len(token) * 6, 128)
+            for text in (repr(ticket), repr(bulk), repr(store.issued), str(ticket)):
+                self.assertNotIn(token, text)
+            self.assertIn(hashToken(ticket.token), store.issued)
+            self.assertNotIn(token, ticket.url)
+
+
+class SlowStore(MemoryTicketStore):
+    """
+    Decides when the test says so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.issued: list[bytes] = []
+        self.asked: Deferred[bytes] = Deferred()
+        self._answer: Any = None
+
+    def issue(self, hashed, grant, lifetime):
+        self.issued.append(hashed)
+        return super().issue(hashed, grant, lifetime)
+
+    def consume(self, hashed):
+        self._answer = Deferred()
+        self._hashed = hashed
+        self.asked.callback(hashed)
+        return self._answer
+
+    def decide(self):
+        super().consume(self._hashed).chainDeferred(self._answer)
+
+    def fail(self, error):
+        self._answer.errback(error)
+
+
+class HttpTests(ServerTestCase):
+    """
+    HTTP, and what is no HTTP.
+    """
+
+    async def put(self, *lines, body=b"", version=b"HTTP/1.1", bulk=None, **kw):
+        bulk = bulk or await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk, **kw)
+        request = head("PUT", ticket.token, *lines).replace(b"HTTP/1.1", version, 1)
+        raw = await self.raw(bulk)
+        raw.write(request + body)
+        return raw, exchange
+
+    @run
+    async def test_byteByByte(self):
+        """
+        A request that comes byte by byte is one.
+        """
+        bulk = await self.bulk(plain=True)
+        for lines, body in (
+            ("Content-Length: 3", b"abc"),
+            ("Transfer-Encoding: chunked", b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"),
+        ):
+            ticket, exchange = await self.admit(bulk)
+            raw = await self.raw(bulk)
+            raw.transport.setTcpNoDelay(True)
+            request = head("PUT", ticket.token, lines) + body
+            for start in range(len(request)):
+                raw.write(request[start : start + 1])
+                await self.turn()
+            await raw.until(b" 204 ")
+            self.assertEqual(bytes(exchange.received), b"abc")
+            await raw.closed
+
+    @run
+    async def test_chunked(self):
+        """
+        A chunked body is taken, with extensions and, where C{twisted.web} has learnt
+        that, a trailer.
+        """
+        trailer = (
+            b"X: y\r\n" if twistedVersion >= Version("Twisted", 24, 10, 0) else b""
+        )
+        raw, exchange = await self.put(
+            "Transfer-Encoding: chunked",
+            body=b"1;x=y\r\na\r\n2\r\nbc\r\n0\r\n" + trailer + b"\r\n",
+        )
+        await raw.until(b" 204 ")
+        self.assertEqual(bytes(exchange.received), b"abc")
+        await raw.closed
+
+    @run
+    async def test_brokenChunks(self):
+        """
+        A chunked body that is none is no complete one.
+        """
+        for body in (b"x\r\nabc", b"-1\r\nabc", b"3\r\nabcde\r\n", b"3" * 100_000):
+            raw, exchange = await self.put("Transfer-Encoding: chunked", body=body)
+            await raw.closed
+            await exchange.over
+            self.assertFalse(exchange.isOver, body[:20])
+            self.assertEqual([type(e) for e in exchange.errors], [TransferCut])
+        self.flushLoggedErrors()
+
+    @run
+    async def test_cut(self):
+        """
+        A body that breaks off is no complete one.
+        """
+        for lines, body in (
+            ("Content-Length: 4", b"abc"),
+            ("Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
+            ("Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n"),
+        ):
+            for how in ("loseConnection", "abortConnection"):
+                raw, exchange = await self.put(lines, body=body)
+                await self.turns(lambda exchange=exchange: len(exchange.received) == 3)
+                getattr(raw.transport, how)()
+                await exchange.over
+                self.assertFalse(exchange.isOver)
+                self.assertEqual([type(e) for e in exchange.errors], [TransferCut])
+
+    @run
+    async def test_pipelined(self):
+        """
+        A connection is for one request: what comes behind it is ignored, and uses no
+        ticket.
+        """
+        bulk = await self.bulk(plain=True)
+        for plain in (True, False):
+            for first in ("Content-Length: 3", "Transfer-Encoding: chunked"):
+                bulk = await self.bulk(plain=plain)
+                second, unused = await self.admit(bulk)
+                behind = head("PUT", second.token, "Content-Length: 0")
+                body = b"abc" if first[0] == "C" else b"3\r\nabc\r\n0\r\n\r\n"
+                raw, exchange = await self.put(first, body=body + behind, bulk=bulk)
+                await raw.closed
+                self.assertEqual(bytes(raw.received).count(b"HTTP/1.1 "), 1)
+                self.assertEqual(raw.status, 204)
+                self.assertEqual(bytes(exchange.received), b"abc")
+                self.assertEqual(unused.messages, [])
+
+    @run
+    async def test_pipelinedBehindGet(self):
+        """
+        So is what comes behind a GET, while that is being answered.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk, b"GET")
+        second, unused = await self.admit(bulk, b"GET")
+        raw = await self.raw(bulk)
+        raw.write(head("GET", ticket.token) + head("GET", second.token))
+        sink = await exchange.begun
+        raw.write(head("GET", second.token))
+        sink.start(3)
+        sink.write(b"abc")
+        await raw.until(b"abc")
+        sink.finish()
+        await raw.closed
+        self.assertEqual(bytes(raw.received).count(b"HTTP/1.1 "), 1)
+        self.assertEqual(unused.messages, [])
+
+    @run
+    async def test_oldVersion(self):
+        """
+        A client of HTTP/1.0 is served, and not told to continue.
+        """
+        raw, exchange = await self.put(
+            "Content-Length: 3",
+            "Expect: 100-continue",
+            body=b"abc",
+            version=b"HTTP/1.0",
+        )
+        await raw.closed
+        self.assertIn(b" 204 ", raw.received)
+        self.assertNotIn(b"100 Continue", raw.received)
+        self.assertEqual(bytes(exchange.received), b"abc")
+
+    @run
+    async def test_oldVersionGet(self):
+        """
+        A client of HTTP/1.0 gets a body, and no chunks that it would not understand.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk, b"GET")
+        raw = await self.raw(bulk)
+        raw.write(head("GET", ticket.token).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        sink = await exchange.begun
+        sink.start(None)
+        sink.write(b"abc")
+        sink.finish()
+        await raw.closed
+        self.assertTrue(bytes(raw.received).endswith(b"\r\n\r\nabc"))
+
+    @run
+    async def test_garbage(self):
+        """
+        What is no HTTP is answered with an error, or not at all, and the connection
+        is closed.
+        """
+        bulk = await self.bulk(plain=True)
+        for request in (
+            b"\0\1\2\3\r\n\r\n",
+            b"hello\r\n\r\n",
+            b"PUT / HTTP/9.9\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nNo colon\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+            b"PUT /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
+            b"PUT / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(400) + b"\r\n\r\n",
+        ):
+            raw = await self.raw(bulk)
+            raw.write(request)
+            await raw.closed
+            self.assertNotIn(b"HTTP/1.1 2", raw.received)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @run
+    async def test_lengthAndChunks(self):
+        """
+        A request with two ideas of its length is refused.
+        """
+        raw, exchange = await self.put(
+            "Content-Length: 3", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"
+        )
+        await raw.closed
+        self.assertEqual(raw.status, 400)
+        self.assertEqual(exchange.messages, [])
+
+    @run
+    async def test_trickle(self):
+        """
+        The headers have one deadline for all of them together.
+        """
+        clock = Clock()
+        for plain in (True, False):
+            bulk = await self.bulk(plain=plain, reactor=Clocked(clock))
+            raw = await self.raw(bulk)
+            sent = b"PUT / HTTP/1.1\r\n"
+            raw.write(sent)
+            await self.turns(lambda bulk=bulk: bulk._factory._channels)
+            for _ in range(9):
+                raw.write(b"X: y\r\n")
+                await self.settled(lambda raw=raw: raw.closed.called, 20)
+                clock.advance(5)
+            clock.pump([5] * 5)
+            await raw.closed
+            self.assertEqual(bytes(raw.received), b"")
+
+    @run
+    async def test_trickleWithToken(self):
+        """
+        A token that has come, but not the rest of the headers, holds nothing up.
+        """
+        clock = Clock()
+        bulk = await self.bulk(plain=True, reactor=Clocked(clock))
+        ticket, exchange = await self.admit(bulk)
+        raw = await self.raw(bulk)
+        raw.write(head("PUT", ticket.token)[:-2])
+        await self.turns(lambda: bulk._factory._channels)
+        await self.settled(lambda: raw.closed.called, 20)
+        clock.pump([5] * 11)
+        await raw.closed
+        self.assertEqual(exchange.messages, [])
+
+    @run
+    async def test_refusedBody(self):
+        """
+        The body of a request that was refused is thrown away for a while, so that
+        the client can read why, and then the connection is closed.
+        """
+        clock = Clock()
+        for plain in (True, False):
+            bulk = await self.bulk(plain=plain, reactor=Clocked(clock))
+            raw = await self.raw(bulk)
+            raw.write(head("PUT", b"x" * 43, "Content-Length: 100000000"))
+            raw.write(bytes(5_000_000))
+            await raw.until(b" 401 ")
+            for _ in range(20):
+                raw.write(bytes(100_000))
+                await self.turn()
+            clock.pump([1] * 30)
+            await raw.closed
+
+    @run
+    async def test_tooManyConnections(self):
+        """
+        More connections than allowed are closed as they come, and others are served
+        once there is room.
+        """
+        for plain in (True, False):
+            bulk = await self.bulk(plain=plain, maxConnections=2)
+            held = [await self.raw(bulk) for _ in range(2)]
+            await self.turns(lambda bulk=bulk: len(bulk._factory._channels) == 2)
+            port = bulk.urlFor("")
+            more: Raw = await self.raw(port)
+            await more.closed
+            self.assertEqual(bytes(more.received), b"")
+            self.assertFalse(held[0].closed.called)
+            held[0].transport.abortConnection()
+            await self.turns(lambda bulk=bulk: len(bulk._factory._channels) == 1)
+            ticket, _ = await self.admit(bulk)
+            raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+            self.assertEqual(raw.status, 204)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @run
+    async def test_notOverTls(self):
+        """
+        A client that speaks HTTP where TLS is spoken is told nothing.
+        """
+        bulk = await self.bulk()
+        port = int(bulk.urlFor("").rstrip("/").rpartition(":")[2])
+        raw = await self.raw(port, tls=False)
+        raw.write(head("PUT", b"x" * 43))
+        await raw.closed
+        self.assertNotIn(b"HTTP/", raw.received)
+
+    @run
+    async def test_noHandshake(self):
+        """
+        A client that connects and says nothing is hung up on.
+        """
+        clock = Clock()
+        bulk = await self.bulk(reactor=Clocked(clock))
+        port = int(bulk.urlFor("").rstrip("/").rpartition(":")[2])
+        raw = await self.raw(port, tls=False)
+        await self.turns(lambda: bulk._factory._channels)
+        clock.pump([5] * 20)
+        await raw.closed
+
+    @run
+    async def test_headers(self):
+        """
+        A response tells nobody to keep it, and what it is.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk, b"GET")
+        raw = await self.raw(bulk)
+        raw.write(head("GET", ticket.token))
+        sink = await exchange.begun
+        sink.start(3)
+        sink.write(b"abc")
+        sink.finish()
+        text = (await raw.closed).lower()
+        self.assertIn(b"\r\ncontent-length: 3\r\n", text)
+        self.assertIn(b"\r\ncache-control: no-store\r\n", text)
+        self.assertIn(b"\r\nconnection: close\r\n", text)
+        self.assertTrue(text.endswith(b"\r\n\r\nabc"))
+
+    @run
+    async def test_brokenResponse(self):
+        """
+        A response that breaks off can be told from one that is complete.
+        """
+        for plain in (True, False):
+            for size in (10, None):
+                bulk = await self.bulk(plain=plain)
+                ticket, exchange = await self.admit(bulk, b"GET")
+                raw = await self.raw(bulk)
+                raw.write(head("GET", ticket.token))
+                sink = await exchange.begun
+                sink.start(size)
+                sink.write(b"abc")
+                await raw.until(b"abc")
+                sink.abort()
+                text = await raw.closed
+                self.assertFalse(text.endswith(b"0\r\n\r\n"))
+
+    @run
+    async def test_stuckReader(self):
+        """
+        A client that does not read what it asked for does not keep its connection
+        once the server is stopped.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk, b"GET")
+        raw = await self.raw(bulk)
+        raw.write(head("GET", ticket.token))
+        raw.transport.pauseProducing()
+        sink = await exchange.begun
+        sink.start(50_000_000)
+        sink.write(bytes(50_000_000))
+        sink.finish()
+        await bulk.stopService()
+        self.assertEqual(bulk._factory._channels, set())
+
+
+class ServiceTests(ServerTestCase):
+    """
+    Starting, stopping, and where it is.
+    """
+
+    @run
+    async def test_notStarted(self):
+        """
+        A server that does not listen issues no tickets, and says what to do.
+        """
+        bulk = BulkServer(LOCAL, plain=True)
+        error = await self.fails(self.admit(bulk), NobodyListens)
+        self.assertIn("start it as a service", str(error))
+        self.assertIn("not listening", repr(bulk))
+
+    @run
+    async def test_stop(self):
+        """
+        Stopping it fails what waits, closes connections and the port, and can be done
+        twice.
+        """
+        for plain in (True, False):
+            bulk = await self.bulk(plain=plain)
+            _, exchange = await self.admit(bulk)
+            url = bulk.urlFor("")
+            raw = await self.raw(bulk)
+            await self.turns(lambda bulk=bulk: bulk._factory._channels)
+            await bulk.stopService()
+            await raw.closed
+            self.assertEqual([type(e) for e in exchange.errors], [NobodyListens])
+            await self.fails(self.raw(url), Exception)
+            await self.fails(self.admit(bulk), NobodyListens)
+            await bulk.stopService()
+
+    @run
+    async def test_stopAtOnce(self):
+        """
+        Stopping it before it listens leaves nothing behind.
+        """
+        bulk = BulkServer(LOCAL, plain=True)
+        bulk.startService()
+        await bulk.stopService()
+        self.assertIn("not listening", repr(bulk))
+
+    @run
+    async def test_restart(self):
+        """
+        It can be started again.
+        """
+        for plain in (True, False):
+            bulk = await self.bulk(plain=plain)
+            await bulk.stopService()
+            bulk.startService()
+            await bulk.listening
+            ticket, _ = await self.admit(bulk)
+            raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+            self.assertEqual(raw.status, 204)
+
+    @run
+    async def test_privileged(self):
+        """
+        It listens when there are still privileges, and then only once.
+        """
+        bulk = BulkServer(LOCAL, plain=True)
+        bulk.privilegedStartService()
+        await bulk.listening
+        bulk.startService()
+        self.addCleanup(bulk.stopService)
+        ticket, _ = await self.admit(bulk)
+        raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+        self.assertEqual(raw.status, 204)
+
+    @run
+    async def test_taken(self):
+        """
+        A port that is taken fails what waits for it to listen, and is logged once.
+        """
+        first = await self.bulk(plain=True)
+        port = first.urlFor("").rstrip("/").rpartition(":")[2]
+        bulk = BulkServer(f"tcp:{port}:interface=127.0.0.1", plain=True)
+        waiting = bulk.listening
+        bulk.startService()
+        await self.fails(waiting, CannotListenError)
+        await self.fails(self.admit(bulk), NobodyListens)
+        await bulk.stopService()
+        self.assertIn("cannot start", self.log.text())
+
+    @run
+    async def test_unix(self):
+        """
+        A UNIX socket is no place for HTTP, and does not stay open.
+        """
+        path = os.path.relpath(self.mktemp())
+        bulk = BulkServer(f"unix:{path}", plain=True)
+        waiting = bulk.listening
+        bulk.startService()
+        await self.fails(waiting, ValueError)
+        await bulk.stopService()
+
+    def test_badOptions(self):
+        """
+        Options that do not go together are refused at once.
+        """
+        for args, kw in (
+            ((LOCAL,), {"lifetime": 0}),
+            ((LOCAL,), {"plain": True, "certificate": "x"}),
+            (("ssl:0",), {"plain": True}),
+            (("ssl:0",), {"certificate": "x"}),
+            ((LOCAL,), {"handover": LOCAL}),
+            ((LOCAL,), {"url": "127.0.0.1"}),
+            ((LOCAL,), {"url": "ftp://127.0.0.1/"}),
+            ((LOCAL,), {"url": "https://127.0.0.1/?x"}),
+            (("nonsense:1",), {}),
+        ):
+            with self.assertRaises(ValueError):
+                BulkServer(*args, **kw)
+
+    @run
+    async def test_endpoint(self):
+        """
+        It takes an endpoint as well as a string for one.
+        """
+        bulk = await self.bulk(serverFromString(reactor, LOCAL), plain=True)
+        self.assertIn("http://127.0.0.1:", repr(bulk))
+
+    @run
+    async def test_url(self):
+        """
+        Tickets tell clients the URL that was given, or else the address by which they
+        reach this machine.
+        """
+        bulk = await self.bulk(plain=True, url="http://example.org:8080/x")
+        ticket, _ = await self.admit(bulk, localHost="10.0.0.1")
+        self.assertEqual(ticket.url, "http://example.org:8080/x")
+        bulk = await self.bulk("tcp:0", plain=True)
+        ticket, _ = await self.admit(bulk, localHost="10.0.0.1")
+        self.assertTrue(ticket.url.startswith("http://10.0.0.1:"))
+        ticket, _ = await self.admit(bulk)
+        self.assertTrue(ticket.url.startswith("http://127.0.0.1:"))
+        ticket, _ = await self.admit(bulk, localHost="fe80::1")
+        self.assertTrue(ticket.url.startswith("http://[fe80::1]:"))
+
+    @run
+    async def test_ownTls(self):
+        """
+        With an endpoint that does TLS, tickets carry no certificate.
+        """
+        made = makeCertificate()
+        with open("own.pem", "wb") as file:
+            file.write(made.dumpPEM())
+        bulk = await self.bulk("ssl:0:interface=127.0.0.1:privateKey=own.pem")
+        ticket, _ = await self.admit(bulk)
+        self.assertEqual((ticket.certificate, ticket.serverName), (b"", ""))
+        raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+        self.assertEqual(raw.status, 204)
+
+
+class SecrecyTests(ServerTestCase):
+    """
+    Where tokens are not.
+    """
+
+    async def relay(self, url):
+        """
+        Pass the traffic of a plain connection on, and keep a copy.
+        """
+        heard: list[bytes] = []
+
+        async def behave(raw):
+            other = await self.raw(url)
+            raw.dataReceived = lambda data: heard.append(data) or other.write(data)
+            if raw.received:
+                raw.dataReceived(bytes(raw.received))
+            other.dataReceived = lambda data: heard.append(data) or raw.write(data)
+            if other.received:
+                raw.write(bytes(other.received))
+            other.closed.addCallback(lambda _: raw.transport.loseConnection())
+
+        server = await self.rawServer(
+            lambda raw: Deferred.fromCoroutine(behave(raw)) and None
+        )
+        return server, heard
+
+    @run
+    async def test_everywhere(self):
+        """
+        In all that is logged and said, a token is only in one header of the request:
+        not in its first line, no log event, no repr, and no error.
+        """
+        for listens in ("server", "client"):
+            tokens: list[bytes] = []
+            client, server = await self.pair(listens)
+            bulk = client.bulkServer or server.bulkServer
+            relay, heard = await self.relay(bulk.urlFor(""))
+            other = server if listens == "client" else client
+            for name in ("get", "put"):
+                method = getattr(other.bulkClient, name)
+
+                def detour(ticket, *args, do=method, tokens=tokens, relay=relay):
+                    tokens.append(ticket.token)
+                    return do(evolve(ticket, url=relay.url), *args)
+
+                setattr(other.bulkClient, name, detour)
+            self.assertEqual(
+                await client.callRemote(Put, body=b"abc" * 1000), {"size": 3000}
+            )
+            # What is refused, too: now the ticket is used.
+            (token,) = tokens
+            for method in ("GET", "PUT", "DELETE"):
+                raw = await self.ask(bulk, head(method, token, "Content-Length: 0"))
+                self.assertNotIn(token, bytes(raw.received))
+            call = client.callRemote(Put, body=[b"abc", 7])
+            error = await self.fails(call, Exception)
+            self.assertEqual(len(tokens), 2)
+            traffic = b"".join(heard)
+            for token in tokens:
+                lines = [line for line in traffic.split(b"\r\n") if token in line]
+                self.assertEqual(lines, [b"Authorization: Bearer " + token])
+                for text in (
+                    self.log.text(),
+                    repr(bulk),
+                    repr(error),
+                    str(error),
+                    repr(client),
+                    repr(bulk._store),
+                ):
+                    self.assertNotIn(token.decode(), text)
+
+    @run
+    async def test_failures(self):
+        """
+        Nor is one in what is logged when something is wrong inside, with its
+        traceback.
+        """
+        tokens = []
+        for error in (KeyError("x"), OutOfBandError("x")):
+            store = SlowStore()
+            bulk = await self.bulk(plain=True, store=store)
+            ticket, _ = await self.admit(bulk)
+            tokens.append(ticket.token.decode())
+            raw = await self.raw(bulk)
+            raw.write(head("PUT", ticket.token))
+            await store.asked
+            store.fail(error)
+            await raw.closed
+        self.flushLoggedErrors(KeyError)
+        for token in tokens:
+            self.assertNotIn(token, self.log.text())

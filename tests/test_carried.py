@@ -1,0 +1,303 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The rules for streams whose bytes come by another connection:
+L{amp_stream._sansio.inbound} and L{amp_stream._sansio.receiving}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.frames import StopSending
+from amp_stream._sansio.inbound import Inbound
+from amp_stream._sansio.limits import Limits
+from amp_stream.errors import (
+    DigestMismatch,
+    FinalSizeError,
+    InvalidChunk,
+    StreamError,
+    StreamReused,
+    StreamTooLong,
+    StreamTruncated,
+)
+
+VALUE = bytes(range(251)) * 10
+LENGTH = len(VALUE)
+SHA = hashlib.sha256(VALUE).digest()
+
+
+class CarriedTests(SynchronousTestCase):
+    """
+    One such stream.
+    """
+
+    def setUp(self):
+        self.inbound = Inbound(Limits(maxStreamSize=1_000_000))
+
+    def claim(self, size=None, maxSize=None, digest=False):
+        return self.inbound.claim(7, size, maxSize, True, digest)
+
+    def end(self, size=LENGTH, sha256=None):
+        return self.inbound.receive(7, size, b"", True, sha256, True)
+
+    def read(self, stream):
+        return b"".join(iter(lambda: self.inbound.read(stream), b""))
+
+    def assertEnded(self):
+        """
+        Nothing is left, and the sums say so.
+        """
+        self.assertEqual(self.inbound.streams, {})
+        self.assertEqual((self.inbound.unclaimed, self.inbound.promised), (0, 0))
+
+    def test_order(self):
+        """
+        The bytes and the end may come in any order, with or without a digest.
+        """
+        for digest in (False, True):
+            for size in (None, len(VALUE)):
+                for endFirst in (False, True):
+                    self.setUp()
+                    stream = self.claim(size, None, digest)
+                    sha = SHA if digest else None
+                    if endFirst:
+                        self.end(sha256=sha)
+                    self.inbound.feed(7, VALUE[:100])
+                    self.inbound.feed(7, b"")
+                    self.inbound.feed(7, VALUE[100:])
+                    self.inbound.feed(7, b"", True)
+                    if not endFirst:
+                        self.assertFalse(stream.isComplete)
+                        self.end(sha256=sha)
+                    self.assertTrue(stream.isComplete)
+                    self.assertEqual(self.read(stream), VALUE)
+                    self.assertEnded()
+                    self.assertEqual(self.inbound.frames, [])
+
+    def test_empty(self):
+        """
+        A stream of no bytes is complete with both ends.
+        """
+        for endFirst in (False, True):
+            self.setUp()
+            stream = self.claim()
+            if endFirst:
+                self.end(0)
+                self.assertTrue(stream.isComplete)
+            else:
+                self.inbound.feed(7, b"", True)
+                self.assertFalse(stream.isComplete)
+                self.end(0)
+            self.assertTrue(stream.isComplete)
+
+    def fails(self, error, call, *args):
+        with self.assertRaises(error):
+            call(*args)
+        self.assertEnded()
+
+    def test_truncated(self):
+        """
+        Bytes that end before their size fail the stream, whichever is known first.
+        """
+        for known in ("announced", "end", "later"):
+            self.setUp()
+            self.claim(len(VALUE) if known == "announced" else None)
+            if known == "end":
+                self.end()
+            self.inbound.feed(7, VALUE[:-1])
+            if known == "later":
+                self.inbound.feed(7, b"", True)
+                self.fails(StreamTruncated, self.end)
+            else:
+                self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
+
+    def test_senderIsTold(self):
+        """
+        The sender of a stream that fails by its bytes is told why.
+        """
+        self.claim()
+        self.end()
+        self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
+        told = StopSending(7, StreamTruncated.wireCode)
+        self.assertEqual(self.inbound.frames, [told])
+
+    def test_tooLong(self):
+        """
+        So do more bytes than announced, than the end says, or than allowed.
+        """
+        self.claim(len(VALUE))
+        self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
+        self.setUp()
+        self.claim()
+        self.end()
+        self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
+        self.setUp()
+        self.claim()
+        self.inbound.feed(7, VALUE + b"x")
+        self.fails(FinalSizeError, self.end)
+        self.setUp()
+        self.claim(None, 10)
+        self.fails(StreamTooLong, self.inbound.feed, 7, bytes(11))
+        self.setUp()
+        self.claim()
+        self.fails(StreamTooLong, self.inbound.feed, 7, bytes(1_000_001))
+        self.setUp()
+        self.fails(StreamTooLong, self.claim, 11, 10)
+
+    def test_digest(self):
+        """
+        Other bytes than those of the digest fail the stream, and so does a digest
+        that was promised and does not come.
+        """
+        self.claim(None, None, True)
+        self.inbound.feed(7, bytes(len(VALUE)))
+        self.fails(DigestMismatch, self.end, len(VALUE), SHA)
+        self.setUp()
+        self.claim(None, None, True)
+        self.inbound.feed(7, VALUE)
+        self.fails(StreamError, self.end)
+
+    def test_chunks(self):
+        """
+        Bytes in chunks fail it, before and after it was asked for.
+        """
+        self.claim()
+        self.fails(InvalidChunk, self.inbound.receive, 7, 0, b"x")
+        self.setUp()
+        self.inbound.receive(7, 0, b"x")
+        self.fails(InvalidChunk, self.claim)
+        self.setUp()
+        self.inbound.receive(7, 0, b"", True)
+        self.fails(InvalidChunk, self.claim)
+
+    def test_emptyChunk(self):
+        """
+        A chunk without a byte that is not the last does nothing.
+        """
+        stream = self.claim()
+        self.inbound.receive(7, 0, b"")
+        self.inbound.feed(7, b"abc", True)
+        self.end(3)
+        self.assertEqual(self.read(stream), b"abc")
+
+    def test_ended(self):
+        """
+        Bytes for a stream that has ended, or that never was, go nowhere.
+        """
+        self.assertIsNone(self.inbound.feed(7, b"x"))
+        stream = self.claim()
+        self.inbound.stop(stream, StreamError())
+        self.assertIsNone(self.inbound.feed(7, b"x"))
+        stream.feed(b"x", True)
+        self.assertEqual(stream.held, 0)
+        with self.assertRaises(StreamError):
+            self.claim()
+
+    def test_complete(self):
+        """
+        Once it is complete it takes no more.
+        """
+        self.claim()
+        self.inbound.feed(7, VALUE, True)
+        self.end()
+        with self.assertRaises(StreamError):
+            self.inbound.feed(7, b"x")
+
+    def test_claimedTwice(self):
+        """
+        It can be asked for once.
+        """
+        self.claim()
+        with self.assertRaises(StreamReused):
+            self.claim()
+
+    def test_noCredit(self):
+        """
+        Its sender is never granted anything, and answers wait for its end.
+        """
+        stream = self.claim()
+        self.assertFalse(stream.hasRoom)
+        self.assertFalse(stream.needsMore)
+        for _ in range(20):
+            self.inbound.feed(7, bytes(40_000))
+            self.assertEqual(len(self.read(stream)), 40_000)
+        self.assertEqual(self.inbound.frames, [])
+        self.inbound.feed(7, b"", True)
+        self.end(800_000)
+        self.assertTrue(stream.hasRoom)
+
+    def test_sums(self):
+        """
+        What it holds counts.
+        """
+        stream = self.claim()
+        before = self.inbound.promised
+        self.inbound.feed(7, bytes(500_000))
+        self.assertEqual(stream.held, 500_000)
+        self.assertGreaterEqual(self.inbound.promised, max(before, 500_000))
+        self.read(stream)
+        self.inbound.stop(stream, StreamError())
+        self.assertEnded()
+
+    def test_reset(self):
+        """
+        Its sender can give it up, whatever has come.
+        """
+        for fed, final in ((0, 0), (3, 3), (3, 10)):
+            self.setUp()
+            stream = self.claim()
+            self.inbound.feed(7, bytes(fed))
+            self.inbound.reset(7, StreamError("given up"), final)
+            self.assertEqual(str(stream.error), "given up")
+            self.assertEnded()
+
+    def test_resetBelow(self):
+        """
+        Where its sender stands when it gives up says nothing about what has come by
+        the other connection, but it cannot be behind that.
+        """
+        stream = self.claim()
+        self.inbound.feed(7, bytes(3))
+        self.inbound.reset(7, StreamError("given up"), 2)
+        self.assertIsInstance(stream.error, FinalSizeError)
+
+    @given(
+        st.binary(max_size=300),
+        st.lists(st.integers(0, 300), max_size=6),
+        st.integers(0, 7),
+        st.booleans(),
+        st.booleans(),
+    )
+    def test_anyOrder(self, value, cuts, when, known, digest):
+        """
+        However the bytes are cut, and whenever the end comes between them, the value
+        is what was sent, and is complete only with the last of both.
+        """
+        self.setUp()
+        stream = self.claim(len(value) if known else None, None, digest)
+        places = sorted({min(cut, len(value)) for cut in cuts} | {0, len(value)})
+        parts = [value[start:end] for start, end in itertools.pairwise(places)]
+        sha = hashlib.sha256(value).digest() if digest else None
+        when = min(when, len(parts))
+        got = b""
+        for number, part in enumerate(parts):
+            if number == when:
+                self.end(len(value), sha)
+            self.inbound.feed(7, part)
+            self.assertEqual(stream.isComplete, when <= number == len(parts) - 1)
+            if number < len(parts) - 1:
+                got += self.read(stream)
+        if 7 in self.inbound.streams and not stream.isComplete:
+            self.inbound.feed(7, b"", True)
+        if when == len(parts):
+            self.end(len(value), sha)
+        self.assertTrue(stream.isComplete)
+        got += self.read(stream)
+        self.assertEqual(got, value)
+        self.assertEnded()

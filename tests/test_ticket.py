@@ -1,0 +1,512 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+C{amp-stream ticket}, with the real curl, against a real C{twistd amp-stream}.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+import sys
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.protocol import Protocol
+
+from amp_stream import BulkServer, StreamAMP, cli
+from amp_stream._sansio.ticketbox import Ticket
+from amp_stream.bulk import startBulk
+from amp_stream.files import TicketFile
+from amp_stream.outofband.certificates import selfSigned
+from tests.commandline import command, environment, reactor
+from tests.processes import Child
+from tests.redisserver import MISSING as NO_REDIS
+from tests.redisserver import RedisServer
+from tests.twistdservice import LOCAL, TwistdTestCase
+
+CURL = shutil.which("curl")
+NO_CURL = None if CURL else "there is no curl"
+
+BODY = os.urandom(1_500_000)
+
+
+class TicketTestCase(TwistdTestCase):
+    """
+    Tests with a file that is to be had.
+    """
+
+    timeout = 120
+
+    async def offer(self, *options: str, body: bytes = BODY) -> str:
+        """
+        Start a service with a file C{a}.
+
+        @return: Its endpoint string.
+        """
+        endpoint = await self.twistd("--bulk", LOCAL, *options)
+        self.fill("a", body)
+        self.temporary = self.makeDirectory()
+        return endpoint
+
+    def fill(self, name: str, body: bytes) -> None:
+        """
+        Give the service a file.
+        """
+        with open(os.path.join(self.root, name), "wb") as file:
+            file.write(body)
+
+    def ticket(self, endpoint: str, name: str, *options: str) -> Child:
+        """
+        Run C{amp-stream ticket}.
+        """
+        arguments = ("ticket", *options, "--", endpoint, name)
+        return command(*arguments, TMPDIR=self.temporary, where=self.here)
+
+    async def described(
+        self, endpoint: str, name: str, *options: str
+    ) -> tuple[Child, Any]:
+        """
+        Run C{amp-stream ticket --json}.
+
+        @return: The process, which waits, and what it has printed.
+        """
+        child = self.ticket(endpoint, name, *options, "--json")
+        await child.expect(rb"\n")
+        found = json.loads(child.output)
+        self.tokens.append(found["token"])
+        return child, found
+
+    async def curl(self, *arguments: str) -> tuple[int, bytes, bytes]:
+        """
+        Run curl.
+
+        @return: Its status, its standard output and its standard error.
+        """
+        return await self.run_(CURL or "curl", "--silent", "--show-error", *arguments)
+
+    async def run_(self, *arguments: str) -> tuple[int, bytes, bytes]:
+        """
+        Run a program.
+
+        @return: Its status, its standard output and its standard error.
+        """
+        child = Child()
+        environ = environment(TMPDIR=self.temporary)
+        reactor.spawnProcess(
+            child, arguments[0], arguments, env=environ, path=self.here
+        )
+        return await self.result(child)
+
+    async def status(self, arguments: list[str]) -> str:
+        """
+        Run curl with a ticket that is no good any more.
+
+        @return: The status that the server answers with.
+        """
+        code, output, _ = await self.curl(
+            *arguments, "--write-out", "%{http_code}", "--output", "none"
+        )
+        self.assertEqual(code, 22)  # that of --fail
+        self.assertNotIn("none", os.listdir(self.here))
+        return output.decode("ascii")
+
+    async def used(self, child: Child, size: int = len(BODY)) -> None:
+        """
+        Wait for the end of C{amp-stream ticket}: it has been used.
+        """
+        status, _, errors = await self.result(child)
+        self.assertEqual((status, errors.decode()), (0, f"a: {size} bytes have left\n"))
+        self.assertEqual(os.listdir(self.temporary), [])
+
+
+class CurlTests(TicketTestCase):
+    """
+    What curl does with a ticket.
+    """
+
+    skip = TicketTestCase.skip or NO_CURL
+
+    def test_once(self) -> Deferred[None]:
+        """
+        The command that is printed gets the file, which is intact; the same command
+        again gets status 401 and no file.  The certificate is in a temporary file
+        until then.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            child = self.ticket(endpoint, "a")
+            found: Any = await child.expect(rb"(?m)^curl (.+)$")
+            arguments = shlex.split(found[1].decode())
+            (header,) = [each for each in arguments if "Authorization" in each]
+            token = header.rpartition(" ")[2]
+            self.tokens.append(token)
+            text = child.output.decode()
+            self.assertIn("a: 1500000 bytes at https://127.0.0.1:", text)
+            self.assertIn("within 60 s", text)
+            self.assertEqual(text.count(token), 1)
+            self.assertEqual(len(os.listdir(self.temporary)), 1)
+            (pem,) = os.listdir(self.temporary)
+            kept = shutil.copy(os.path.join(self.temporary, pem), self.path("pem"))
+            self.assertEqual(await self.curl(*arguments), (0, b"", b""))
+            self.assertEqual(self.read("a"), BODY)
+            await self.used(child)
+            again = [kept if each.endswith(".pem") else each for each in arguments]
+            self.assertEqual(await self.status(again), "401")
+
+        return ensureDeferred(test())
+
+    def test_pipe(self) -> Deferred[None]:
+        """
+        C{--curl-config} can be piped into C{curl --config -}, which begins while the
+        other end of the pipe waits for it; the token is on no command line.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            program = shlex.join(
+                [sys.executable, "-m", "amp_stream", "ticket", endpoint, "a"]
+            )
+            status, output, errors = await self.run_(
+                *("/bin/sh", "-c"),
+                f"{program} --curl-config | {CURL} --silent --show-error --config -",
+            )
+            self.assertEqual((status, output), (0, b""))
+            self.assertIn(errors, [b"", b"a: 1500000 bytes have left\n"])
+            self.assertEqual(self.read("a"), BODY)
+
+        return ensureDeferred(test())
+
+    def test_plain(self) -> Deferred[None]:
+        """
+        With --bulk-plain there is no certificate, and curl needs none.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer("--bulk-plain")
+            child, found = await self.described(endpoint, "a", "--certificate", "pem")
+            self.assertTrue(found["url"].startswith("http://127.0.0.1:"))
+            self.assertIsNone(found["certificate"])
+            self.assertIsNone(found["certificateFile"])
+            self.assertNotIn("pem", os.listdir(self.here))
+            self.assertEqual((await self.curl(*found["curl"][1:]))[0], 0)
+            self.assertEqual(self.read("a"), BODY)
+            await self.used(child)
+
+        return ensureDeferred(test())
+
+    def test_certificateFile(self) -> Deferred[None]:
+        """
+        C{--certificate} says where to put the certificate, and there it stays.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            child, found = await self.described(endpoint, "a", "--certificate", "pem")
+            self.assertEqual(found["certificateFile"], self.path("pem"))
+            self.assertEqual(self.read("pem").decode(), found["certificate"])
+            self.assertEqual(os.listdir(self.temporary), [])
+            self.assertEqual((await self.curl(*found["curl"][1:]))[0], 0)
+            await self.used(child)
+            self.assertEqual(self.read("pem").decode(), found["certificate"])
+
+        return ensureDeferred(test())
+
+    def test_otherName(self) -> Deferred[None]:
+        """
+        A certificate that is not for the host of the URL is checked for the name that
+        it has.
+        """
+
+        async def test() -> None:
+            # At start, it does not know the addresses by which clients reach it.
+            endpoint = await self.offer("--bulk", "tcp:0")
+            child, found = await self.described(endpoint, "a")
+            self.assertTrue(found["serverName"])
+            self.assertIn("--connect-to", found["curl"])
+            self.assertEqual((await self.curl(*found["curl"][1:]))[0], 0)
+            self.assertEqual(self.read("a"), BODY)
+            await self.used(child)
+
+        return ensureDeferred(test())
+
+    def test_hardName(self) -> Deferred[None]:
+        """
+        A name that a shell, a config file or curl could take for something else names
+        the file.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            for name in ("-", "-a 'b\" \\t$(c)"):
+                self.fill(name, BODY)
+                child, found = await self.described(endpoint, name)
+                shell = shlex.join([CURL or "curl", *found["curl"][1:], "--silent"])
+                status, output, _ = await self.run_("/bin/sh", "-c", shell)
+                self.assertEqual((status, output), (0, b""))
+                self.assertEqual((await self.result(child))[0], 0)
+                self.assertEqual(self.read(name), BODY)
+                os.unlink(self.path(name))
+                child = self.ticket(endpoint, name, "--curl-config")
+                await child.expect(rb"\nurl = .*\n")
+                self.write("config", child.output)
+                status, output, _ = await self.curl("--config", "config")
+                self.assertEqual((status, output), (0, b""))
+                self.assertEqual((await self.result(child))[0], 0)
+                self.assertEqual(self.read(name), BODY)
+
+        return ensureDeferred(test())
+
+    def test_snapshot(self) -> Deferred[None]:
+        """
+        A ticket is for the value that the name had when it was issued.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            child, found = await self.described(endpoint, "a")
+            await self.succeed("put", endpoint, os.devnull, "--as", "a")
+            self.assertEqual((await self.curl(*found["curl"][1:]))[0], 0)
+            self.assertEqual(self.read("a"), BODY)
+            await self.used(child)
+
+        return ensureDeferred(test())
+
+    def test_interrupted(self) -> Deferred[None]:
+        """
+        SIGINT takes the ticket back: status 130, and curl gets 401.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            pem = ("--certificate", "pem")
+            child, found = await self.described(endpoint, "a", *pem)
+            child.process.signalProcess("INT")  # type: ignore[attr-defined]
+            status, _, errors = await self.result(child)
+            self.assertEqual(status, 130)
+            self.assertEqual(errors, b"amp-stream: interrupted by SIGINT\n")
+            await self.service.expect(rb"FileServiceProtocol connection lost")
+            self.assertEqual(await self.status(found["curl"][1:]), "401")
+
+            child, found = await self.described(endpoint, "a")
+            child.process.signalProcess("TERM")  # type: ignore[attr-defined]
+            self.assertEqual((await self.result(child))[0], 143)
+            self.assertEqual(os.listdir(self.temporary), [])
+
+        return ensureDeferred(test())
+
+    def test_shared(self) -> Deferred[None]:
+        """
+        Services with the same --tickets honour each other's tickets, once.
+        """
+
+        async def test() -> None:
+            redis = RedisServer(tcp=True)
+            self.addCleanup(redis.remove)
+            await redis.start()
+            shared = (
+                *("--bulk-certificate", self.certificate()),
+                *("--tickets", f"redis://127.0.0.1:{redis.port}/0"),
+                *("--bulk-handover", LOCAL),
+            )
+            other = await self.offer(*shared)
+            child, found = await self.described(other, "a")
+            child.process.signalProcess("INT")  # type: ignore[attr-defined]
+            await child.ended
+            there = urlsplit(found["url"]).netloc
+            endpoint = await self.offer(*shared)
+            child, found = await self.described(endpoint, "a")
+            here = urlsplit(found["url"]).netloc
+            self.assertNotEqual(here, there)
+            # The name of the certificate, at the port of the other service.
+            arguments = [
+                each.replace(here.rpartition(":")[2], there.rpartition(":")[2])
+                for each in found["curl"][1:]
+            ]
+            kept = shutil.copy(found["certificateFile"], self.path("pem"))
+            self.assertEqual((await self.curl(*arguments))[0], 0)
+            self.assertEqual(self.read("a"), BODY)
+            await self.used(child)
+            for each in (arguments, found["curl"][1:]):
+                again = [kept if word.endswith(".pem") else word for word in each]
+                self.assertEqual(await self.status(again), "401")
+
+        return ensureDeferred(test())
+
+    test_shared.skip = NO_REDIS  # type: ignore[attr-defined]
+
+    def certificate(self) -> str:
+        """
+        Make a file with a private key and its certificate.
+
+        @return: Its path.
+        """
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        identity = selfSigned([])
+        key: Any = identity.options.privateKey.to_cryptography_key()
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return self.write("identity", pem + identity.certificate)
+
+
+class Cutter(Protocol):
+    """
+    An HTTP client that goes away when it has some of the body.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """
+        Make the request.
+        """
+        transport: Any = self.transport
+        transport.write(
+            b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
+            + self._token.encode("ascii")
+            + b"\r\n\r\n"
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Go away.
+        """
+        transport: Any = self.transport
+        if not self.gone.called:
+            self.gone.callback(None)
+            transport.abortConnection()
+
+
+class FailureTests(TicketTestCase):
+    """
+    A ticket that was not used to the end is a failure.
+    """
+
+    def test_cut(self) -> Deferred[None]:
+        """
+        If the transfer is cut, the status is 1, and the reason is told.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer("--bulk-plain")
+            with open(os.path.join(self.root, "large"), "wb") as file:
+                file.truncate(200_000_000)
+            child, found = await self.described(endpoint, "large")
+            port = urlsplit(found["url"]).port
+            there = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
+            cutter = Cutter(found["token"])
+            await connectProtocol(there, cutter)
+            await cutter.gone
+            status, _, errors = await self.result(child)
+            self.assertEqual(status, 1)
+            self.assertIn(b"amp-stream: the HTTP connection was lost", errors)
+
+        return ensureDeferred(test())
+
+    def test_expired(self) -> Deferred[None]:
+        """
+        If nobody uses it in time, the status is 1, and the certificate is gone.
+        """
+
+        async def test() -> None:
+            endpoint = await self.serve()
+            self.put("a", BODY)
+            self.temporary = self.makeDirectory()
+            bulk = self.factory.bulkServer = BulkServer(LOCAL, lifetime=1)
+            self.addCleanup(bulk.stopService)
+            await startBulk(bulk)
+            child = self.ticket(endpoint, "a")
+            status, output, errors = await self.result(child)
+            self.assertEqual(status, 1)
+            self.assertIn(b"within 1 s", output)
+            self.assertEqual(errors.count(b"\n"), 1)
+            self.assertIn(b"amp-stream: nobody used the ticket in time", errors)
+            self.assertEqual(os.listdir(self.temporary), [])
+
+        return ensureDeferred(test())
+
+    def test_none(self) -> Deferred[None]:
+        """
+        There is no ticket for a file that is not there, none from a service without
+        --bulk, and none that nobody can see.
+        """
+
+        async def test() -> None:
+            endpoint = await self.offer()
+            line = await self.complain(1, "ticket", endpoint, "nosuch")
+            self.assertIn("there is no file named 'nosuch'", line)
+            nowhere = self.path("no/such/pem")
+            line = await self.complain(
+                1, "ticket", endpoint, "a", "--certificate", nowhere
+            )
+            self.assertIn("No such file or directory", line)
+            child = self.ticket(endpoint, "a")
+            child.process.closeStdout()  # type: ignore[attr-defined]
+            status, _, errors = await self.result(child)
+            self.assertEqual(
+                (status, errors), (1, b"amp-stream: standard output was closed\n")
+            )
+            self.assertEqual(os.listdir(self.temporary), [])
+            endpoint = await self.twistd()
+            self.fill("a", BODY)
+            line = await self.complain(1, "ticket", endpoint, "a")
+            self.assertIn("start the file service with --bulk", line)
+
+        return ensureDeferred(test())
+
+    def test_strange(self) -> Deferred[None]:
+        """
+        What is no URL of HTTP is shown neither to a person nor to curl.
+        """
+
+        async def test() -> None:
+            for url in ("file:///etc/passwd", "https://a/\x1b[2J", "https://a/\n-o b"):
+
+                class Strange(StreamAMP):
+                    @TicketFile.responder
+                    def ticketFile(self, name: str, url: str = url) -> dict[str, Any]:
+                        ticket = Ticket(
+                            url=url, token=b"T" * 43, method=b"GET", lifetime=60
+                        )
+                        now = datetime.now(timezone.utc)
+                        return {
+                            "number": 1,
+                            "size": 1,
+                            "modified": now,
+                            "ticket": ticket,
+                        }
+
+                endpoint = await self.serveProtocol(Strange)
+                line = await self.complain(1, "ticket", endpoint, "a")
+                self.assertIn("a ticket that makes no sense", line)
+
+        return ensureDeferred(test())
+
+    def test_usage(self) -> None:
+        """
+        Only one form can be printed, and only a file can be named.
+        """
+        for arguments, reason in [
+            (["a", "--json", "--curl-config"], "choose one"),
+            (["../a"], "no name for a file"),
+        ]:
+            self.patch(sys, "argv", ["amp-stream", "ticket", "nowhere:1", *arguments])
+            errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
+            self.patch(sys, "stderr", errors)
+            ended = self.assertRaises(SystemExit, cli.main)
+            errors.seek(0)
+            self.assertEqual(ended.code, 2)
+            self.assertIn(reason, errors.read())

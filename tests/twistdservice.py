@@ -1,0 +1,113 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+C{twistd amp-stream} as a process, with the C{amp-stream} command beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+
+from tests.commandline import ServedTestCase, spawn
+from tests.processes import Child
+
+__all__ = ["LOCAL", "NO_HTTP", "TwistdTestCase"]
+
+TWISTD = "from twisted.scripts.twistd import run; run()"
+
+LOCAL = "tcp:0:interface=127.0.0.1"
+
+NO_HTTP = None
+"""
+Why tests of out-of-band transfers are skipped, or L{None} if they are not.
+"""
+if not (find_spec("treq") and find_spec("cryptography")):
+    NO_HTTP = "treq or cryptography is not installed"
+
+
+class TwistdTestCase(ServedTestCase):
+    """
+    Tests with the file service in a process of its own.
+
+    @ivar here: A directory for the files of a test.
+
+    @ivar service: The process.
+
+    @ivar root: Where its files are.
+
+    @ivar tokens: Those of all tickets that the test has seen, which the log of the
+        service must not have.
+    """
+
+    skip = NO_HTTP
+
+    def setUp(self) -> None:
+        """
+        Make the directory.
+        """
+        self.here = self.makeDirectory()
+        self.tokens: list[str] = []
+
+    async def twistd(self, *options: str) -> str:
+        """
+        Start a service.
+
+        @return: Its endpoint string.
+        """
+        self.root = self.makeDirectory()
+        child = self.service = spawn(
+            *("-c", TWISTD, "-n", "--pidfile=", "amp-stream", "--root", self.root),
+            *("--listen", LOCAL, *options),
+            where=self.here,
+        )
+        self.addCleanup(self.endService, child)
+        found: Any = await child.expect(rb"serving \S+ at (\S+)")
+        endpoint: str = found[1].decode()
+        return endpoint
+
+    def endService(self, child: Child) -> Deferred[None]:
+        """
+        End it, and look at what it has said: there was no error, and no token.
+        """
+
+        def ended(failure: Any) -> None:
+            failure.trap(ProcessTerminated)
+            said = (child.output + child.errors).decode("utf-8")
+            for word in ("Traceback", "Unhandled", "Error", *self.tokens):
+                self.assertNotIn(word, said)
+            self.assertIn("Server Shut Down", said)
+
+        try:
+            child.process.signalProcess("TERM")  # type: ignore[attr-defined]
+        except ProcessExitedAlready:
+            self.fail(f"the service has ended: {child.output!r} {child.errors!r}")
+        ending: Deferred[None] = child.ended.addErrback(ended)
+        return ending
+
+    def path(self, name: str) -> str:
+        """
+        The path of a file in the directory.
+        """
+        return os.path.join(self.here, name)
+
+    def write(self, name: str, body: bytes) -> str:
+        """
+        Make a file in the directory.
+
+        @return: Its path.
+        """
+        with open(self.path(name), "wb") as file:
+            file.write(body)
+        return self.path(name)
+
+    def read(self, name: str) -> bytes:
+        """
+        Read a file in the directory.
+        """
+        with open(self.path(name), "rb") as file:
+            return file.read()
