@@ -1,0 +1,91 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+amp_stream's C{OutOfBand}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.protocols import amp
+
+from amp_stream import BulkClient, BulkServer
+from amp_stream import OutOfBand as OutOfBandArgument
+from benchmarks.peers.base import Peer, Session
+from benchmarks.peers.streams import StreamServer, StreamSession
+
+__all__ = ["OutOfBand"]
+
+
+class Take(amp.Command):
+    """
+    Take a stream.
+    """
+
+    commandName = b"TakeOutOfBand"
+    arguments = [(b"body", OutOfBandArgument())]
+
+
+class Give(amp.Command):
+    """
+    Give a stream.
+    """
+
+    commandName = b"GiveOutOfBand"
+    arguments = [(b"size", amp.Integer())]
+    response = [(b"body", OutOfBandArgument())]
+
+
+class _Server(StreamServer):
+    """
+    Takes and gives.
+    """
+
+    @Take.responder
+    def takeOutOfBand(self, body: Any) -> Deferred[dict[str, object]]:
+        """
+        Count it.
+        """
+        return self.take(body)
+
+    @Give.responder
+    def giveOutOfBand(self, size: int) -> dict[str, object]:
+        """
+        Send as much as is asked for.
+        """
+        return self.give(size)
+
+
+class _Session(StreamSession):
+    """
+    Transfers, and the calls beside them.
+    """
+
+    taking = Take
+    giving = Give
+
+
+class OutOfBand(Peer):
+    """
+    C{StreamAMP} on both sides, and a C{BulkServer} at the server's: the bulk has a
+    connection of its own.
+    """
+
+    async def serve(self) -> int:
+        plain = not self.job.certificate
+        endpoint = TCP4ServerEndpoint(self.reactor, 0, 4096, self.job.host)
+        bulk = BulkServer(endpoint, plain=plain, reactor=self.reactor)
+        bulk.startService()
+        await bulk.listening
+        options = {"bulkServer": bulk, "bulkClient": BulkClient(plain=plain)}
+        make = Factory.forProtocol(lambda: _Server(self.meter, 65536, **options))
+        return await self.listen(make)
+
+    async def connect(self) -> Session:
+        client = BulkClient(plain=not self.job.certificate)
+        protocol = await self.reach(_Server(self.meter, 65536, bulkClient=client))
+        return _Session(protocol, self.meter, 65536)
