@@ -161,6 +161,8 @@ class BoxLayer:
             return
         negotiation = self._negotiation
         pieces = encodeBox(items, negotiation.writeVersion)
+        # A source that is being read may have led to this.
+        self._link.writeTurn()
         if size < _JOINED:
             self._port.transport.write(b"".join(pieces))
         else:

@@ -18,6 +18,7 @@ import click
 from twisted.logger import textFileLogObserver
 
 from amp_stream._version import __version__
+from amp_stream.benchcommand import bench
 from amp_stream.client import FileClient, tooLate
 from amp_stream.console import (
     FAILED,
@@ -311,6 +312,7 @@ def _described(info: FileInfo) -> Mapping[str, object]:
     return {"name": info.name, "size": info.size, "modified": asISO(info.modified)}
 
 
+commands.add_command(bench)
 commands.add_command(ticket)
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ class IncomingStream:
                     consumer.write(data)
                 except Exception:
                     self._consumerFailed(consumer, Failure())
+                if self._stream.isDry:
+                    break
         finally:
             self._delivering = False
         if self._stream.state is ReceiveState.DATA_READ:

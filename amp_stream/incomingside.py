@@ -87,12 +87,33 @@ class IncomingSide:
         """
         try:
             stream = self._inbound.receive(
-                chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256
+                chunk.id,
+                chunk.offset,
+                chunk.data,
+                chunk.fin,
+                chunk.sha256,
+                now=self._timer.now,
             )
         except StreamError as error:
             self._failed(chunk.id, error)
             raise
         self._received(stream)
+
+    def receivePlain(self, id: int, offset: int, data: bytes) -> None:
+        """
+        Take a chunk that is neither the last nor comes with a digest: most do
+        nothing but go on where the stream was.
+
+        @raise StreamError: See L{receive}.
+        """
+        stream = self._inbound.extend(id, offset, data, self._timer.now)
+        if stream is None:
+            self.receive(Chunk(id, offset, data))
+            return
+        handle = self._handles.get(id)
+        if handle is not None:
+            handle.deliver()
+        self._flush()
 
     def receiveAsked(self, chunk: Chunk) -> Deferred[dict[str, Any]]:
         """
@@ -200,7 +221,7 @@ class IncomingSide:
         """
         See L{ReadingSide.read}.
         """
-        data = self._inbound.read(stream)
+        data = self._inbound.read(stream, self._timer.now)
         if stream.isEnded:
             self._drop(stream.id)
         elif self._carriers and stream.id in self._carriers:

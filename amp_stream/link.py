@@ -23,6 +23,7 @@ from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.chunkbox import encodeChunk
 from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.pace import HEADERS, SHORTEST, Pace
 from amp_stream.errors import (
     CallFailed,
     NotStreaming,
@@ -36,6 +37,7 @@ from amp_stream.outofband.keys import outOfBandKey
 from amp_stream.outofband.side import TICKET_COMMANDS, OutOfBandSide
 from amp_stream.pump import Pump
 from amp_stream.sources import Source
+from amp_stream.tcp import KernelQueue
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
 __all__ = ["BoxPort", "StreamLink"]
@@ -88,7 +90,12 @@ class StreamLink:
 
     def __init__(self, port: BoxPort, limits: Limits, clock: IReactorTime) -> None:
         self._port = port
+        self._clock = clock
         self._pump = Pump(self._writeNext, clock)
+        self._pace = Pace(limits.chunk)
+        self._queue = KernelQueue(None)
+        # The chunks of the turn that is under way, in pieces.
+        self._turn: list[bytes | memoryview] = []
         self.incoming = IncomingSide(limits, self._sendFrame)
         self.outgoing = OutgoingSide(
             limits, self._sendFrame, self._writeChunk, self._pump.kick
@@ -115,6 +122,7 @@ class StreamLink:
         """
         There is something to write to.
         """
+        self._queue = KernelQueue(transport)
         self._pump.start(transport)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -277,13 +285,47 @@ class StreamLink:
             command = box.get(amp.COMMAND, b"an answer").decode("ascii", "replace")
             _log.debug("the connection went before {what} was sent", what=command)
 
+    def writeTurn(self) -> None:
+        """
+        Write what the turn that is under way has so far: whatever is written now comes
+        behind it.
+        """
+        turn, self._turn = self._turn, []
+        if turn:
+            self._port.transport.write(b"".join(turn))
+
     def _writeNext(self) -> bool:
-        if not self._port.mayWriteBulk():
-            return False
-        return self.outgoing.writeNext()
+        """
+        Write as many chunks as make a turn, all at once: the bytes of each are
+        copied once.
+        """
+        port, pace = self._port, self._pace
+        pace.asked(self._clock.seconds(), self._queue.unsent)
+        self._queue.allow(max(SHORTEST, pace.turn // 2))
+        most, left = pace.chunk, pace.budget
+        sent = False
+        try:
+            while left > 0 and port.mayWriteBulk():
+                written = self.outgoing.writeNext(most)
+                if written is None:
+                    break
+                left -= written + HEADERS
+                sent = True
+        finally:
+            self.writeTurn()
+        if sent:
+            pace.wrote(pace.budget - left)
+        else:
+            pace.paused()
+        return sent
 
     def _writeChunk(
-        self, id: int, offset: int, data: bytes, fin: bool, sha256: bytes | None
+        self,
+        id: int,
+        offset: int,
+        data: bytes | memoryview,
+        fin: bool,
+        sha256: bytes | None,
     ) -> None:
         """
         Send a chunk.  The answer to the last says that the peer has them all; the
@@ -292,8 +334,8 @@ class StreamLink:
         ask = None
         if fin or not self.reader.peerKnown:
             ask = self._ask(partial(self._chunkAnswered, id, fin))
-        self._port.transport.writeSequence(
-            encodeChunk(id, offset, data, fin, sha256, ask, self._port.writeVersion)
+        self._turn += encodeChunk(
+            id, offset, data, fin, sha256, ask, self._port.writeVersion
         )
 
     def _ask(self, answered: Callable[[amp.AmpBox], object]) -> bytes:

@@ -50,7 +50,11 @@ class WritingSide(Protocol):
         """
 
     def writeChunk(
-        self, stream: SendStream, data: bytes, fin: bool, sha256: bytes | None
+        self,
+        stream: SendStream,
+        data: bytes | memoryview,
+        fin: bool,
+        sha256: bytes | None,
     ) -> None:
         """
         Send bytes.
@@ -198,7 +202,7 @@ class OutgoingStream:
         error.__cause__ = failure.value
         self.give(error)
 
-    def _hash(self, data: bytes, fin: bool) -> bytes | None:
+    def _hash(self, data: bytes | memoryview, fin: bool) -> bytes | None:
         if self._digest is None:
             return None
         self._digest.update(data)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.frames import Frame
-from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.limits import MAX_CHUNK, Limits
 from amp_stream._sansio.outbound import Outbound
 from amp_stream._sansio.sending import SendStream
 from amp_stream.errors import StreamError
@@ -23,7 +23,7 @@ from amp_stream.timer import IdleTimer
 
 __all__ = ["ChunkWriter", "OutgoingSide"]
 
-ChunkWriter = Callable[[int, int, bytes, bool, "bytes | None"], None]
+ChunkWriter = Callable[[int, int, "bytes | memoryview", bool, "bytes | None"], None]
 """
 Sends a chunk: id, offset, bytes, whether they are the last, digest.
 """
@@ -109,21 +109,26 @@ class OutgoingSide:
         self._ends.append((id, size, sha256))
         self._kick()
 
-    def writeNext(self) -> bool:
+    def writeNext(self, most: int = MAX_CHUNK) -> int | None:
         """
         Let the stream whose turn it is send one chunk.
 
-        @return: Whether any had one.
+        @param most: How many bytes it may have.
+
+        @return: How many it has, or L{None} if no stream has any to send.
         """
         while self._ends:
             id, size, sha256 = self._ends.pop(0)
             if id in self._handles:
                 self._write(id, size, b"", True, sha256)
-                return True
-        while (core := self._outbound.next()) is not None:
+                return 0
+        outbound = self._outbound
+        outbound.chunk = most
+        while (core := outbound.next()) is not None:
+            before = core.window.offset
             if self._handles[core.id].sendChunk():
-                return True
-        return False
+                return core.window.offset - before
+        return None
 
     def granted(self, id: int, maximum: int) -> None:
         """
@@ -184,7 +189,11 @@ class OutgoingSide:
         self._outbound.withdraw(stream)
 
     def writeChunk(
-        self, stream: SendStream, data: bytes, fin: bool, sha256: bytes | None
+        self,
+        stream: SendStream,
+        data: bytes | memoryview,
+        fin: bool,
+        sha256: bytes | None,
     ) -> None:
         """
         See L{WritingSide.writeChunk}.

@@ -17,6 +17,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.chunkbox import PlainChunk
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation
 from amp_stream.boxes import StreamBox, streamKeys
@@ -43,7 +44,7 @@ from amp_stream.outofband.offers import Offer
 from amp_stream.outofband.server import BulkServer
 from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import SourceLike, asSource
-from amp_stream.tcp import tuneForLatency
+from amp_stream.tcp import BUFFER, readMore, tuneForLatency
 from amp_stream.toolong import localError
 from amp_stream.wire import BoxReader
 
@@ -59,8 +60,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
     A drop-in replacement for C{amp.AMP} that sends and receives streams.
 
     Any number of them, in both directions, share the connection with ordinary
-    calls.  They take turns, one chunk each, and the next chunk is written when the
-    transport has drained: a call waits behind at most one.
+    calls.  They take turns, a few milliseconds of the link each, and the next is
+    written when the transport has drained: a call waits behind at most one.
     """
 
     version: str | int = "auto"
@@ -226,17 +227,22 @@ class StreamAMP(StreamReceiver, amp.AMP):
             return
         parser = self._boxes().parser
         parser.feed(data)
+        if len(data) >= BUFFER:
+            readMore(self.transport, len(data))
         # A box may have been the last before another protocol takes over, or have
         # led to a pause or to the end of the connection.
         while self.innerProtocol is None and not self.paused:
             try:
-                values = parser.next()
+                values = parser.read()
             except FramingError as error:
                 self.framingFailed(error)
                 return
             if values is None:
                 return
-            self.boxReceived(values)
+            if isinstance(values, PlainChunk):
+                self._reader().readPlain(values)
+            else:
+                self.boxReceived(values)
 
     def boxReceived(self, values: dict[bytes, bytes]) -> None:
         """

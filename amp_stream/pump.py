@@ -4,10 +4,9 @@
 Bulk goes to the transport when the transport has nothing else to do.
 
 The pump is a pull producer, so the transport asks it for bytes whenever it has
-handed all that it had to the kernel.  One chunk is written then: whatever is
-sent next, a small call or an answer, has at most that one chunk before it.  (TLS
-asks as long as there are fewer than 64 KiB; with chunks of that size it is one,
-too.)
+handed all that it had to the kernel.  One turn is written then: whatever is
+sent next, a small call or an answer, has at most that before it.  (TLS asks as long
+as there are fewer than 64 KiB.)  How long a turn is: L{amp_stream._sansio.pace}.
 
 It is registered only while there is something to send.  A transport with a
 producer does not close, and AMP must be able to.
@@ -35,7 +34,7 @@ class Pump:
 
     def __init__(self, writeNext: Callable[[], bool], clock: IReactorTime) -> None:
         """
-        @param writeNext: What writes one chunk and returns whether there was one.
+        @param writeNext: What writes one turn and returns whether there was one.
 
         @param clock: The reactor; for transports that cannot say when
             they have drained, one chunk is written in each of its turns.

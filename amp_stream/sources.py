@@ -61,14 +61,14 @@ class Source(Protocol):
         @param failed: What to call if there will be no more, because of an error.
         """
 
-    def read(self, most: int) -> tuple[bytes, bool] | None:
+    def read(self, most: int) -> tuple[bytes | memoryview, bool] | None:
         """
         Read.
 
         @param most: How many bytes to return at the most; at least 1.
 
-        @return: Bytes, and whether they are the last; L{None} if there are none
-            now.
+        @return: Bytes, which are used before anything else is done with the source,
+            and whether they are the last; L{None} if there are none now.
         """
 
     def close(self) -> None:
@@ -147,13 +147,13 @@ class _BytesSource:
         It is ready.
         """
 
-    def read(self, most: int) -> tuple[bytes, bool] | None:
+    def read(self, most: int) -> tuple[memoryview, bool]:
         """
-        Copy a part.
+        Show a part.
         """
         start = self._start
         end = self._start = start + most
-        return bytes(self._view[start:end]), end >= len(self._view)
+        return self._view[start:end], end >= len(self._view)
 
     def close(self) -> None:
         """

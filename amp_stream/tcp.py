@@ -8,16 +8,27 @@ not wait in it; for bulk alone, in large pieces.
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import suppress
+from struct import Struct
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.protocols.policies import ProtocolWrapper
 
+try:
+    from fcntl import ioctl
+except ImportError:  # pragma: no cover
+    # Windows has no such thing.
+    ioctl = None  # type: ignore[assignment]
+
 __all__ = [
+    "BUFFER",
     "BULK_BUFFER",
     "NOT_SENT_LOWAT",
+    "KernelQueue",
     "lowestTransport",
+    "readMore",
     "tuneForBulk",
     "tuneForLatency",
 ]
@@ -28,6 +39,11 @@ How many bytes that are not yet on their way the kernel may hold before it says
 that the socket is full (bytes).
 """
 
+BUFFER = 65_536
+"""
+How many bytes Twisted reads at once, unless it is told otherwise.
+"""
+
 BULK_BUFFER = 262_144
 """
 How many bytes to read at once, and to keep before a producer is paused, on a
@@ -36,6 +52,8 @@ connection that has only one thing to do (bytes).
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_SIOCOUTQNSD = 0x894B
+_number = Struct("i")
 
 
 def tuneForLatency(transport: Any) -> None:
@@ -44,16 +62,79 @@ def tuneForLatency(transport: Any) -> None:
 
     @param transport: Any transport; one that is not TCP below is left as it is.
     """
-    transport = lowestTransport(transport)
-    handle = getattr(transport, "getHandle", lambda: None)()
-    # Not by interface: in Twisted, a UNIX socket provides that of TCP, too.
-    if not isinstance(handle, socket.socket) or handle.family not in _FAMILIES:
+    handle = _socketOf(transport)
+    if handle is None:
         return
     # A connection that was lost already, or an old kernel, is no reason to fail.
     with suppress(OSError):
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if _OPTION is not None:
             handle.setsockopt(socket.IPPROTO_TCP, _OPTION, NOT_SENT_LOWAT)
+
+
+def readMore(transport: Any, size: int) -> None:
+    """
+    Read more at once from a transport that gave as much as it could.
+
+    @param size: How many bytes it gave.
+    """
+    if getattr(transport, "bufferSize", None) == size < BULK_BUFFER:
+        transport.bufferSize = 2 * size
+
+
+class KernelQueue:
+    """
+    What the kernel holds of a connection and has not sent.
+    """
+
+    __slots__ = ("_limit", "_socket")
+
+    def __init__(self, transport: Any) -> None:
+        """
+        @param transport: Any transport; of one that is not TCP below nothing is known.
+        """
+        self._socket = _socketOf(transport) if sys.platform == "linux" else None
+        self._limit = NOT_SENT_LOWAT
+
+    @property
+    def unsent(self) -> int | None:
+        """
+        How many bytes have not been sent (bytes), or L{None} if that is not known.
+        """
+        if self._socket is None:
+            return None
+        try:
+            answer = ioctl(self._socket.fileno(), _SIOCOUTQNSD, bytes(_number.size))
+        except (OSError, ValueError):
+            # The connection is lost.
+            self._socket = None
+            return None
+        size: int = _number.unpack(answer)[0]
+        return size
+
+    def allow(self, size: int) -> None:
+        """
+        Let the kernel hold about as much as this, where it makes a difference.
+
+        @param size: How many bytes that are not yet on their way it may hold.
+        """
+        if self._limit // 2 < size < self._limit * 2:
+            return
+        self._limit = size
+        if self._socket is not None and _OPTION is not None:
+            with suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, _OPTION, size)
+
+
+def _socketOf(transport: Any) -> socket.socket | None:
+    """
+    @return: The TCP socket below a transport, if there is one.
+    """
+    handle = getattr(lowestTransport(transport), "getHandle", lambda: None)()
+    # Not by interface: in Twisted, a UNIX socket provides that of TCP, too.
+    if isinstance(handle, socket.socket) and handle.family in _FAMILIES:
+        return handle
+    return None
 
 
 def tuneForBulk(transport: Any) -> None:

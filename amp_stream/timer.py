@@ -37,6 +37,13 @@ class IdleTimer:
         """
         self._clock = clock
 
+    @property
+    def now(self) -> float:
+        """
+        The time (seconds, from any start); 0 without a clock.
+        """
+        return 0.0 if self._clock is None else self._clock.seconds()
+
     def arm(self) -> None:
         """
         There is a reason.

@@ -20,6 +20,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.chunkbox import PlainChunk
 from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
 from amp_stream.chunks import chunkFromBox
 from amp_stream.codes import MAX_CODE
@@ -81,6 +82,18 @@ class BoxReader:
         if isinstance(result, Deferred):
             return result.addCallbacks(_answerBox, _answerError, errbackArgs=(asked,))
         return succeed(amp.AmpBox())
+
+    def readPlain(self, chunk: PlainChunk) -> None:
+        """
+        Take a chunk that has not come as a box.
+        """
+        self.peerKnown = True
+        try:
+            self.incoming.receivePlain(chunk.id, chunk.offset, chunk.data)
+        except StreamError as error:
+            _log.debug("a stream command was refused: {error}", error=error)
+        except Exception:
+            _log.failure("while taking a stream command")
 
     def _streamData(self, box: amp.AmpBox, asked: bool) -> object:
         if not asked:

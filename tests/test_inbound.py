@@ -940,6 +940,8 @@ class Receiving(RuleBasedStateMachine):
         id, stream = self.at(slot)
         if stream is not None and (stream.claimed or stream.held):
             start = self.read[id]
+            if start == len(VALUE):
+                return
             wrong = bytes([VALUE[start] ^ 255])
             if stream._reassembly.end > start:
                 assert not self.take(id, start, wrong, False, asked)

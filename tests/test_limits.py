@@ -64,7 +64,7 @@ class LimitsTests(SynchronousTestCase):
         Each limit is given by its name.
         """
         self.assertRaises(TypeError, Limits, 1_048_576)
-        self.assertRaises(TypeError, Limits, maxWindow=1)
+        self.assertRaises(TypeError, Limits, minWindow=1)
 
     def test_ranges(self) -> None:
         """

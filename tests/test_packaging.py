@@ -123,7 +123,17 @@ class InstalledTests(SynchronousTestCase):
         command = os.path.join(sysconfig.get_path("scripts"), "amp-stream")
         shown = self.run_(command, "--help")
         self.assertEqual(shown.returncode, 0, shown.stderr)
-        for word in ("put", "get", "ls", "stat", "rm", "ping", "ticket", "demo"):
+        for word in (
+            "put",
+            "get",
+            "ls",
+            "stat",
+            "rm",
+            "ping",
+            "ticket",
+            "bench",
+            "demo",
+        ):
             self.assertRegex(shown.stdout, rf"(?m)^ +{word}\b")
 
     def test_plugin(self) -> None:

@@ -19,6 +19,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
+from amp_stream._sansio.pace import BOX, LONGEST
 from amp_stream.pump import Pump
 from tests.commands import Server, Store
 from tests.loopback import LoopbackTestCase, Plain, Watched
@@ -368,46 +369,50 @@ class RealTransportTests(LoopbackTestCase):
 
     def watch(self, transport):
         """
-        @return: A list that gets, for each chunk, how many bytes the transport held
-            when it was written.
+        @return: A list that gets, for each turn, how many bytes the transport held
+            when it was written, and how many were written.
         """
-        before = []
-        writeSequence = transport.writeSequence
+        turns = []
+        write = transport.write
 
         def watched(data):
-            before.append(unsent(transport))
-            writeSequence(data)
+            if len(data) > 1000:
+                turns.append((unsent(transport), len(data)))
+            write(data)
 
-        transport.writeSequence = watched
-        return before
+        transport.write = watched
+        return turns
 
     async def test_tcp(self):
         """
-        A TCP transport never holds more than one chunk: the next is written when it
+        A TCP transport never holds more than one turn: the next is written when it
         has none.
         """
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
-        before = self.watch(client.transport)
+        turns = self.watch(client.transport)
         calls = [client.callRemote(Store, name="x", body=CHUNK * 100) for _ in range(3)]
         for call in calls:
             self.assertEqual(await call, {"size": 6_553_500})
-        self.assertGreaterEqual(len(before), 300)
-        self.assertLess(max(before), 1000)
+        self.assertLess(max(before for before, _ in turns), 1000)
+        self.assertLess(max(size for _, size in turns), LONGEST + BOX)
+        self.assertGreater(sum(size for _, size in turns), 3 * 6_553_500)
         self.assertIsNone(client.transport.producer)
 
     async def test_tls(self):
         """
-        One with TLS holds no more than it is made for, and one chunk.
+        One with TLS holds no more than it is made for, and one turn.
         """
         for chunk in (65_535, 4096):
             client, server = Client(limits=Limits(chunk=chunk)), WatchedServer()
             await self.tls(client, server)
-            before = self.watch(client.transport)
+            turns = self.watch(client.transport)
             call = client.callRemote(Store, name="x", body=CHUNK * 50)
             self.assertEqual(await call, {"size": 3_276_750})
-            self.assertGreaterEqual(len(before), 3_276_750 // chunk)
-            self.assertLessEqual(max(before), 65_536 + chunk)
+            for before, size in turns:
+                self.assertLess(before, BOX + LONGEST + BOX)
+                self.assertLess(size, LONGEST + BOX)
+            self.assertGreater(sum(size for _, size in turns), 3_276_750)
 
     async def closes(self, connect):
         """

@@ -42,7 +42,8 @@ LAYERS = """
     _sansio.pieces _sansio.splitting _sansio.chunk _sansio.chunkbox
     _sansio.framing _sansio.reading _sansio.boxparser _sansio.negotiation _sansio.lists
     _sansio.states _sansio.window _sansio.digest _sansio.reassembly
-    _sansio.receiving _sansio.sending _sansio.inbound _sansio.outbound
+    _sansio.receiving _sansio.growth _sansio.sending _sansio.inbound
+    _sansio.outbound _sansio.pace
     _sansio.tickets _sansio.ticketbox
 
     _boxerrors arguments chunks lists toolong commands
@@ -66,7 +67,7 @@ LAYERS = """
     filetickets fileserver hashed transports client
 
     service bulkoptions tap localfiles progress running childservice measure demo
-    curl console ticketcommand cli __main__
+    curl console ticketcommand benchcommand cli __main__
 """
 """
 All modules, from the bottom to the top: one may import those before it.  A new module

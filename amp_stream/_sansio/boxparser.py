@@ -8,6 +8,10 @@ pieces as they came and joins those of a value when its box is whole.  Lengths a
 checked before anything is kept.
 
 An empty box, which nobody sends, is an error: whoever reads one has lost count.
+
+The boxes of chunks are nearly all of the bytes, and nearly all alike.  They are
+recognised by their first and their last bytes, and read at once.
+
 How peers are read that end long values in the wrong way is in
 L{amp_stream._sansio.reading}.
 """
@@ -17,6 +21,11 @@ from __future__ import annotations
 from collections import deque
 from struct import Struct
 
+from amp_stream._sansio.chunkbox import (
+    PLAIN_HEAD,
+    PlainChunk,
+    plainTail,
+)
 from amp_stream._sansio.framing import MAX_KEY, MAX_PIECE
 from amp_stream._sansio.reading import Reading, settle
 from amp_stream.errors import FramingError, KeyTooLong
@@ -24,6 +33,10 @@ from amp_stream.errors import FramingError, KeyTooLong
 __all__ = ["BoxParser"]
 
 _unpack = Struct("!H").unpack
+
+_HEAD = len(PLAIN_HEAD) + 2
+_END = 2
+_OTHERS = 256
 
 _SMALL = 2048
 _GATHERED = 65_536
@@ -77,6 +90,47 @@ class BoxParser:
         """
         rest = self._bytes.take(self._bytes.size)
         return b"" if rest is None else rest
+
+    def read(self) -> dict[bytes, bytes] | PlainChunk | None:
+        """
+        Read a box, which may be the box of a chunk.
+
+        @return: The chunk, if it is a plain one that has been recognised; for others
+            see L{next}.  A box of short values that is here in one piece is read in
+            one go, too.
+
+        @raise FramingError: See L{next}.
+        """
+        first = self._readings[0]
+        if (
+            self._expected is not None
+            or first.isInBox
+            or self._whole
+            or len(self._readings) > 1
+        ):
+            return self.next()
+        here = self._bytes
+        length = here.plainLength()
+        if length is None:
+            box = None
+            if first.proper is not False:
+                box = here.takeBox(self._maxBoxSize, self._maxKeys)
+            return self.next() if box is None else box
+        if length > self._maxBoxSize - _OTHERS or (
+            self.version == 2 and (length == MAX_PIECE or not first.proper)
+        ):
+            return self.next()
+        if here.size < _HEAD + length + _END:
+            here.compact()
+            return None
+        here.take(_HEAD)
+        data = here.take(length) or b""
+        tail = here.takePlainTail()
+        if tail is not None:
+            return PlainChunk(*tail, data)
+        # It is another chunk, or the rest is yet to come.
+        self._readings[0].resume(b"StreamData", data)
+        return self.next()
 
     def next(self) -> dict[bytes, bytes] | None:
         """
@@ -216,6 +270,80 @@ class _Bytes:
             return self._head[start:end]
         parts = self.takeParts(count)
         return None if parts is None else b"".join(parts)
+
+    def plainLength(self) -> int | None:
+        """
+        @return: How many bytes the chunk has whose box is next; L{None} if it does not
+            look like that of a plain chunk.
+        """
+        start = self._start
+        if start == len(self._head) and self._rest:
+            self._head, self._start = bytes(self._rest.popleft()), 0
+            start = 0
+        if not self._head.startswith(PLAIN_HEAD, start):
+            return None
+        length: bytes = self._head[start + _HEAD - 2 : start + _HEAD]
+        return None if len(length) < 2 else int.from_bytes(length, "big")
+
+    def takePlainTail(self) -> tuple[int, int] | None:
+        """
+        Take what comes behind the bytes of a plain chunk.
+
+        @return: The id and the offset, or L{None} if there is something else.
+        """
+        tail = plainTail(self._head, self._start)
+        if tail is None:
+            return None
+        id, offset, end = tail
+        self.size -= end - self._start
+        self._start = end
+        if not self.size:
+            self._head, self._start = b"", 0
+        return id, offset
+
+    def takeBox(self, maxSize: int, maxKeys: int) -> dict[bytes, bytes] | None:
+        """
+        Take a box that is here in one piece and has nothing special about it: what is
+        the same in both versions, and within the limits.
+
+        @return: The box, or L{None}, and then nothing has been taken.
+        """
+        head, position = self._head, self._start
+        end = len(head)
+        box: dict[bytes, bytes] = {}
+        try:
+            while size := head[position] << 8 | head[position + 1]:
+                start = position + 2
+                position = start + size
+                key = head[start:position]
+                length = head[position] << 8 | head[position + 1]
+                if size > MAX_KEY or length == MAX_PIECE:
+                    return None
+                start = position + 2
+                position = start + length
+                box[key] = head[start:position]
+        except IndexError:
+            # Not all of it is here.
+            return None
+        position += 2
+        taken = position - self._start
+        if not box or len(box) > maxKeys or taken > maxSize:
+            return None
+        self.size -= taken
+        if position == end and not self.size:
+            self._head, self._start = b"", 0
+        else:
+            self._start = position
+        return box
+
+    def compact(self) -> None:
+        """
+        It will take a while until what is here can be taken: do not keep a large
+        piece for a few bytes.
+        """
+        if 2 * self._start > len(self._head):
+            self._head = self._head[self._start :]
+            self._start = 0
 
     def takeParts(self, count: int) -> list[bytes | memoryview] | None:
         """

@@ -11,11 +11,13 @@ byte for byte what C{amp.AmpBox.serialize} gives.
 
 from __future__ import annotations
 
+import re
 from struct import Struct
+from typing import NamedTuple
 
-from amp_stream._sansio.limits import MAX_CHUNK
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 
-__all__ = ["encodeChunk"]
+__all__ = ["PLAIN_HEAD", "PlainChunk", "encodeChunk", "plainTail"]
 
 _length = Struct("!H").pack
 
@@ -23,6 +25,48 @@ _COMMAND = b"\x00\x08_command\x00\x0aStreamData\x00\x04data"
 _FIN = b"\x00\x03fin\x00\x04True"
 _EMPTY = b"\x00\x00"
 _END = b"\x00\x00"
+
+PLAIN_HEAD = _COMMAND
+"""
+How the box of a plain chunk begins: one that asks for no answer.  The length of the
+bytes is next.
+"""
+
+_plainTail = re.compile(
+    rb"\x00\x02id\x00([\x01-\x13])([0-9]{1,19})"
+    rb"\x00\x06offset\x00([\x01-\x13])([0-9]{1,19})\x00\x00"
+).match
+
+
+class PlainChunk(NamedTuple):
+    """
+    A chunk like most: neither the last, nor with a digest, nor with a question.
+    """
+
+    id: int
+    offset: int
+    data: bytes
+
+
+def plainTail(buffer: bytes | bytearray, start: int) -> tuple[int, int, int] | None:
+    """
+    Read what comes behind the bytes of a plain chunk.
+
+    @param start: Where that is in the buffer.
+
+    @return: The id, the offset, and where the box ends; L{None} if it has other
+        keys, or not all of them are here, or a number is not as it should be.
+    """
+    found = _plainTail(buffer, start)
+    if found is None:
+        return None
+    idSize, id, offsetSize, offset = found.groups()
+    if ord(idSize) != len(id) or ord(offsetSize) != len(offset):
+        return None
+    numbers = int(id), int(offset)
+    if max(numbers) > MAX_NUMBER - MAX_CHUNK:
+        return None
+    return (*numbers, found.end())
 
 
 def _pair(key: bytes, value: bytes) -> bytes:
@@ -32,12 +76,12 @@ def _pair(key: bytes, value: bytes) -> bytes:
 def encodeChunk(
     id: int,
     offset: int,
-    data: bytes,
+    data: bytes | memoryview,
     fin: bool = False,
     sha256: bytes | None = None,
     ask: bytes | None = None,
     version: int = 1,
-) -> tuple[bytes, bytes, bytes]:
+) -> tuple[bytes, bytes | memoryview, bytes]:
     """
     Write a C{StreamData} box.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
+from amp_stream._sansio.growth import WindowGrowth
 from amp_stream._sansio.idle import IdleWatch
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.receiving import ReceiveStream
@@ -58,6 +59,7 @@ class Inbound:
         self.unclaimed = 0
         self.promised = 0
         self._limits = limits
+        self._growth = WindowGrowth(limits.window, limits.maxWindow)
         # By id: code and text of the error, or None for one that was read to its
         # end.  Not the error itself, whose traceback would keep chunks alive.
         self._ended: OrderedDict[int, tuple[bytes, str] | None] = OrderedDict()
@@ -72,12 +74,15 @@ class Inbound:
         fin: bool = False,
         sha256: bytes | None = None,
         asked: bool = False,
+        now: float = 0.0,
     ) -> ReceiveStream | None:
         """
         Take a chunk.
 
         @param asked: Whether its sender waits for an answer; for the others see
             L{ReceiveStream.receive}.
+
+        @param now: The time (seconds, from any start).
 
         @return: Its stream, or L{None} for one that ended before.
 
@@ -97,17 +102,36 @@ class Inbound:
                 if asked:
                     # Its sender need not know about windows, and is held to what
                     # fits.
-                    stream.window.grant(self._affordable())
+                    stream.window.grant(self._affordable(stream))
                 if stream.carried and data:
                     raise InvalidChunk(
                         "the bytes of this stream travel out of band, not in chunks"
                     )
                 stream.receive(offset, data, fin, sha256, asked)
+                self._measure(stream, offset + len(data), now)
             if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
                 raise TooMuchUnclaimed
         except StreamError as error:
             self.stop(stream, error, tell=not asked)
             raise
+        return stream
+
+    def extend(
+        self, id: int, offset: int, data: bytes, now: float = 0.0
+    ) -> ReceiveStream | None:
+        """
+        Take a chunk, if it does no more than to go on where a stream was that somebody
+        has asked for.  It changes none of the sums.
+
+        @param now: The time (seconds, from any start).
+
+        @return: The stream, or L{None} if the chunk has not been taken: L{receive}
+            has to see what it is.
+        """
+        stream = self.streams.get(id)
+        if stream is None or not stream.claimed or not stream.extend(offset, data):
+            return None
+        self._measure(stream, offset + len(data), now)
         return stream
 
     def feed(self, id: int, data: bytes, last: bool = False) -> ReceiveStream | None:
@@ -176,18 +200,23 @@ class Inbound:
             raise
         return stream
 
-    def read(self, stream: ReceiveStream) -> bytes:
+    def read(self, stream: ReceiveStream, now: float = 0.0) -> bytes:
         """
         Take the next bytes of a stream, and let its sender go on if that is due.
+
+        @param now: The time (seconds, from any start).
 
         @return: At least one byte, or C{b""} if there is none now.
         """
         if self.streams.get(stream.id) is not stream:
             return stream.read()
-        with self._changing(stream):
+        self._count(stream, -1)
+        try:
             data = stream.read()
             if stream.isOpen:
-                self._grant(stream)
+                self._grant(stream, now)
+        finally:
+            self._count(stream, 1)
         if stream.isEnded:
             self._forget(stream)
         return data
@@ -320,23 +349,38 @@ class Inbound:
         if not stream.claimed:
             self.unclaimed += sign * stream.held
 
-    def _affordable(self) -> int:
+    def _measure(self, stream: ReceiveStream, end: int, now: float) -> None:
         """
-        How large the window of a stream, which is out of the sums, may be.
+        Find out whether the window of a stream keeps its sender waiting.
         """
-        left = self._limits.maxBufferedBytes - self.promised
-        return min(self._limits.window, max(INITIAL_MAXIMUM, left))
+        waited = stream.window.arrived(end, now)
+        if waited is not None:
+            self._growth.waited(*waited)
 
-    def _grant(self, stream: ReceiveStream) -> None:
+    def _affordable(self, stream: ReceiveStream) -> int:
+        """
+        How large the window of a stream, which is out of the sums, may be.  A window
+        that has grown is for those whose consumers are never late, and is no more than
+        their share.
+        """
+        limits = self._limits
+        size = limits.window
+        if not stream.window.isLate:
+            share = limits.maxBufferedBytes // len(self.streams)
+            size = max(size, min(self._growth.size, share))
+        left = limits.maxBufferedBytes - self.promised
+        return min(size, max(INITIAL_MAXIMUM, left))
+
+    def _grant(self, stream: ReceiveStream, now: float) -> None:
         """
         Give the sender of a stream, which is out of the sums, the room that there
         is, if it needs it now.
         """
         window = stream.window
-        size = self._affordable()
+        size = self._affordable(stream)
         if stream.asks:
             # An answer may tell it.
             window.grant(size)
         if stream.needsMore and window.isDue(size):
             window.grant(size)
-            self.frames.append(MaxStreamData(stream.id, window.tell()))
+            self.frames.append(MaxStreamData(stream.id, window.tell(now)))

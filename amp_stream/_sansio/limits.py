@@ -44,7 +44,11 @@ class Limits:
     C{maxBufferedBytes + maxStreams * 262144} bytes.
 
     @ivar window: How many bytes of one stream may wait for their consumer
-        (bytes, at least 262,144).
+        (bytes, at least 262,144), to begin with.
+
+    @ivar maxWindow: How many there may be on a connection that is so long and so
+        fast that its senders would otherwise wait (bytes).  One of less than
+        C{window} is as good as that: then no window grows.
 
     @ivar chunk: The largest chunk that this side sends (bytes, 1 to 65,535).
 
@@ -85,6 +89,7 @@ class Limits:
     """
 
     window: int = field(default=1_048_576, validator=_count(INITIAL_MAXIMUM))
+    maxWindow: int = field(default=67_108_864, validator=_count(0))
     chunk: int = field(default=MAX_CHUNK, validator=_count(1, MAX_CHUNK))
     maxStreams: int = field(default=1024, validator=_count(1))
     maxUnclaimedBytes: int = field(default=8_388_608, validator=_count(0))

@@ -28,13 +28,15 @@ class Outbound:
 
     @ivar frames: What has to be sent.  The caller takes them out.
 
+    @ivar chunk: The most bytes to send in one chunk.  It may be changed.
+
     @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.streams: dict[int, SendStream] = {}
         self.frames: list[Frame] = []
-        self._chunk = limits.chunk
+        self.chunk = limits.chunk
         self._turns = Turns()
         self._nextId = 0
         self._idle: IdleWatch[SendStream] = IdleWatch(limits.idleTimeout)
@@ -83,7 +85,7 @@ class Outbound:
         """
         How many bytes a stream may send in its turn.
         """
-        return min(self._chunk, stream.window.available)
+        return min(self.chunk, stream.window.available)
 
     def withdraw(self, stream: SendStream) -> None:
         """

@@ -94,6 +94,17 @@ class Reading:
         """
         return len(self._whole)
 
+    def resume(self, command: bytes, data: bytes) -> None:
+        """
+        Two keys of the box that begins here have been read elsewhere.
+
+        @param command: The value of C{_command}.
+
+        @param data: The value of C{data}.
+        """
+        self.box = {b"_command": command, b"data": data}
+        self.size = len(b"_commanddata") + len(command) + len(data)
+
     def readOn(self, string: bytes | list[bytes | memoryview]) -> bool:
         """
         Read on, if this is the only way and goes on as the only one.

@@ -102,15 +102,33 @@ class Reassembly:
         @raise TooFragmented: If there would be one gap too many.
         """
         first = self._runs[0]
-        if len(self._runs) == 1 and offset == first.end:
-            first.append(data)
-            self.held += len(data)
+        if self.extend(offset, data):
             return [data]
         gone = max(0, first.start - offset)
         view = memoryview(data)[gone:]
         if not view:
             return []
         return self._merge(offset + gone, view)
+
+    def extend(self, offset: int, data: bytes) -> bool:
+        """
+        Add a chunk, if it begins where the others end.
+
+        @return: Whether it has been added.
+        """
+        first = self._runs[0]
+        if len(self._runs) > 1 or offset != first.start + first.size:
+            return False
+        first.append(data)
+        self.held += len(data)
+        return True
+
+    @property
+    def isReadable(self) -> bool:
+        """
+        Whether there are bytes to read.
+        """
+        return self._runs[0].size > 0
 
     def read(self) -> bytes:
         """

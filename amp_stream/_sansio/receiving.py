@@ -245,6 +245,36 @@ class ReceiveStream:
             )
         self.state = advance(RECEIVING, self.state, event)
 
+    def extend(self, offset: int, data: bytes) -> bool:
+        """
+        Take a chunk without an end, a digest or a question, if it begins where those
+        before it ended and breaks no rule.
+
+        @return: Whether it has been taken.
+        """
+        window = self.window
+        end = offset + len(data)
+        if (
+            self.state is not ReceiveState.RECV
+            or self.carried
+            or end > window.granted
+            or (self.size is not None and end > self.size)
+            or (self._maxSize is not None and end > self._maxSize)
+            or not self._reassembly.extend(offset, data)
+        ):
+            return False
+        window.highest = self.received = end
+        self.asks = False
+        self._digest.update((data,), False)
+        return True
+
+    @property
+    def isDry(self) -> bool:
+        """
+        Whether there is nothing to read, and more may come.
+        """
+        return self.state is ReceiveState.RECV and not self._reassembly.isReadable
+
     def carry(self, digest: bool) -> None:
         """
         Expect its bytes by another connection.

@@ -86,8 +86,10 @@ class SendStream:
         @raise UsageError: If there is not so much credit, or there has been an
             end.
         """
-        event = SendInput.FIN if fin else SendInput.DATA
-        state = advance(SENDING, self.state, event)
+        state = self.state
+        if fin or state is not SendState.SEND:
+            event = SendInput.FIN if fin else SendInput.DATA
+            state = advance(SENDING, state, event)
         offset = self.window.spend(count)
         self.state = state
         return offset

@@ -15,10 +15,17 @@ sends none for a stream that fits into half of what every stream may send unaske
 
 from __future__ import annotations
 
-from amp_stream._sansio.limits import INITIAL_MAXIMUM
+from math import inf
+
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
 from amp_stream.errors import FlowControlError, UsageError
 
-__all__ = ["ReceiveWindow", "SendWindow"]
+__all__ = ["NEVER", "ReceiveWindow", "SendWindow"]
+
+NEVER = MAX_NUMBER + 1
+"""
+An offset that no byte has.
+"""
 
 
 class SendWindow:
@@ -83,16 +90,41 @@ class ReceiveWindow:
     @ivar told: The maximum that the sender knows.  It is less where an answer that
         will say so is still being kept back.
     @ivar highest: The end of the furthest byte that has arrived.
+    @ivar edge: What the sender knew of before it was told the last time, if it had not
+        used that up by then; bytes beyond that show that it has heard.  L{NEVER}
+        otherwise.
+    @ivar isLate: Whether the sender had used up all that it knew of when it was told
+        the last time: its bytes had to wait for their consumer.
     """
 
-    __slots__ = ("_span", "consumed", "granted", "highest", "told")
+    __slots__ = (
+        "_before",
+        "_gap",
+        "_isAtEdge",
+        "_last",
+        "_measured",
+        "_span",
+        "consumed",
+        "edge",
+        "granted",
+        "highest",
+        "isLate",
+        "told",
+    )
 
     def __init__(self, granted: int = INITIAL_MAXIMUM) -> None:
         self.consumed = 0
         self.granted = granted
         self.told = granted
         self.highest = 0
-        self._span = granted
+        self.edge = NEVER
+        self.isLate = False
+        self._span = self._before = granted
+        # When the last bytes came, and the longest time between two.
+        self._last = inf
+        self._gap = 0.0
+        self._isAtEdge = False
+        self._measured = inf
 
     @property
     def room(self) -> int:
@@ -134,10 +166,43 @@ class ReceiveWindow:
         """
         self.granted = max(self.granted, self.consumed + size)
 
-    def tell(self) -> int:
+    def arrived(self, end: int, now: float) -> tuple[float, float, int] | None:
         """
+        Take the time of bytes that have arrived.
+
+        @param end: The end of the bytes.
+
+        @param now: The time (seconds, from any start).
+
+        @return: If the sender has heard what it was told, and had to wait for that: for
+            how long, the time since that was measured before (seconds), and how many
+            bytes it had credit for.
+        """
+        gap = now - self._last
+        self._last = now
+        if end <= self.edge:
+            self._isAtEdge = end == self.edge
+            self._gap = max(self._gap, gap)
+            return None
+        wasAtEdge, self._isAtEdge = self._isAtEdge, False
+        usual, self._gap = self._gap, 0.0
+        measured, self._measured = self._measured, now
+        self.edge = NEVER
+        if not wasAtEdge or gap <= usual:
+            return None
+        return gap - usual, now - measured, self._before
+
+    def tell(self, now: float = 0.0) -> int:
+        """
+        @param now: The time (seconds, from any start).
+
         @return: The maximum, which the sender is going to be told.
         """
+        self.isLate = self.highest >= self.told
+        if not self.isLate and self.edge == NEVER:
+            self.edge = self.told
+            self._before = self._span
+        self._measured = min(self._measured, now)
         self.told = self.granted
         self._span = self.told - self.consumed
         return self.told

@@ -347,7 +347,11 @@ class OutgoingCarrier:
         stream.offered = False
 
     def writeChunk(
-        self, stream: SendStream, data: bytes, fin: bool, sha256: bytes | None
+        self,
+        stream: SendStream,
+        data: bytes | memoryview,
+        fin: bool,
+        sha256: bytes | None,
     ) -> None:
         """
         See L{WritingSide.writeChunk}.
@@ -359,7 +363,8 @@ class OutgoingCarrier:
         if fin:
             self._sink, self._full = None, sink
         if data:
-            sink.write(data)
+            # Not every transport takes a view.
+            sink.write(bytes(data))
         if fin:
             sink.finish()
             self._side.finish(stream.id, stream.window.offset, sha256)

@@ -1,0 +1,138 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+How much to write in one turn.
+
+What is in the transport when a small call is made is before that call, so a turn
+should be a few milliseconds of the link and no more: a chunk of 65,535 bytes is 26
+milliseconds of 20 Mbit/s.  Where the link is fast, a turn of one chunk is so short
+that going round takes longer than the bytes: there it is several chunks.
+
+The rate is what goes into the transport in the time between two of its requests for
+more.  That is the rate of the link only if the link never had to wait for this
+program.  Whether it had to is known from the kernel: bytes are left that it has not
+sent, or none are.  Where none are, more would have gone, and the turn gets longer
+whatever the rate seems to be.  Otherwise a program that is busy with other
+things would take itself for a slow link, write less in each turn, and be slower still.
+
+Where the kernel cannot be asked, a turn stays what it was: one chunk.
+"""
+
+from __future__ import annotations
+
+from amp_stream._sansio.limits import MAX_CHUNK
+
+__all__ = ["BOX", "HEADERS", "LONGEST", "SHORTEST", "Pace"]
+
+SHORTEST = 4096
+"""
+The least that is written in one turn (bytes): less would be more headers than bytes.
+"""
+
+LONGEST = 131_072
+"""
+The most that is written in one turn (bytes).  It is the size of the pieces in which
+Twisted gives bytes to the kernel.  Twice as much is no faster, and small calls wait
+twice as long.
+"""
+
+BOX = 65_536
+"""
+How large the boxes are of which a turn has several (bytes): with them, a turn is
+exactly a number of pieces, and none is left with a few bytes in it.
+"""
+
+HEADERS = 128
+"""
+What a box is longer than its chunk, or less.
+"""
+
+_TARGET = 0.002
+"""
+How long a turn should take (seconds).
+"""
+
+_SPAN = 0.005
+"""
+How long to measure (seconds).
+"""
+
+
+class Pace:
+    """
+    The length of the turns on one connection.
+
+    @ivar turn: How many bytes to write in the next turn.
+    """
+
+    __slots__ = ("_asks", "_largest", "_since", "_starved", "_written", "turn")
+
+    def __init__(self, largest: int = MAX_CHUNK) -> None:
+        """
+        @param largest: The largest chunk (bytes).
+        """
+        self._largest = largest
+        self.turn = MAX_CHUNK
+        self._since: float | None = None
+        self._written = 0
+        self._asks = 0
+        self._starved = 0
+
+    @property
+    def chunk(self) -> int:
+        """
+        The most bytes of a stream to put into one chunk.
+        """
+        if self.turn <= BOX:
+            return min(self.turn, self._largest)
+        return min(BOX - HEADERS, self._largest)
+
+    @property
+    def budget(self) -> int:
+        """
+        How many bytes to write before the turn is over, which a last chunk may exceed:
+        a turn that is no longer than a chunk is one chunk, however short.
+        """
+        return self.turn if self.turn > BOX else 1
+
+    def asked(self, now: float, unsent: int | None) -> None:
+        """
+        The transport has handed everything to the kernel and asks for more.
+
+        @param now: The time (seconds, from any start).
+
+        @param unsent: How many bytes the kernel has not sent yet, or L{None} if it
+            does not say.
+        """
+        since = self._since
+        if since is None or unsent is None:
+            self._measureFrom(now)
+            return
+        self._asks += 1
+        self._starved += not unsent
+        span = now - since
+        if span < _SPAN:
+            return
+        if 2 * self._starved >= self._asks:
+            turn = 2 * self.turn
+        else:
+            # Shrink step by step: one pause of this program is not the link's.
+            turn = max(int(self._written / span * _TARGET), self.turn * 3 // 4)
+        self.turn = max(SHORTEST, min(turn, LONGEST))
+        self._measureFrom(now)
+
+    def wrote(self, count: int) -> None:
+        """
+        Bytes have been written.
+        """
+        self._written += count
+
+    def paused(self) -> None:
+        """
+        There is nothing to write: what passes now is not the link's time.
+        """
+        self._since = None
+
+    def _measureFrom(self, now: float) -> None:
+        self._since = now
+        self._written = self._asks = self._starved = 0

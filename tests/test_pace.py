@@ -1,0 +1,165 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream._sansio.pace}, with links of which a test knows the rate.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis.strategies import booleans, floats, lists, none, tuples
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream._sansio.limits import MAX_CHUNK
+from amp_stream._sansio.pace import BOX, HEADERS, LONGEST, SHORTEST, Pace
+
+
+def run(pace, rate, turns, busy=0.0, kernel=8192):
+    """
+    Let a link of a given rate ask, again and again.
+
+    @param rate: How fast it is (bytes a second).
+
+    @param busy: How long the program does something else between two turns
+        (seconds).
+
+    @param kernel: How many bytes the kernel has left when it asks, if it has not sent
+        them while the program was busy.
+    """
+    now = left = 0.0
+    for _ in range(turns):
+        pace.asked(now, int(left))
+        pace.wrote(pace.turn)
+        left += pace.turn
+        wait = max(busy, 0.00005, (left - kernel) / rate)
+        now += wait
+        left = max(0.0, left - wait * rate)
+
+
+class PaceTests(SynchronousTestCase):
+    """
+    Turns of a few milliseconds.
+    """
+
+    def test_atFirst(self):
+        """
+        Before anything is known, a turn is one chunk of the largest size.
+        """
+        pace = Pace()
+        self.assertEqual(
+            (pace.turn, pace.chunk, pace.budget), (MAX_CHUNK, MAX_CHUNK, 1)
+        )
+        self.assertEqual(Pace(1000).chunk, 1000)
+
+    def test_slow(self):
+        """
+        On a slow link, a turn is two milliseconds of it, in one chunk.
+        """
+        for rate in (2_500_000, 12_500_000):
+            pace = Pace()
+            run(pace, rate, 500)
+            self.assertLess(abs(pace.turn - rate * 0.002), rate * 0.0005)
+            self.assertEqual((pace.chunk, pace.budget), (pace.turn, 1))
+
+    def test_verySlow(self):
+        """
+        It is never so short that most of it is headers.
+        """
+        pace = Pace()
+        run(pace, 1000, 500)
+        self.assertEqual(pace.turn, SHORTEST)
+
+    def test_fast(self):
+        """
+        On a fast one it is several chunks, which fill the pieces that Twisted writes
+        to the last byte.
+        """
+        pace = Pace()
+        run(pace, 2_000_000_000, 500)
+        self.assertEqual(pace.turn, LONGEST)
+        self.assertEqual(pace.chunk + HEADERS, BOX)
+        self.assertEqual(pace.budget, LONGEST)
+        self.assertEqual(Pace(1000).chunk, 1000)
+
+    def test_smallChunks(self):
+        """
+        It is no larger than the limits allow, on fast links, too.
+        """
+        pace = Pace(1000)
+        run(pace, 2_000_000_000, 500)
+        self.assertEqual(pace.chunk, 1000)
+
+    def test_busy(self):
+        """
+        A program that is busy between its turns does not take itself for a slow link:
+        the kernel has sent everything, so more would have gone.
+        """
+        pace = Pace()
+        run(pace, 2_000_000_000, 500, busy=0.01)
+        self.assertEqual(pace.turn, LONGEST)
+
+    def test_recovers(self):
+        """
+        When a slow link gets fast, turns get long again.
+        """
+        pace = Pace()
+        run(pace, 2_500_000, 500)
+        pace.paused()
+        run(pace, 2_000_000_000, 1000)
+        self.assertEqual(pace.turn, LONGEST)
+
+    def test_stepByStep(self):
+        """
+        One long wait does not make turns short at once.
+        """
+        pace = Pace()
+        pace.asked(0.0, 1)
+        pace.wrote(1000)
+        pace.asked(1.0, 1)
+        self.assertEqual(pace.turn, MAX_CHUNK * 3 // 4)
+
+    def test_paused(self):
+        """
+        Time in which there is nothing to write does not count.
+        """
+        pace = Pace()
+        pace.asked(0.0, 1)
+        pace.wrote(1000)
+        pace.paused()
+        pace.asked(100.0, 1)
+        self.assertEqual(pace.turn, MAX_CHUNK)
+
+    def test_short(self):
+        """
+        Nothing is concluded from less than a few milliseconds.
+        """
+        pace = Pace()
+        for step in range(10):
+            pace.asked(step / 2500, 1)
+            pace.wrote(1000)
+        self.assertEqual(pace.turn, MAX_CHUNK)
+
+    def test_unknown(self):
+        """
+        Where nobody knows what the kernel does, a turn stays one chunk.
+        """
+        pace = Pace()
+        for step in range(100):
+            pace.asked(step * 1.0, None)
+            pace.wrote(1000)
+        self.assertEqual(pace.turn, MAX_CHUNK)
+
+    @given(lists(tuples(floats(0, 1), none() | booleans()), max_size=50))
+    def test_bounds(self, steps):
+        """
+        Whatever happens, a turn is within its bounds, and its chunk is one that AMP
+        can carry.
+        """
+        pace = Pace()
+        now = 0.0
+        for wait, unsent in steps:
+            now += wait
+            pace.asked(now, unsent)
+            pace.wrote(pace.turn)
+            self.assertTrue(SHORTEST <= pace.turn <= LONGEST)
+            self.assertTrue(0 < pace.chunk <= min(MAX_CHUNK, pace.turn))

@@ -1,0 +1,380 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests of the short way for the boxes of chunks: it leads where the long one does.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import Limits
+from amp_stream._sansio.boxparser import BoxParser
+from amp_stream._sansio.chunkbox import PlainChunk, encodeChunk, plainTail
+from amp_stream._sansio.framing import encodeBox
+from amp_stream._sansio.inbound import Inbound
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream.errors import FramingError
+from amp_stream.testing import connectInMemory
+from tests.commands import Server
+from tests.pairs import VALUE
+
+SMALL = b"".join(encodeBox([(b"_answer", b"1"), (b"x", b"y")], 2))
+
+BOXES = st.dictionaries(
+    st.binary(min_size=1, max_size=255),
+    st.binary(max_size=20) | st.sampled_from([300, 5000, 65_534, 65_535]).map(bytes),
+    min_size=1,
+    max_size=5,
+)
+
+
+def parser(version=2, proper=True, maxBoxSize=1_000_000):
+    """
+    A parser that is known to get what its version says.
+    """
+    return BoxParser(version, maxBoxSize, 100, proper=proper)
+
+
+def boxOf(item):
+    """
+    A chunk as the box that it came in.
+    """
+    if not isinstance(item, PlainChunk):
+        return item
+    return {
+        b"_command": b"StreamData",
+        b"data": item.data,
+        b"id": b"%d" % item.id,
+        b"offset": b"%d" % item.offset,
+    }
+
+
+def readAll(parser, parts):
+    """
+    Read as a protocol does.
+    """
+    read = []
+    for part in parts:
+        parser.feed(part)
+        while (item := parser.read()) is not None:
+            read.append(item)
+    return read
+
+
+def cut(data, places):
+    """
+    Cut bytes at some places.
+    """
+    places = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+CHUNKS = st.builds(
+    lambda size, id, offset, fin, sha256, ask: (
+        id,
+        offset,
+        bytes([size % 251]) * size,
+        fin,
+        sha256,
+        ask,
+    ),
+    st.sampled_from([0, 1, 255, 256, 2047, 2048, 40_000, 65_408, 65_534, 65_535]),
+    st.sampled_from([0, 7, MAX_NUMBER]),
+    st.sampled_from([0, 65_408, 2**61]),
+    st.booleans(),
+    st.sampled_from([None, b"", bytes(32)]),
+    st.sampled_from([None, b"s1"]),
+)
+
+
+class ReadTests(SynchronousTestCase):
+    """
+    L{BoxParser.read}.
+    """
+
+    def test_whole(self):
+        """
+        A plain chunk in one piece is recognised.
+        """
+        data = b"".join(encodeChunk(7, 100, b"abc"))
+        (chunk,) = readAll(parser(), [data])
+        self.assertEqual(chunk, PlainChunk(7, 100, b"abc"))
+        self.assertIs(type(chunk.data), bytes)
+
+    def test_several(self):
+        """
+        Chunks that were fed one after the other are all recognised.
+        """
+        reading = parser()
+        for offset in (0, 3000):
+            reading.feed(b"".join(encodeChunk(7, offset, bytes(3000))))
+        for offset in (0, 3000):
+            self.assertEqual(reading.read(), PlainChunk(7, offset, bytes(3000)))
+        self.assertIsNone(reading.read())
+
+    def test_largest(self):
+        """
+        So is one of 65,535 bytes, in version 1; in version 2, its bytes are two
+        pieces, and it comes as a box.
+        """
+        for version, kind in ((1, PlainChunk), (2, dict)):
+            data = b"".join(encodeChunk(7, 0, bytes(MAX_CHUNK), version=version))
+            (read,) = readAll(parser(version), [data, b""])
+            self.assertIs(type(read), kind)
+            self.assertEqual(len(boxOf(read)[b"data"]), MAX_CHUNK)
+
+    def test_others(self):
+        """
+        All others come as boxes: with an end, a digest, a question; without a key,
+        with one more, with numbers that are none or too large.
+        """
+        plain = b"".join(encodeChunk(7, 100, b"abc"))
+        for data in (
+            b"".join(encodeChunk(7, 100, b"abc", True)),
+            b"".join(encodeChunk(7, 100, b"abc", False, b"")),
+            b"".join(encodeChunk(7, 100, b"abc", ask=b"s1")),
+            b"".join(encodeChunk(7, MAX_NUMBER, b"abc")),
+            plain.replace(b"100", b"1x0"),
+            plain.replace(b"\x00\x03100", b"\x00\x14" + b"1" * 20),
+            plain[:-2] + b"\x00\x01x\x00\x01y\x00\x00",
+            plain.replace(b"\x00\x02id\x00\x017", b""),
+        ):
+            (read,) = readAll(parser(), [data])
+            self.assertIs(type(read), dict, data)
+            other = parser()
+            other.feed(data)
+            self.assertEqual(read, other.next())
+
+    def test_wrongLengths(self):
+        """
+        Digits are counted: a length that says otherwise is an error of the framing, or
+        another box, as it is without the short way.
+        """
+        plain = b"".join(encodeChunk(7, 100, b"abc"))
+        for tail in (
+            b"\x00\x02id\x00\x027\x00\x06offset\x00\x03100\x00\x00",
+            b"\x00\x02id\x00\x017\x00\x06offset\x00\x02100\x00\x00",
+        ):
+            data = plain[: plain.index(b"\x00\x02id")] + tail
+            self.assertIsNone(plainTail(data, data.index(b"\x00\x02id")))
+
+    def test_ambiguous(self):
+        """
+        Where bytes may have to be read in two ways, there is no short one.
+        """
+        data = b"".join(encodeChunk(7, 100, b"abc"))
+        (read,) = readAll(parser(2, proper=False), [data])
+        self.assertIs(type(read), dict)
+
+    def test_tooLong(self):
+        """
+        The bounds of boxes hold for chunks.
+        """
+        data = b"".join(encodeChunk(7, 100, bytes(2000)))
+        short = parser(maxBoxSize=1024)
+        short.feed(data[:40])
+        self.assertRaises(FramingError, short.read)
+
+    def test_nothingKept(self):
+        """
+        While the rest of a chunk is under way, what came before it is not kept
+        alive with it.
+        """
+        data = b"".join(encodeChunk(7, 100, bytes(60_000)))
+        reading = parser()
+        readAll(reading, [data * 4 + data[:1000]])
+        self.assertEqual(len(reading._bytes._head), 1000)
+        self.assertFalse(reading.isBetweenBoxes)
+        self.assertEqual(reading.takeRest(), data[:1000])
+        self.assertTrue(reading.isBetweenBoxes)
+
+    @given(
+        st.lists(CHUNKS | st.none(), min_size=1, max_size=6),
+        st.lists(st.integers(0, 10**6), max_size=30),
+        st.sampled_from([1, 2]),
+    )
+    def test_same(self, chunks, places, version):
+        """
+        However the bytes are cut, the same comes out as on the long way, in the same
+        order.
+        """
+        wire = b"".join(
+            SMALL if chunk is None else b"".join(encodeChunk(*chunk, version=version))
+            for chunk in chunks
+        )
+        read = readAll(parser(version), cut(wire, places))
+        other = parser(version)
+        other.feed(wire)
+        self.assertEqual([boxOf(item) for item in read], [other.next() for _ in read])
+        self.assertIsNone(other.next())
+        self.assertEqual(len(read), len(chunks))
+
+    @given(
+        st.lists(BOXES, min_size=1, max_size=4),
+        st.lists(st.integers(0, 10**6), max_size=10),
+        st.sampled_from([1, 2]),
+        st.booleans(),
+    )
+    def test_boxes(self, boxes, places, version, proper):
+        """
+        Other boxes, in one piece or several, come out as they went in.
+        """
+        for box in boxes:
+            box[b"_answer"] = b"1"
+        wire = b"".join(
+            piece for box in boxes for piece in encodeBox(sorted(box.items()), version)
+        )
+        reading = parser(version, proper=proper or version == 2)
+        self.assertEqual(readAll(reading, cut(wire, places)), boxes)
+        self.assertTrue(reading.isBetweenBoxes)
+
+    def test_faulty(self):
+        """
+        The boxes of a peer that leaves out what ends a long value come out as they do
+        on the long way.
+        """
+        long = [(b"_answer", b"1"), (b"x", bytes(65_535)), (b"y", bytes(300))]
+        wire = b"".join(encodeBox(long, 1)) * 2 + SMALL * 3
+        other = parser(proper=False)
+        other.feed(wire)
+        boxes = readAll(parser(proper=False), [wire])
+        self.assertEqual(boxes, [other.next() for _ in boxes])
+        self.assertEqual(boxes[:2], [dict(long)] * 2)
+        self.assertEqual(len(boxes), 5)
+
+    def test_limits(self):
+        """
+        A box in one piece is held to the limits, like any other.
+        """
+        for reading, box in (
+            (parser(maxBoxSize=1024), [(b"_answer", bytes(1100))]),
+            (BoxParser(1, 1024, 2), [(b"%d" % key, b"") for key in range(3)]),
+        ):
+            reading.feed(b"".join(encodeBox(box, 1)))
+            self.assertRaises(FramingError, reading.read)
+        for wire in (b"\x00\x00", b"\x01\x00" + bytes(300)):
+            for version in (1, 2):
+                reading = parser(version)
+                reading.feed(wire)
+                self.assertRaises(FramingError, reading.read)
+
+    def test_atTheLimit(self):
+        """
+        One whose keys and values have just as many bytes as they may is read.
+        """
+        reading = parser(maxBoxSize=1024)
+        box = {b"_answer": bytes(1024 - 7)}
+        reading.feed(b"".join(encodeBox(box.items(), 1)))
+        self.assertEqual(reading.read(), box)
+
+    @given(st.lists(st.integers(0, 10**6), max_size=30), st.binary(max_size=200))
+    def test_garbage(self, places, noise):
+        """
+        Neither way takes what the other does not.
+        """
+        wire = b"".join(encodeChunk(7, 100, b"abc"))
+        place = (places or [0])[0] % len(wire)
+        wire = SMALL + wire[:place] + noise + wire[place:] + SMALL
+        results = []
+        for read in (BoxParser.read, BoxParser.next):
+            reading = parser()
+            boxes = []
+            try:
+                for part in cut(wire, places):
+                    reading.feed(part)
+                    while (item := read(reading)) is not None:
+                        boxes.append(boxOf(item))
+            except FramingError:
+                boxes.append("error")
+            results.append(boxes)
+        self.assertEqual(*results)
+
+
+class ExtendTests(SynchronousTestCase):
+    """
+    L{Inbound.extend}.
+    """
+
+    def setUp(self):
+        self.inbound = Inbound(Limits(maxStreamSize=100_000))
+
+    def test_taken(self):
+        """
+        A chunk that goes on is taken, and everything is as if L{Inbound.receive} had.
+        """
+        for take in (Inbound.extend, Inbound.receive):
+            self.setUp()
+            stream = self.inbound.claim(0)
+            for start in range(0, 50_000, 10_000):
+                self.assertIs(take(self.inbound, 0, start, bytes(10_000)), stream)
+            self.assertEqual(self.inbound.promised, 262_144)
+            self.assertEqual(stream.received, 50_000)
+            self.assertEqual(stream.held, 50_000)
+            self.assertEqual(stream.window.highest, 50_000)
+            self.assertFalse(stream.isDry)
+            while self.inbound.read(stream):
+                pass
+            self.assertTrue(stream.isDry)
+
+    def test_refused(self):
+        """
+        Any other is left to L{Inbound.receive}: of a stream that nobody has asked
+        for, that does not exist or has an end; with a gap, or bytes that were here
+        before; beyond what was granted, announced or allowed.
+        """
+        self.inbound.receive(1, 0, b"abc")
+        self.assertIsNone(self.inbound.extend(1, 3, b"abc"))
+        self.assertIsNone(self.inbound.extend(2, 0, b"abc"))
+        self.inbound.claim(0, size=90_000)
+        self.assertIsNone(self.inbound.extend(0, 1, b"abc"))
+        self.assertIsNone(self.inbound.extend(0, 0, bytes(90_001)))
+        self.assertIsNotNone(self.inbound.extend(0, 0, b"abc"))
+        self.assertIsNone(self.inbound.extend(0, 1, b"abc"))
+        self.inbound.receive(0, 10, b"abc")
+        self.assertIsNone(self.inbound.extend(0, 3, b"abc"))
+        self.inbound.claim(3)
+        self.assertIsNone(self.inbound.extend(3, 0, bytes(100_001)))
+        self.assertIsNotNone(self.inbound.extend(3, 0, b"abc"))
+        self.inbound.receive(3, 5, b"", True)
+        self.assertIsNone(self.inbound.extend(3, 3, b"a"))
+        self.inbound = Inbound(Limits())
+        self.inbound.claim(4)
+        self.assertIsNone(self.inbound.extend(4, 0, bytes(262_145)))
+
+    def test_protocol(self):
+        """
+        What a peer gets wrong by a plain chunk is told to it, and logged if there is
+        no telling; the connection goes on.
+        """
+        pair = connectInMemory(Server(), Server())
+        pair.flush()
+        stream = pair.server.incoming(0)
+        collected = stream.collect()
+        pair.client.transport.write(b"".join(encodeChunk(0, 300_000, b"abc")))
+        pair.flush()
+        self.assertEqual(
+            self.failureResultOf(collected).value.code, b"STREAM_FLOW_CONTROL"
+        )
+        self.assertFalse(pair.server.transport.disconnecting)
+        sending = pair.server.sendStream(VALUE)
+        value = pair.client.incoming(sending.id).collect()
+        pair.flush()
+        self.assertEqual(self.successResultOf(value), VALUE)
+
+    def test_consumerRaises(self):
+        """
+        What a mistake in this program raises is logged, and the connection goes on.
+        """
+        pair = connectInMemory(Server(), Server())
+        pair.flush()
+        incoming = pair.server._reader().incoming
+        self.patch(incoming, "receivePlain", lambda *a: 1 / 0)
+        pair.client.transport.write(b"".join(encodeChunk(0, 0, b"abc")))
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(pair.server.transport.disconnecting)
