@@ -85,30 +85,18 @@ class IncomingSide:
 
         @raise StreamError: If the stream fails with it.  The sender is told.
         """
-        try:
-            stream = self._inbound.receive(
-                chunk.id,
-                chunk.offset,
-                chunk.data,
-                chunk.fin,
-                chunk.sha256,
-                now=self._timer.now,
-            )
-        except StreamError as error:
-            self._failed(chunk.id, error)
-            raise
-        self._received(stream)
+        self._receive(chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256)
 
     def receivePlain(self, id: int, offset: int, data: bytes) -> None:
         """
-        Take a chunk that is neither the last nor comes with a digest: most do
-        nothing but go on where the stream was.
+        Take a chunk, or several in a row, of which none is the last or comes with a
+        digest: most do nothing but go on where the stream was.
 
         @raise StreamError: See L{receive}.
         """
         stream = self._inbound.extend(id, offset, data, self._timer.now)
         if stream is None:
-            self.receive(Chunk(id, offset, data))
+            self._receive(id, offset, data)
             return
         handle = self._handles.get(id)
         if handle is not None:
@@ -263,6 +251,23 @@ class IncomingSide:
                 answer.errback(reason)
         for id, carrier in carriers.items():
             carrier.release(None if id in complete else reason.value)
+
+    def _receive(
+        self,
+        id: int,
+        offset: int,
+        data: bytes,
+        fin: bool = False,
+        sha256: bytes | None = None,
+    ) -> None:
+        try:
+            stream = self._inbound.receive(
+                id, offset, data, fin, sha256, now=self._timer.now
+            )
+        except StreamError as error:
+            self._failed(id, error)
+            raise
+        self._received(stream)
 
     def _received(self, stream: ReceiveStream | None) -> None:
         if stream is not None:

@@ -14,7 +14,7 @@ from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream._sansio.pace import BOX, HEADERS, LONGEST, SHORTEST, Pace
 
 
-def run(pace, rate, turns, busy=0.0, kernel=8192):
+def run(pace, rate, turns, busy=0.0, kernel=8192, start=0.0):
     """
     Let a link of a given rate ask, again and again.
 
@@ -25,8 +25,11 @@ def run(pace, rate, turns, busy=0.0, kernel=8192):
 
     @param kernel: How many bytes the kernel has left when it asks, if it has not sent
         them while the program was busy.
+
+    @param start: When it begins to ask (seconds).
     """
-    now = left = 0.0
+    now = start
+    left = 0.0
     for _ in range(turns):
         pace.asked(now, int(left))
         pace.wrote(pace.turn)
@@ -128,6 +131,17 @@ class PaceTests(SynchronousTestCase):
         pace.paused()
         pace.asked(100.0, 1)
         self.assertEqual(pace.turn, MAX_CHUNK)
+
+    def test_pausedOften(self):
+        """
+        What is measured between pauses adds up: on a fast link, turns get long even
+        if no stretch without a pause is.
+        """
+        pace = Pace()
+        for start in range(100):
+            run(pace, 2_000_000_000, 10, start=float(start))
+            pace.paused()
+        self.assertEqual(pace.turn, LONGEST)
 
     def test_short(self):
         """

@@ -10,7 +10,9 @@ checked before anything is kept.
 An empty box, which nobody sends, is an error: whoever reads one has lost count.
 
 The boxes of chunks are nearly all of the bytes, and nearly all alike.  They are
-recognised by their first and their last bytes, and read at once.
+recognised by their first and their last bytes, and read at once.  Most go on where
+the one before ended: as many as are here are read as if they were one, so that what
+has to be done for each is done less often.
 
 How peers are read that end long values in the wrong way is in
 L{amp_stream._sansio.reading}.
@@ -25,8 +27,10 @@ from amp_stream._sansio.chunkbox import (
     PLAIN_HEAD,
     PlainChunk,
     plainTail,
+    tailOf,
 )
 from amp_stream._sansio.framing import MAX_KEY, MAX_PIECE
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.reading import Reading, settle
 from amp_stream.errors import FramingError, KeyTooLong
 
@@ -93,11 +97,11 @@ class BoxParser:
 
     def read(self) -> dict[bytes, bytes] | PlainChunk | None:
         """
-        Read a box, which may be the box of a chunk.
+        Read a box, which may be the box of a chunk, or the boxes of several.
 
-        @return: The chunk, if it is a plain one that has been recognised; for others
-            see L{next}.  A box of short values that is here in one piece is read in
-            one go, too.
+        @return: The chunk, if it is a plain one that has been recognised, with those
+            that go on where it ends; for others see L{next}.  A box of short values
+            that is here in one piece is read in one go, too.
 
         @raise FramingError: See L{next}.
         """
@@ -116,20 +120,24 @@ class BoxParser:
             if first.proper is not False:
                 box = here.takeBox(self._maxBoxSize, self._maxKeys)
             return self.next() if box is None else box
-        if length > self._maxBoxSize - _OTHERS or (
-            self.version == 2 and (length == MAX_PIECE or not first.proper)
-        ):
+        most = self._maxBoxSize - _OTHERS
+        if self.version == 2:
+            # What fills a length to the brim goes on behind the next one.
+            most = min(most, MAX_PIECE - 1) if first.proper else -1
+        if length > most:
             return self.next()
         if here.size < _HEAD + length + _END:
             here.compact()
             return None
         here.take(_HEAD)
-        data = here.take(length) or b""
+        parts = here.takeParts(length) or []
         tail = here.takePlainTail()
         if tail is not None:
-            return PlainChunk(*tail, data)
+            id, offset = tail
+            here.takePlainRun(parts, id, offset + length, most)
+            return PlainChunk(id, offset, b"".join(parts))
         # It is another chunk, or the rest is yet to come.
-        self._readings[0].resume(b"StreamData", data)
+        first.resume(b"StreamData", b"".join(parts))
         return self.next()
 
     def next(self) -> dict[bytes, bytes] | None:
@@ -297,9 +305,39 @@ class _Bytes:
         id, offset, end = tail
         self.size -= end - self._start
         self._start = end
+        return id, offset
+
+    def takePlainRun(
+        self, parts: list[bytes | memoryview], id: int, offset: int, most: int
+    ) -> None:
+        """
+        Take the plain chunks that are here in one piece and go on where another ended.
+
+        @param parts: What to add their bytes to.
+
+        @param id: The stream.
+
+        @param offset: Where the next chunk has to begin.
+
+        @param most: How many bytes each may have.
+        """
+        head, position = self._head, self._start
+        while offset <= MAX_NUMBER - MAX_CHUNK and head.startswith(
+            PLAIN_HEAD, position
+        ):
+            start = position + _HEAD
+            length = int.from_bytes(head[start - 2 : start], "big")
+            end = start + length
+            tail = tailOf(id, offset)
+            if length > most or not head.startswith(tail, end):
+                break
+            parts.append(_slice(head, start, end))
+            position = end + len(tail)
+            offset += length
+        self.size -= position - self._start
+        self._start = position
         if not self.size:
             self._head, self._start = b"", 0
-        return id, offset
 
     def takeBox(self, maxSize: int, maxKeys: int) -> dict[bytes, bytes] | None:
         """

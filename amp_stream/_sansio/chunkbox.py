@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 
-__all__ = ["PLAIN_HEAD", "PlainChunk", "encodeChunk", "plainTail"]
+__all__ = ["PLAIN_HEAD", "PlainChunk", "encodeChunk", "plainTail", "tailOf"]
 
 _length = Struct("!H").pack
 
@@ -38,9 +38,14 @@ _plainTail = re.compile(
 ).match
 
 
+_TAIL = b"\x00\x02id\x00%c%b\x00\x06offset\x00%c%b\x00\x00"
+
+
 class PlainChunk(NamedTuple):
     """
-    A chunk like most: neither the last, nor with a digest, nor with a question.
+    A chunk like most: neither the last, nor with a digest, nor with a question.  Or
+    several of them, each of which begins where the one before it ends: then there may
+    be more than 65,535 bytes.
     """
 
     id: int
@@ -69,6 +74,14 @@ def plainTail(buffer: bytes | bytearray, start: int) -> tuple[int, int, int] | N
     return (*numbers, found.end())
 
 
+def tailOf(id: int, offset: int) -> bytes:
+    """
+    Write what comes behind the bytes of a plain chunk.
+    """
+    number, start = b"%d" % id, b"%d" % offset
+    return _TAIL % (len(number), number, len(start), start)
+
+
 def _pair(key: bytes, value: bytes) -> bytes:
     return _length(len(key)) + key + _length(len(value)) + value
 
@@ -93,13 +106,17 @@ def encodeChunk(
 
     @return: Three pieces, the middle one of which is C{data} itself.
     """
+    length = len(data)
+    brim = version == 2 and length == MAX_CHUNK
+    if not (fin or brim) and ask is None and sha256 is None:
+        return _COMMAND + _length(length), data, tailOf(id, offset)
     head = b"" if ask is None else _pair(b"_ask", ask)
     tail = (
-        _EMPTY if version == 2 and len(data) == MAX_CHUNK else b"",
+        _EMPTY if brim else b"",
         _FIN if fin else b"",
         _pair(b"id", b"%d" % id),
         _pair(b"offset", b"%d" % offset),
         b"" if sha256 is None else _pair(b"sha256", sha256),
         _END,
     )
-    return head + _COMMAND + _length(len(data)), data, b"".join(tail)
+    return head + _COMMAND + _length(length), data, b"".join(tail)

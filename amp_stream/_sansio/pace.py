@@ -65,7 +65,7 @@ class Pace:
     @ivar turn: How many bytes to write in the next turn.
     """
 
-    __slots__ = ("_asks", "_largest", "_since", "_starved", "_written", "turn")
+    __slots__ = ("_asks", "_largest", "_last", "_spent", "_starved", "_written", "turn")
 
     def __init__(self, largest: int = MAX_CHUNK) -> None:
         """
@@ -73,7 +73,9 @@ class Pace:
         """
         self._largest = largest
         self.turn = MAX_CHUNK
-        self._since: float | None = None
+        # When the transport asked before, if it has not been left without an answer.
+        self._last: float | None = None
+        self._spent = 0.0
         self._written = 0
         self._asks = 0
         self._starved = 0
@@ -104,22 +106,22 @@ class Pace:
         @param unsent: How many bytes the kernel has not sent yet, or L{None} if it
             does not say.
         """
-        since = self._since
-        if since is None or unsent is None:
-            self._measureFrom(now)
+        last, self._last = self._last, now
+        if last is None or unsent is None:
             return
+        self._spent += now - last
         self._asks += 1
         self._starved += not unsent
-        span = now - since
-        if span < _SPAN:
+        if self._spent < _SPAN:
             return
         if 2 * self._starved >= self._asks:
             turn = 2 * self.turn
         else:
             # Shrink step by step: one pause of this program is not the link's.
-            turn = max(int(self._written / span * _TARGET), self.turn * 3 // 4)
+            turn = max(int(self._written / self._spent * _TARGET), self.turn * 3 // 4)
         self.turn = max(SHORTEST, min(turn, LONGEST))
-        self._measureFrom(now)
+        self._spent = 0.0
+        self._written = self._asks = self._starved = 0
 
     def wrote(self, count: int) -> None:
         """
@@ -129,10 +131,8 @@ class Pace:
 
     def paused(self) -> None:
         """
-        There is nothing to write: what passes now is not the link's time.
+        There is nothing to write: what passes now is not the link's time.  What was
+        measured before counts: streams that keep coming to the ends of their windows
+        would otherwise never be measured for long enough.
         """
-        self._since = None
-
-    def _measureFrom(self, now: float) -> None:
-        self._since = now
-        self._written = self._asks = self._starved = 0
+        self._last = None
