@@ -23,6 +23,8 @@ def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
 
     @return: The keys by which it announces streams.
     """
+    if not declared:
+        return []
     return [name for name, kind in declared if getattr(kind, "announcesStream", False)]
 
 
@@ -45,12 +47,24 @@ class StreamBox(amp.AmpBox):
         self.connection = connection
         self.claimed: list[IncomingStream] = []
 
+    @classmethod
+    def of(cls, connection: IStreamReceiver, values: dict[bytes, bytes]) -> StreamBox:
+        """
+        Make one of a box that was read: its keys are bytes, and need not be looked at
+        as C{amp.AmpBox} does.
+        """
+        box = cls.__new__(cls)
+        box.update(values)
+        box.connection = connection
+        box.claimed = []
+        return box
+
     def copy(self) -> StreamBox:
         """
         A copy, for arguments to take their keys out of.  What they claim, they
         claim for both.
         """
-        box = StreamBox(self.connection, self)
+        box = StreamBox.of(self.connection, self)
         box.claimed = self.claimed
         return box
 

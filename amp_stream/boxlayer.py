@@ -17,7 +17,13 @@ from twisted.python.failure import Failure
 
 from amp_stream._sansio.boxparser import BoxParser
 from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.framing import MAX_PIECE, encodeBox, encodedSize, iterateBox
+from amp_stream._sansio.framing import (
+    MAX_PIECE,
+    encodeBox,
+    encodedSize,
+    encodeSmall,
+    iterateBox,
+)
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream.assembly import BoxAssembly, BoxTaker
@@ -26,11 +32,16 @@ from amp_stream.link import StreamLink
 from amp_stream.outgoing import Announcement, OutgoingStream
 from amp_stream.piecesources import IterableSource
 
-__all__ = ["BoxLayer", "BoxLayerPort"]
+__all__ = ["LAYER_COMMANDS", "BoxLayer", "BoxLayerPort"]
 
 _log = Logger()
 
-_JOINED = 4096
+LAYER_COMMANDS = frozenset({b"StreamSettings", b"StreamVersion", b"StreamBox"})
+"""
+The names of the commands that are taken here.
+"""
+
+_SMALL = 4096
 
 
 class BoxLayerPort(BoxTaker, Protocol):
@@ -104,10 +115,13 @@ class BoxLayer:
         )
         # Whether to tell the peer, when that is possible, that version 2 comes.
         self._versionDue = False
+        # Whether the box that tells it is under way to the transport.
+        self._isSwitching = False
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
         self._sending: dict[bytes, OutgoingStream] = {}
         self._assembly = BoxAssembly(link.incoming, limits, port)
+        self._small = min(_SMALL, limits.inlineSize)
 
     @property
     def writeVersion(self) -> int:
@@ -141,6 +155,23 @@ class BoxLayer:
         self._waiting.clear()
         self._sending.clear()
 
+    def writeSmall(self, box: amp.AmpBox) -> bool:
+        """
+        Send a box, if it is like most: short, and without streams.
+
+        @return: Whether it has been sent.
+        """
+        data = encodeSmall(box, self._small)
+        if data is None:
+            return False
+        if self._link.turn:
+            # A source that is being read has led to this.
+            self._link.writeTurn()
+        self._port.transport.write(data)
+        if self._isSwitching:
+            self._written(box)
+        return True
+
     def write(self, box: amp.AmpBox, announced: list[Announcement]) -> None:
         """
         Send a box, in the way that its size and its peer allow.
@@ -161,17 +192,20 @@ class BoxLayer:
             return
         negotiation = self._negotiation
         pieces = encodeBox(items, negotiation.writeVersion)
-        # A source that is being read may have led to this.
         self._link.writeTurn()
-        if size < _JOINED:
+        if size < _SMALL:
             self._port.transport.write(b"".join(pieces))
         else:
             self._port.transport.writeSequence(pieces)
-        if negotiation.isAutomatic and box.get(amp.COMMAND) == b"StreamVersion":
-            # Known by what it says: what was sent may be a copy of what we made.
-            negotiation.versionWritten()
+        self._written(box)
         for announcement in announced:
             announcement.begin()
+
+    def _written(self, box: amp.AmpBox) -> None:
+        if self._isSwitching and box.get(amp.COMMAND) == b"StreamVersion":
+            # Known by what it says: what was sent may be a copy of what we made.
+            self._isSwitching = False
+            self._negotiation.versionWritten()
 
     def takes(self, box: amp.AmpBox) -> bool:
         """
@@ -179,10 +213,8 @@ class BoxLayer:
 
         @return: Whether it was.
         """
-        if not self._negotiation.isAutomatic:
-            return False
         command = box.get(amp.COMMAND)
-        if command not in (b"StreamSettings", b"StreamVersion", b"StreamBox"):
+        if command not in LAYER_COMMANDS or not self._negotiation.isAutomatic:
             return False
         try:
             if command == b"StreamSettings":
@@ -207,6 +239,8 @@ class BoxLayer:
         @return: Whether the request with this tag is being sent in fragments, or
             waits to be.
         """
+        if not (self._sending or self._waiting):
+            return False
         return tag in self._sending or any(
             outgoing.box.get(amp.ASK) == tag for outgoing in self._waiting
         )
@@ -327,6 +361,7 @@ class BoxLayer:
             return
         if self._versionDue:
             self._versionDue = False
+            self._isSwitching = True
             self._port.sendBox(amp.AmpBox(_command=b"StreamVersion", version=b"2"))
         self._stopWaiting()
         # What is called back when one of them fails may cancel another, or do

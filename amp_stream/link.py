@@ -40,9 +40,14 @@ from amp_stream.sources import Source
 from amp_stream.tcp import KernelQueue
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
-__all__ = ["BoxPort", "StreamLink"]
+__all__ = ["LINK_COMMANDS", "BoxPort", "StreamLink"]
 
 _log = Logger()
+
+LINK_COMMANDS = frozenset(TICKET_COMMANDS | WIRE_COMMANDS)
+"""
+The names of the commands that are taken here.
+"""
 
 _BOOLEAN = {False: b"False", True: b"True"}
 
@@ -85,6 +90,8 @@ class StreamLink:
 
     @ivar reader: What takes the peer's boxes.
 
+    @ivar turn: The chunks of the turn that is under way, in pieces.
+
     @ivar lost: Why the connection is gone, or L{None} while it is not.
     """
 
@@ -94,8 +101,7 @@ class StreamLink:
         self._pump = Pump(self._writeNext, clock)
         self._pace = Pace(limits.chunk)
         self._queue = KernelQueue(None)
-        # The chunks of the turn that is under way, in pieces.
-        self._turn: list[bytes | memoryview] = []
+        self.turn: list[bytes | memoryview] = []
         self.incoming = IncomingSide(limits, self._sendFrame)
         self.outgoing = OutgoingSide(
             limits, self._sendFrame, self._writeChunk, self._pump.kick
@@ -143,6 +149,13 @@ class StreamLink:
         Whether any stream is in progress, in either direction.
         """
         return self.incoming.isBusy or self.outgoing.isBusy
+
+    @property
+    def isAsking(self) -> bool:
+        """
+        Whether an answer may be to a question of the stream layer.
+        """
+        return bool(self._asks)
 
     def kick(self) -> None:
         """
@@ -204,12 +217,12 @@ class StreamLink:
         command = box.get(amp.COMMAND)
         if command is None:
             return self._answered(box)
+        if command not in LINK_COMMANDS:
+            return False
         if command in TICKET_COMMANDS:
             answer = self.outOfBand.read(box).addErrback(_remote)
-        elif command in WIRE_COMMANDS:
-            answer = self.reader.read(box)
         else:
-            return False
+            answer = self.reader.read(box)
         ask = box.get(amp.ASK)
         if ask is not None:
             answer.addCallbacks(
@@ -290,7 +303,7 @@ class StreamLink:
         Write what the turn that is under way has so far: whatever is written now comes
         behind it.
         """
-        turn, self._turn = self._turn, []
+        turn, self.turn = self.turn, []
         if turn:
             self._port.transport.write(b"".join(turn))
 
@@ -334,7 +347,7 @@ class StreamLink:
         ask = None
         if fin or not self.reader.peerKnown:
             ask = self._ask(partial(self._chunkAnswered, id, fin))
-        self._turn += encodeChunk(
+        self.turn += encodeChunk(
             id, offset, data, fin, sha256, ask, self._port.writeVersion
         )
 

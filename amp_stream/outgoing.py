@@ -291,6 +291,8 @@ def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
     @return: The announcements in a box, each with its key.
     """
     values: dict[bytes, Any] = box
+    if Announcement not in map(type, values.values()):
+        return []
     return [item for item in values.items() if type(item[1]) is Announcement]
 
 

@@ -20,8 +20,9 @@ from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.chunkbox import PlainChunk
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation
+from amp_stream.answering import answerThere, asAnswer, asError
 from amp_stream.boxes import StreamBox, streamKeys
-from amp_stream.boxlayer import BoxLayer
+from amp_stream.boxlayer import LAYER_COMMANDS, BoxLayer
 from amp_stream.errors import (
     BoxTooLong,
     CallFailed,
@@ -37,7 +38,7 @@ from amp_stream.errors import (
     isStreamCode,
 )
 from amp_stream.incoming import IncomingStream
-from amp_stream.link import StreamLink
+from amp_stream.link import LINK_COMMANDS, StreamLink
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
 from amp_stream.outofband.client import BulkClient
 from amp_stream.outofband.offers import Offer
@@ -52,6 +53,7 @@ __all__ = ["StreamAMP"]
 
 _log = Logger()
 
+_COMMANDS = LAYER_COMMANDS | LINK_COMMANDS
 _MAX_TEXT = 32_768
 
 
@@ -203,12 +205,16 @@ class StreamAMP(StreamReceiver, amp.AMP):
         See C{amp.AMP.sendBox}.  The streams that the box announces get their
         numbers now, and begin when it has been written.
         """
-        if self.transport is None or not self.mayWriteBoxes():
+        starting: Any = self._startingTLSBuffer
+        if self.transport is None or self._locked or starting is not None:
             super().sendBox(box)
+            return
+        layer = self._boxLayer or self._boxes()
+        if layer.writeSmall(box):
             return
         announced = self._link().announce(box)
         try:
-            self._boxes().write(box, announced)
+            layer.write(box, announced)
         except BaseException as error:
             self._link().retract(announced)
             raise localError(error, box) from None
@@ -249,19 +255,22 @@ class StreamAMP(StreamReceiver, amp.AMP):
         A box has come.  What belongs to streams is taken here: with another box
         receiver or locator nobody else would.
         """
-        box = StreamBox(self)
-        box.update(values)
-        if not (self._link().takes(box) or self._boxes().takes(box)):
-            self._dispatchBox(box)
+        box = StreamBox.of(self, values)
+        command = values.get(amp.COMMAND)
+        if (command in _COMMANDS or (command is None and self._link().isAsking)) and (
+            self._link().takes(box) or self._boxes().takes(box)
+        ):
+            return
+        receiver: Any = self.boxReceiver
+        receiver.ampBoxReceived(box)
 
     def boxAssembled(self, values: dict[bytes, bytes]) -> None:
         """
         A box has come in fragments.  It cannot be one that says how to read those
         which come behind it: there is no telling which these are.
         """
-        box = StreamBox(self)
-        box.update(values)
-        self._dispatchBox(box)
+        receiver: Any = self.boxReceiver
+        receiver.ampBoxReceived(StreamBox.of(self, values))
 
     def framingFailed(self, error: FramingError) -> None:
         """
@@ -349,7 +358,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         @return: Whether what is written now is read as AMP: not while TLS begins, and
             not after the protocol has been switched.
         """
-        return not (self._locked or self._isStartingTLS())
+        return not self._locked and self._startingTLSBuffer is None
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """
@@ -357,16 +366,16 @@ class StreamAMP(StreamReceiver, amp.AMP):
         that nobody is taking are refused.
         """
         result: Deferred[Any] = super().dispatchCommand(box)
+        if answerThere(result) is not None:
+            if isinstance(box, StreamBox) and box.claimed:
+                box.callEnded(None)
+            return result
         result.addErrback(self._commandFailed, box)
         if isinstance(box, StreamBox) and box.claimed:
             result.addCallback(_commandAnswered, box)
         return result
 
     # What follows is not for callers.
-
-    def _dispatchBox(self, box: StreamBox) -> None:
-        receiver: Any = self.boxReceiver
-        receiver.ampBoxReceived(box)
 
     def _link(self) -> StreamLink:
         """
@@ -428,6 +437,27 @@ class StreamAMP(StreamReceiver, amp.AMP):
         self._compatibilityOffset = 0
         super()._switchTo(newProto, clientFactory)
 
+    def _commandReceived(self, box: amp.AmpBox) -> None:
+        """
+        As in C{amp.AMP}, but an answer that is there at once is sent at once, and
+        not by callbacks.
+        """
+        result = self.dispatchCommand(box)
+        if amp.ASK in box:
+            tag = box[amp.ASK]
+            answer = answerThere(result)
+            if answer is not None:
+                try:
+                    self._safeEmit(asAnswer(answer, tag))
+                except Exception:
+                    self.unhandledError(Failure())
+                return
+            result.addCallbacks(
+                asAnswer, asError, callbackArgs=(tag,), errbackArgs=(tag,)
+            )
+            result.addCallback(self._safeEmit)
+        result.addErrback(self.unhandledError)
+
     def _safeEmit(self, aBox: amp.AmpBox) -> None:
         """
         As in C{amp.AMP}; but an answer that cannot be sent is answered with the
@@ -451,7 +481,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
         As in C{amp.AMP}, with a Deferred that takes the streams of the call with
         it.  A call without streams gets the very Deferred of C{amp.AMP}.
         """
-        announced = [announcement for _, announcement in announcementsIn(box)]
+        found = announcementsIn(box)
+        announced = [announcement for _, announcement in found] if found else []
         commandType = self._calling
         try:
             result: Deferred[Any] | None = super()._sendBoxCommand(

@@ -27,6 +27,7 @@ from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
 __all__ = ["StreamReceiver"]
 
+_LOCATE = amp.CommandLocator.locateResponder
 _Responder = Callable[[amp.AmpBox], Any]
 
 
@@ -55,6 +56,7 @@ class StreamReceiver(amp.CommandLocator):
     limits: Limits = Limits()
     streamClock: IReactorTime | None = None
 
+    _located: dict[bytes, Any] | None = None
     _boxReader: BoxReader | None = None
     _attached: amp.BoxDispatcher | None = None
 
@@ -147,6 +149,7 @@ class StreamReceiver(amp.CommandLocator):
                 "a StreamReceiver serves one connection: give each its own locator"
             )
         self._boxReader = reader
+        self._located = None
 
     def failStreams(self, reason: Failure) -> None:
         """
@@ -163,6 +166,23 @@ class StreamReceiver(amp.CommandLocator):
         """
         super().stopReceivingBoxes(reason)  # type: ignore[misc]
         self.failStreams(reason)
+
+    def locateResponder(self, name: bytes) -> Any:
+        """
+        See L{amp.IResponderLocator.locateResponder}.  What AMP has in its own table,
+        which never changes, is made once; what another class finds may be something
+        else each time.
+        """
+        located = self._located
+        if located is not None and name in located:
+            return located[name]
+        locate: Any = super().locateResponder
+        responder = locate(name)
+        if responder is not None and getattr(locate, "__func__", None) is _LOCATE:
+            if located is None:
+                located = self._located = {}
+            located[name] = responder
+        return responder
 
     @commands.StreamData.responder
     @commands.MaxStreamData.responder
@@ -186,13 +206,11 @@ class StreamReceiver(amp.CommandLocator):
             return self._reader().read
         respond: _Responder = super()._wrapWithSerialization(aCallable, command)
 
-        announces = streamKeys(command.arguments)
-
         def respondAndSettle(box: amp.AmpBox) -> Any:
             if isinstance(box, StreamBox):
                 # It came by a StreamAMP, which sees to that.
                 return respond(box)
-            if announces:
+            if streamKeys(command.arguments):
                 return self._settle(respond, StreamBox(self, box))
             return maybeDeferred(respond, box).addErrback(self._answerable)
 

@@ -17,6 +17,7 @@ from amp_stream._sansio.boxparser import BoxParser
 from amp_stream._sansio.framing import (
     encodeBox,
     encodedSize,
+    encodeSmall,
     encodeValue,
     iterateBox,
 )
@@ -34,6 +35,40 @@ def encoded(box: dict[bytes, bytes], version: int) -> bytes:
 
 values = st.one_of(st.binary(max_size=40), st.builds(bytes, st.sampled_from(SIZES)))
 boxes = st.dictionaries(st.binary(min_size=1, max_size=255), values, min_size=1)
+
+
+class EncodeSmallTests(SynchronousTestCase):
+    """
+    L{encodeSmall}.
+    """
+
+    @given(boxes)
+    def test_same(self, box):
+        """
+        It writes what C{amp.AMP} writes, or nothing.
+        """
+        data = encodeSmall(box, 4096)
+        if data is None:
+            self.assertGreater(len(encoded(box, 2)), 4096)
+        else:
+            self.assertEqual(data, amp.AmpBox(box).serialize())
+
+    def test_bound(self):
+        """
+        It writes as many bytes as it may, and no more.
+        """
+        box = {b"a": bytes(93)}
+        self.assertEqual(len(encodeSmall(box, 100)), 100)
+        self.assertIsNone(encodeSmall(box, 99))
+
+    def test_others(self):
+        """
+        What is not bytes, or has a key that cannot be, is left to others.
+        """
+        self.assertIsNone(encodeSmall({b"a": "b"}, 4096))
+        self.assertIsNone(encodeSmall({b"a": memoryview(b"b")}, 4096))
+        self.assertIsNone(encodeSmall({b"": b"b"}, 4096))
+        self.assertIsNone(encodeSmall({bytes(256): b"b"}, 4096))
 
 
 class EncodeTests(SynchronousTestCase):

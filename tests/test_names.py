@@ -18,6 +18,7 @@ from tests.commands import Ping, Responders, Server, Store
 DELIBERATE = {
     # Each of these calls the method that it overrides, or does what that does.
     "__init__",
+    "_commandReceived",
     "_errorReceived",
     "_safeEmit",
     "_sendBoxCommand",
@@ -29,6 +30,7 @@ DELIBERATE = {
     "connectionLost",
     "dataReceived",
     "dispatchCommand",
+    "locateResponder",
     "makeConnection",
     "sendBox",
     "stopReceivingBoxes",

@@ -6,6 +6,7 @@ Tests for L{amp_stream.receiver}: streams from a peer that makes plain AMP calls
 
 from __future__ import annotations
 
+import warnings
 from hashlib import sha256
 
 from twisted.internet.error import ConnectionDone
@@ -286,6 +287,62 @@ class ReceiverTests(SynchronousTestCase):
             )
             self.pair.flush()
             self.assertEqual(results[0].value.errorCode, InvalidChunk.wireCode)
+
+
+class LocateTests(SynchronousTestCase):
+    """
+    L{StreamReceiver.locateResponder}.
+    """
+
+    def test_kept(self):
+        """
+        A responder is made once, and one that there is not is looked for again.
+        """
+        receiver = StreamReceiver()
+        kept = receiver.locateResponder(b"StreamData")
+        self.assertIs(receiver.locateResponder(b"StreamData"), kept)
+        self.assertIsNone(receiver.locateResponder(b"Pong"))
+        self.assertIsNone(receiver.locateResponder(b"Pong"))
+
+    def test_others(self):
+        """
+        What another class finds is asked for each time: it may be one that knows who is
+        logged in.
+        """
+        found = [1, 2, None]
+
+        class Login(amp.CommandLocator):
+            def locateResponder(self, name):
+                return found.pop(0)
+
+        class Old(amp.CommandLocator):
+            def lookupFunction(self, name):
+                return found.pop(0)
+
+        for other in (Login, Old):
+            found[:] = [1, 2, None]
+
+            class Receiver(StreamReceiver, other):
+                pass
+
+            receiver = Receiver()
+            for expected in (1, 2, None):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", PendingDeprecationWarning)
+                    located = receiver.locateResponder(b"Ping")
+                self.assertIs(located, expected)
+
+    def test_adopted(self):
+        """
+        One that serves another connection from now on does not keep the commands of
+        that before.
+        """
+        receiver = StreamReceiver()
+        before = receiver.locateResponder(b"StreamData")
+        receiver.failStreams(Failure(ConnectionDone()))
+        protocol = StreamAMP(locator=receiver)
+        connectInMemory(protocol, StreamAMP())
+        self.assertNotEqual(receiver.locateResponder(b"StreamData"), before)
 
 
 class WindowedTests(SynchronousTestCase):

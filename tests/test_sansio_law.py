@@ -48,8 +48,8 @@ LAYERS = """
 
     _boxerrors arguments chunks lists toolong commands
 
-    timer tcp pump codes consumers delivery iteration incoming interfaces boxes
-    incomingside piecesources sources outgoing
+    timer tcp pump codes answering consumers delivery iteration incoming interfaces
+    boxes incomingside piecesources sources outgoing
 
     outofband outofband.keys outofband.carriers outgoingside
 

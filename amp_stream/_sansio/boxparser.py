@@ -105,15 +105,18 @@ class BoxParser:
 
         @raise FramingError: See L{next}.
         """
+        here = self._bytes
+        if not (here.size or self._whole):
+            return None
         first = self._readings[0]
         if (
             self._expected is not None
-            or first.isInBox
+            or first.key is not None
+            or first.box
             or self._whole
             or len(self._readings) > 1
         ):
             return self.next()
-        here = self._bytes
         length = here.plainLength()
         if length is None:
             box = None

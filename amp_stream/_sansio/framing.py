@@ -14,8 +14,9 @@ so the version is agreed on, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
+from typing import Any
 
 from amp_stream.errors import KeyTooLong, OversizeValue
 
@@ -23,6 +24,7 @@ __all__ = [
     "MAX_KEY",
     "MAX_PIECE",
     "encodeBox",
+    "encodeSmall",
     "encodeValue",
     "encodedSize",
     "iterateBox",
@@ -69,6 +71,28 @@ def encodeBox(items: Iterable[tuple[bytes, bytes]], version: int) -> list[bytes]
         pieces.extend(encodeValue(key, value, version))
     pieces.append(_END)
     return pieces
+
+
+def encodeSmall(box: Mapping[bytes, Any], most: int) -> bytes | None:
+    """
+    Write a box that has nothing special about it: most calls and most answers.
+
+    @param box: Its keys and values.
+
+    @param most: How many bytes it may take, less than 65,535.
+
+    @return: The bytes, the same in both versions; L{None} for any other box, which
+        L{encodeBox} may be able to write.
+    """
+    pieces: list[bytes] = []
+    for key in sorted(box):
+        value = box[key]
+        if type(value) is not bytes or len(value) > most or not 0 < len(key) <= MAX_KEY:
+            return None
+        pieces += (_pack(len(key)), key, _pack(len(value)), value)
+    pieces.append(_END)
+    data = b"".join(pieces)
+    return data if len(data) <= most else None
 
 
 def encodeValue(key: bytes, value: bytes, version: int) -> list[bytes]:

@@ -1,0 +1,169 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Tests for L{amp_stream.answering}.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from amp_stream import StreamAMP
+from amp_stream.answering import answerThere, asAnswer, asError
+from amp_stream.testing import connectInMemory
+from tests.commands import Ping
+
+BOX = amp.AmpBox(x=b"y")
+
+
+class AnswerThereTests(SynchronousTestCase):
+    """
+    L{answerThere}.
+    """
+
+    def test_there(self):
+        """
+        An answer that is there is found.
+        """
+        self.assertIs(answerThere(succeed(BOX)), BOX)
+
+    def test_notThere(self):
+        """
+        One that is still to come, a failure, or something else is none.
+        """
+        failed = Deferred()
+        failed.errback(ValueError())
+        for result in (Deferred(), failed, succeed(None), succeed({})):
+            self.assertIsNone(answerThere(result))
+        self.failureResultOf(failed, ValueError)
+
+    def test_notLast(self):
+        """
+        Nor is one with which something is still to be done.
+        """
+        paused = succeed(BOX)
+        paused.pause()
+        self.assertIsNone(answerThere(paused))
+        paused.addCallback(lambda box: None)
+        paused.unpause()
+        running = Deferred()
+        found = []
+        running.addCallback(lambda box: found.append(answerThere(running)) or box)
+        running.addCallback(lambda box: found.append(answerThere(running)))
+        running.callback(BOX)
+        self.assertEqual(found[0], None)
+
+
+class BoxTests(SynchronousTestCase):
+    """
+    L{asAnswer} and L{asError}.
+    """
+
+    def test_answer(self):
+        """
+        An answer has the tag of what it answers.
+        """
+        box = amp.AmpBox(x=b"y")
+        self.assertIs(asAnswer(box, b"1"), box)
+        self.assertEqual(box, {b"x": b"y", b"_answer": b"1"})
+
+    def test_declared(self):
+        """
+        An error that the command declares has its code and text, and the connection
+        goes on unless it is fatal.
+        """
+        for fatal, kind in ((False, amp.AmpBox), (True, amp.QuitBox)):
+            for text in ("caf\xe9", "caf\xe9".encode()):
+                error = amp.RemoteAmpError(b"CODE", "", fatal)
+                error.description = text
+                box = asError(Failure(error), b"1")
+                self.assertIs(type(box), kind)
+                self.assertEqual(
+                    box,
+                    {
+                        b"_error": b"1",
+                        b"_error_code": b"CODE",
+                        b"_error_description": "caf\xe9".encode(),
+                    },
+                )
+
+    def test_undeclared(self):
+        """
+        Any other is logged, says nothing about itself, and ends the connection.
+        """
+        box = asError(Failure(ZeroDivisionError("secret")), b"1")
+        self.assertIs(type(box), amp.QuitBox)
+        self.assertEqual(box[b"_error_code"], b"UNKNOWN")
+        self.assertEqual(box[b"_error_description"], b"Unknown Error")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Late(StreamAMP):
+    """
+    Answers when it is told to.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.late = Deferred()
+
+    @Ping.responder
+    def ping(self, number):
+        return {} if self.late.called else self.late
+
+
+class CommandTests(SynchronousTestCase):
+    """
+    What becomes of answers.
+    """
+
+    def call(self, early=False):
+        """
+        Call somebody who takes time, or not.
+        """
+        self.pair = connectInMemory(StreamAMP(), Late())
+        if early:
+            self.pair.server.late.callback({})
+        called = self.pair.client.callRemote(Ping)
+        self.pair.flush()
+        return called
+
+    def test_late(self):
+        """
+        One that comes later is sent then.
+        """
+        called = self.call()
+        self.assertNoResult(called)
+        self.pair.server.late.callback({})
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(called), {"number": None})
+
+    def test_lateFailure(self):
+        """
+        So is a failure.
+        """
+        called = self.call()
+        failures = []
+        called.addErrback(failures.append)
+        self.pair.server.late.errback(ZeroDivisionError())
+        self.pair.flush()
+        self.assertIsInstance(failures[0].value, amp.UnknownRemoteError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_unsent(self):
+        """
+        If an answer cannot be written for a reason that nobody has thought of, that is
+        logged, and the connection ends, as with C{amp.AMP}.
+        """
+        self.patch(Late, "_safeEmit", lambda server, box: 1 / 0)
+        for early in (True, False):
+            called = self.call(early)
+            if not early:
+                self.pair.server.late.callback({})
+                self.pair.flush()
+            self.failureResultOf(called, ConnectionDone)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
