@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.chunkbox import encodeChunk
 from amp_stream._sansio.frames import Frame
-from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.limits import MAX_CHUNK, Limits
 from amp_stream._sansio.pace import HEADERS, SHORTEST, Pace
 from amp_stream.errors import (
     CallFailed,
@@ -347,9 +347,9 @@ class StreamLink:
         ask = None
         if fin or not self.reader.peerKnown:
             ask = self._ask(partial(self._chunkAnswered, id, fin))
-        self.turn += encodeChunk(
-            id, offset, data, fin, sha256, ask, self._port.writeVersion
-        )
+        # Of the others, the bytes are the same in both versions.
+        version = self._port.writeVersion if len(data) == MAX_CHUNK else 1
+        self.turn += encodeChunk(id, offset, data, fin, sha256, ask, version)
 
     def _ask(self, answered: Callable[[amp.AmpBox], object]) -> bytes:
         """

@@ -151,31 +151,33 @@ class OutgoingStream:
 
         @return: Whether there was anything to send.
         """
-        source = self._source
+        source, side, stream = self._source, self._side, self._stream
         if source is None:
             return False
         read = None
         self._calling = True
         try:
-            read = source.read(self._side.allowance(self._stream))
+            read = source.read(side.allowance(stream))
         except Exception:
             self._sourceFailed(Failure())
         self._called(source)
         if read is None or self._source is None:
-            self._side.withdraw(self._stream)
+            side.withdraw(stream)
             return False
         data, fin = read
-        total = self.sent + len(data)
-        if self.size is not None and (total > self.size or (fin and total < self.size)):
-            wrong = ValueError(f"the source has not {self.size} bytes, as it said")
-            self._sourceFailed(Failure(wrong))
-            return False
-        self._side.writeChunk(self._stream, data, fin, self._hash(data, fin))
+        if self.size is not None:
+            total = self.sent + len(data)
+            if total > self.size or (fin and total < self.size):
+                wrong = ValueError(f"the source has not {self.size} bytes, as it said")
+                self._sourceFailed(Failure(wrong))
+                return False
+        sha256 = None if self._digest is None else self._hash(data, fin)
+        side.writeChunk(stream, data, fin, sha256)
         if fin:
-            self._side.withdraw(self._stream)
+            side.withdraw(stream)
             self._close()
-        else:
-            self._ready()
+        elif self._source is not None:
+            side.offer(stream)
         return True
 
     def succeed(self) -> None:

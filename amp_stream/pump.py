@@ -5,8 +5,8 @@ Bulk goes to the transport when the transport has nothing else to do.
 
 The pump is a pull producer, so the transport asks it for bytes whenever it has
 handed all that it had to the kernel.  One turn is written then: whatever is
-sent next, a small call or an answer, has at most that before it.  (TLS asks as long
-as there are fewer than 64 KiB.)  How long a turn is: L{amp_stream._sansio.pace}.
+sent next, a small call or an answer, has at most that before it.  Where there is TLS,
+it is the transport below that asks.  How long a turn is: L{amp_stream._sansio.pace}.
 
 It is registered only while there is something to send.  A transport with a
 producer does not close, and AMP must be able to.
@@ -19,6 +19,8 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from zope.interface import implementer
+
+from amp_stream.tcp import drainingTransport
 
 __all__ = ["Pump"]
 
@@ -43,7 +45,8 @@ class Pump:
         self._clock = clock
         self._transport: Any = None
         self._running = False
-        self._registered = False
+        # What it is registered with, if it is.
+        self._registered: Any = None
         self._busy = False
         self._asked = False
         self._turn: IDelayedCall | None = None
@@ -94,7 +97,7 @@ class Pump:
         """
         @return: Whether the transport will say when it has drained.
         """
-        transport = self._transport
+        transport = drainingTransport(self._transport)
         self._asked = False
         self._busy = True
         try:
@@ -104,7 +107,8 @@ class Pump:
             return False
         finally:
             self._busy = False
-        self._registered = self._running
+        if self._running:
+            self._registered = transport
         return True
 
     def _pause(self) -> None:
@@ -112,9 +116,9 @@ class Pump:
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.cancel()
-        if self._registered:
-            self._registered = False
-            self._transport.unregisterProducer()
+        registered, self._registered = self._registered, None
+        if registered is not None:
+            registered.unregisterProducer()
 
     def _nextTurn(self) -> None:
         self._turn = self._clock.callLater(0, self._takeTurn)

@@ -27,6 +27,7 @@ __all__ = [
     "BULK_BUFFER",
     "NOT_SENT_LOWAT",
     "KernelQueue",
+    "drainingTransport",
     "lowestTransport",
     "readMore",
     "tuneForBulk",
@@ -146,6 +147,24 @@ def tuneForBulk(transport: Any) -> None:
     transport = lowestTransport(transport)
     if isinstance(transport, FileDescriptor):
         transport.bufferSize = BULK_BUFFER
+
+
+def drainingTransport(transport: Any) -> Any:
+    """
+    Find what knows when everything that was written has been handed to the kernel.
+    TLS does not: it asks a pull producer for more in each turn of the reactor, until
+    64 KiB wait.  What is below it does.
+
+    @param transport: Any transport.
+
+    @return: The transport below TLS, if what was made of it is only TLS, and it is
+        one of Twisted's own; otherwise C{transport}.
+    """
+    tls = sys.modules.get("twisted.protocols.tls")
+    below = transport
+    while tls is not None and isinstance(below, tls.TLSMemoryBIOProtocol):
+        below = below.transport
+    return below if isinstance(below, FileDescriptor) else transport
 
 
 def lowestTransport(transport: Any) -> Any:

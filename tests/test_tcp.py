@@ -13,7 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP, tcp
-from amp_stream.tcp import NOT_SENT_LOWAT, tuneForLatency
+from amp_stream.tcp import NOT_SENT_LOWAT, drainingTransport, tuneForLatency
 from tests.commands import Ping, Server
 from tests.loopback import LoopbackTestCase, Plain, Watched
 
@@ -115,6 +115,53 @@ class TuningTests(LoopbackTestCase):
         client, server = Client(), WatchedServer()
         await self.unix(client, server)
         self.assertEqual(await client.callRemote(Ping, number=3), {"number": 3})
+
+
+class DrainingTests(LoopbackTestCase):
+    """
+    L{drainingTransport}.
+    """
+
+    async def test_tcp(self):
+        """
+        A TCP connection knows itself when it has drained.
+        """
+        client, server = Plain(), Plain()
+        await self.tcp(client, server)
+        self.assertIs(drainingTransport(client.transport), client.transport)
+
+    async def test_tls(self):
+        """
+        With TLS, what is below does.
+        """
+        client, server = Plain(), Plain()
+        await self.tls(client, server)
+        below = drainingTransport(client.transport)
+        self.assertIs(below, client.transport.transport)
+        self.assertIs(below.socket, socketOf(client))
+
+    async def test_wrapped(self):
+        """
+        A policy is not passed over: it may want to hold bytes back, above TLS or
+        below.
+        """
+        client, server = Plain(), Plain()
+        await self.tls(client, server)
+        transport = client.transport
+        above = ProtocolWrapper(WrappingFactory(None), client)
+        above.transport = transport
+        self.assertIs(drainingTransport(above), above)
+        below = ProtocolWrapper(WrappingFactory(None), client)
+        below.transport, transport.transport = transport.transport, below
+        self.addCleanup(setattr, transport, "transport", below.transport)
+        self.assertIs(drainingTransport(transport), transport)
+
+    def test_memory(self):
+        """
+        Any other transport speaks for itself.
+        """
+        transport = StringTransport()
+        self.assertIs(drainingTransport(transport), transport)
 
 
 class OtherTransportTests(SynchronousTestCase):

@@ -63,8 +63,9 @@ class Outbound:
         """
         if stream.isSending:
             stream.offered = True
-        if self._canSend(stream):
-            self._turns.add(stream.id)
+            window = stream.window
+            if window.offset < window.maximum:
+                self._turns.add(stream.id)
 
     def next(self) -> SendStream | None:
         """
@@ -85,7 +86,9 @@ class Outbound:
         """
         How many bytes a stream may send in its turn.
         """
-        return min(self.chunk, stream.window.available)
+        window = stream.window
+        available = window.maximum - window.offset
+        return min(self.chunk, available)
 
     def withdraw(self, stream: SendStream) -> None:
         """
@@ -165,4 +168,5 @@ class Outbound:
         return streams
 
     def _canSend(self, stream: SendStream) -> bool:
-        return stream.isSending and stream.window.available > 0
+        window = stream.window
+        return stream.isSending and window.offset < window.maximum

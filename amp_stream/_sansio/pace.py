@@ -38,13 +38,13 @@ twice as long.
 
 BOX = 65_536
 """
-How large the boxes are of which a turn has several (bytes): with them, a turn is
-exactly a number of pieces, and none is left with a few bytes in it.
+How large the boxes are at the most of which a turn has several (bytes): with them,
+a turn is no more than a number of pieces, and none is left with a few bytes in it.
 """
 
-HEADERS = 128
+HEADERS = 256
 """
-What a box is longer than its chunk, or less.
+What a box is longer than its chunk, and TLS makes it, or less.
 """
 
 _TARGET = 0.002

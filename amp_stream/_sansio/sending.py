@@ -15,6 +15,8 @@ from amp_stream.errors import StreamError
 
 __all__ = ["SendStream"]
 
+_READY, _SEND = SendState.READY, SendState.SEND
+
 
 class SendStream:
     """
@@ -48,7 +50,8 @@ class SendStream:
         """
         Whether there may be more bytes to send.
         """
-        return self.state in (SendState.READY, SendState.SEND)
+        state = self.state
+        return state is _SEND or state is _READY
 
     @property
     def isEnded(self) -> bool:
@@ -87,7 +90,7 @@ class SendStream:
             end.
         """
         state = self.state
-        if fin or state is not SendState.SEND:
+        if fin or state is not _SEND:
             event = SendInput.FIN if fin else SendInput.DATA
             state = advance(SENDING, state, event)
         offset = self.window.spend(count)
