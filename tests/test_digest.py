@@ -80,9 +80,18 @@ class DigestCheckTests(SynchronousTestCase):
         error = self.assertRaises(InvalidChunk, self.check, LARGE, digest)
         self.assertIn("first chunk", str(error))
 
+    def test_nothingInVain(self):
+        """
+        What goes beyond that is not hashed, not even for as long as it takes to know.
+        """
+        check = DigestCheck()
+        check.update([VALUE[:1000], VALUE[1000 : UNANNOUNCED + 1]], False)
+        self.assertIsNone(check._hash)
+        self.assertEqual(check._hashed, UNANNOUNCED + 1)
+
     def test_largestWithoutNotice(self):
         """
-        One mebibyte is hashed without notice, and the last chunk may add to it.
+        One chunk is hashed without notice, and the last one may add to it.
         """
         value = VALUE[:UNANNOUNCED]
         longer = VALUE[: UNANNOUNCED + 1]

@@ -6,7 +6,7 @@ The end-to-end check of a stream's bytes.
 The digest comes with the last chunk, but must be computed from the first one
 on, and a large stream whose sender never gives one should not pay for it.  So a
 sender that uses windows says at the start that a digest will follow, with an
-empty C{sha256}.  Small streams, and those of senders that wait for each answer,
+empty C{sha256}.  One chunk, and the streams of senders that wait for each answer,
 are hashed in any case: for them the digest may come without notice.
 """
 
@@ -16,13 +16,15 @@ import hashlib
 from collections.abc import Iterable
 from hmac import compare_digest
 
+from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream.errors import DigestMismatch, InvalidChunk
 
 __all__ = ["UNANNOUNCED", "DigestCheck"]
 
-UNANNOUNCED = 1_048_576
+UNANNOUNCED = MAX_CHUNK
 """
-How many bytes of a stream are hashed without notice.
+How many bytes of a stream are hashed without notice.  Hashing takes longer than
+everything else that is done to a byte.
 """
 
 
@@ -70,10 +72,11 @@ class DigestCheck:
         if self._hash is None:
             return
         for data in readable:
-            self._hash.update(data)
             self._hashed += len(data)
-        if self._hashed > UNANNOUNCED and not (self._announced or asked):
-            self._hash = None
+            if self._hashed > UNANNOUNCED and not (self._announced or asked):
+                self._hash = None
+                return
+            self._hash.update(data)
 
     def verify(self) -> None:
         """
