@@ -62,7 +62,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
     A drop-in replacement for C{amp.AMP} that sends and receives streams.
 
     Any number of them, in both directions, share the connection with ordinary
-    calls.  They take turns, a few milliseconds of the link each, and the next is
+    calls.  They take turns, a millisecond of the link each, and the next is
     written when the transport has drained: a call waits behind at most one.
     """
 

@@ -4,7 +4,7 @@
 How much to write in one turn.
 
 What is in the transport when a small call is made is before that call, so a turn
-should be a few milliseconds of the link and no more: a chunk of 65,535 bytes is 26
+should be a millisecond of the link and no more: a chunk of 65,535 bytes is 26
 milliseconds of 20 Mbit/s.  Where the link is fast, a turn of one chunk is so short
 that going round takes longer than the bytes: there it is several chunks.
 
@@ -47,7 +47,7 @@ HEADERS = 256
 What a box is longer than its chunk, and TLS makes it, or less.
 """
 
-_TARGET = 0.002
+_TARGET = 0.001
 """
 How long a turn should take (seconds).
 """
