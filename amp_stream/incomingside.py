@@ -187,6 +187,13 @@ class IncomingSide:
 
         @raise StreamError: If the stream fails with them, or has ended.
         """
+        stream = None if last else self._inbound.feedOn(id, data)
+        if stream is not None:
+            handle = self._handles.get(id)
+            if handle is not None:
+                handle.deliver()
+            self._flush()
+            return stream.held
         try:
             stream = self._inbound.feed(id, data, last)
         except StreamError as error:

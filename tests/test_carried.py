@@ -32,13 +32,24 @@ LENGTH = len(VALUE)
 SHA = hashlib.sha256(VALUE).digest()
 
 
+ANY_ORDER = st.tuples(
+    st.binary(max_size=300),
+    st.lists(st.integers(0, 300), max_size=6),
+    st.integers(0, 7),
+    st.booleans(),
+    st.booleans(),
+)
+
+
 class CarriedTests(SynchronousTestCase):
     """
     One such stream.
     """
 
+    inboundClass = Inbound
+
     def setUp(self):
-        self.inbound = Inbound(Limits(maxStreamSize=1_000_000))
+        self.inbound = self.inboundClass(Limits(maxStreamSize=1_000_000))
 
     def claim(self, size=None, maxSize=None, digest=False):
         return self.inbound.claim(7, size, maxSize, True, digest)
@@ -267,14 +278,7 @@ class CarriedTests(SynchronousTestCase):
         self.inbound.reset(7, StreamError("given up"), 2)
         self.assertIsInstance(stream.error, FinalSizeError)
 
-    @given(
-        st.binary(max_size=300),
-        st.lists(st.integers(0, 300), max_size=6),
-        st.integers(0, 7),
-        st.booleans(),
-        st.booleans(),
-    )
-    def test_anyOrder(self, value, cuts, when, known, digest):
+    def checkAnyOrder(self, value, cuts, when, known, digest):
         """
         However the bytes are cut, and whenever the end comes between them, the value
         is what was sent, and is complete only with the last of both.
@@ -301,3 +305,61 @@ class CarriedTests(SynchronousTestCase):
         got += self.read(stream)
         self.assertEqual(got, value)
         self.assertEnded()
+
+    @given(ANY_ORDER)
+    def test_anyOrder(self, how):
+        """
+        See L{checkAnyOrder}.
+        """
+        self.checkAnyOrder(*how)
+
+
+class ShortWay(Inbound):
+    """
+    A receiving side that takes the short way where it can.
+    """
+
+    def feed(self, id, data, last=False):
+        stream = None if last else self.feedOn(id, data)
+        return super().feed(id, data, last) if stream is None else stream
+
+
+class ShortWayTests(CarriedTests):
+    """
+    The same with L{Inbound.feedOn}: it leads where L{Inbound.feed} does.
+    """
+
+    inboundClass = ShortWay
+
+    @given(ANY_ORDER)
+    def test_anyOrder(self, how):
+        """
+        See L{checkAnyOrder}.
+        """
+        self.checkAnyOrder(*how)
+
+    def test_taken(self):
+        """
+        It takes what is like most, and leaves the rest alone.
+        """
+        self.assertIsNone(self.inbound.feedOn(7, b"x"))
+        stream = self.claim(3)
+        self.assertIs(self.inbound.feedOn(7, b"abc"), stream)
+        self.assertEqual((stream.received, stream.held), (3, 3))
+        self.assertIsNone(self.inbound.feedOn(7, b"d"))
+        self.assertEqual(self.read(stream), b"abc")
+
+    def test_notTaken(self):
+        """
+        It takes nothing when the end is known, be it from here or from there.
+        """
+        self.claim()
+        self.end(3)
+        self.assertIsNone(self.inbound.feedOn(7, b"a"))
+        self.setUp()
+        stream = self.claim()
+        stream.feed(b"a", True)
+        self.assertIsNone(self.inbound.feedOn(7, b"b"))
+        self.setUp()
+        self.claim(maxSize=3)
+        self.assertIsNone(self.inbound.feedOn(7, b"abcd"))

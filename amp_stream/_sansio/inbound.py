@@ -153,6 +153,23 @@ class Inbound:
             raise
         return stream
 
+    def feedOn(self, id: int, data: bytes) -> ReceiveStream | None:
+        """
+        Take the next bytes of a stream that is carried, if there is nothing special
+        about them: as with most.
+
+        @return: The stream, or L{None} if they have not been taken: L{feed} has to see
+            what they are.
+        """
+        stream = self.streams.get(id)
+        if stream is None:
+            return None
+        before = stream.promised
+        if not stream.feedOn(data):
+            return None
+        self.promised += stream.promised - before
+        return stream
+
     def claim(
         self,
         id: int,
@@ -213,7 +230,7 @@ class Inbound:
         self._count(stream, -1)
         try:
             data = stream.read()
-            if stream.isOpen:
+            if stream.isOpen and not stream.carried:
                 self._grant(stream, now)
         finally:
             self._count(stream, 1)

@@ -306,6 +306,29 @@ class ReceiveStream:
         self._fed = self._fed or last
         self.receive(window.highest, data, False, None, self.asks)
 
+    def feedOn(self, data: bytes) -> bool:
+        """
+        Take the next bytes of a stream that is carried, if they are not the last and
+        break no rule.
+
+        @return: Whether they have been taken.
+        """
+        window = self.window
+        start = window.highest
+        end = start + len(data)
+        if (
+            self.state is not ReceiveState.RECV
+            or self._fed
+            or (self.size is not None and end > self.size)
+            or (self._maxSize is not None and end > self._maxSize)
+            or not self._reassembly.extend(start, data)
+        ):
+            return False
+        window.granted = max(window.granted, end)
+        window.highest = self.received = end
+        self._digest.update((data,), False)
+        return True
+
     def read(self) -> bytes:
         """
         Take the next bytes, which makes room for others.

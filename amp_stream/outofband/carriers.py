@@ -24,7 +24,7 @@ from amp_stream.outgoing import OutgoingStream
 __all__ = ["Body", "IncomingCarrier", "OutgoingCarrier", "Sink"]
 
 _ROOM = 262_144
-_PIECE = 262_144
+_PIECE = 65_536
 _AT_ONCE = 8
 
 _GRACE = 1.0
