@@ -91,6 +91,13 @@ PEERS = {
         "raw Twisted TCP, 256 KiB blocks and reads", "raw:Raw", {"block": 262144}
     ),
     "stream": Entry("Stream", "streams:Streams", calls=True, noDelay=True),
+    "stream-wide": Entry(
+        "Stream, windows up to 512 MiB",
+        "streams:Streams",
+        {"limits": {"maxWindow": 512 * _MIB, "maxBufferedBytes": 512 * _MIB}},
+        calls=True,
+        noDelay=True,
+    ),
     "trial": Entry("twisted.trial stream", "trialstream:Trial", calls=True, share=0.25),
     "amp-1": Entry("AMP, 1 call in flight", "stock:Window", {"window": 1}, calls=True),
     "amp-4": Entry("AMP, 4 calls in flight", "stock:Window", {"window": 4}, calls=True),
