@@ -80,7 +80,8 @@ class BigString(Argument):
         self._whole.toBox(name, whole, objects, proto)
         if name in whole:
             checkClash(name, strings, objects)
-            strings.update(split(name, self._encode(name, whole[name]), self.maxSize))
+            pieces: Any = split(name, self._encode(name, whole[name]), self.maxSize)
+            strings.update(pieces)
 
     def fromBox(
         self, name: bytes, strings: Box, objects: dict[str, Any], proto: Any
@@ -118,7 +119,7 @@ class BigString(Argument):
                 f"one has {size:,}; send each element in a call of its own, "
                 "or declare Stream()"
             )
-        return pieces[_ELEMENT]
+        return bytes(pieces[_ELEMENT])
 
     def fromString(self, inString: bytes) -> Any:
         """

@@ -26,6 +26,7 @@ from amp_stream._sansio.framing import (
 )
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
+from amp_stream._sansio.splitting import reunite
 from amp_stream.assembly import BoxAssembly, BoxTaker
 from amp_stream.errors import BoxTooLong, StreamError
 from amp_stream.link import StreamLink
@@ -293,7 +294,7 @@ class BoxLayer:
         self._writeFragments(outgoing)
 
     def _writeFragments(self, outgoing: _Outgoing) -> None:
-        items = sorted(outgoing.box.items())
+        items = sorted(reunite(outgoing.box).items())
         source = IterableSource(iterateBox(items))
         source.size = encodedSize(items)
         stream = self._link.open(source, digest=False)

@@ -7,6 +7,7 @@ Counts the bytes that arrive.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -49,6 +50,7 @@ class Meter:
         self._samples: list[tuple[float, int]] = []
         self._snapshot: list[int] = []
         self._snapshotAt = snapshotAt
+        self._sent: Callable[[], int] = lambda: 0
         self._loop = LoopingCall(self._sample)
         self._loop.clock = clock
         self._loop.start(INTERVAL)
@@ -60,6 +62,13 @@ class Meter:
         count = Count()
         self._counts.append(count)
         return count
+
+    def watchChunks(self, size: Callable[[], int]) -> None:
+        """
+        Say how long the chunks are that this process sends (bytes), at the time of the
+        report.
+        """
+        self._sent = size
 
     def reset(self) -> None:
         """
@@ -79,6 +88,7 @@ class Meter:
         return {
             "samples": self._samples,
             "snapshot": self._snapshot,
+            "chunk": self._sent(),
             "piece": self._total() / pieces if pieces else 0.0,
         }
 

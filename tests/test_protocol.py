@@ -16,6 +16,7 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
+from amp_stream._sansio.pace import LONGEST
 from amp_stream.errors import (
     CallFailed,
     DigestMismatch,
@@ -400,6 +401,38 @@ class LatencyTests(StreamTests):
         self.assertLessEqual(grants, 20_000_000 // 524_288 + 2)
         # The first chunks ask whether the peer knows streams at all.
         self.assertLessEqual(answers, 8)
+
+
+class TurnTests(SynchronousTestCase):
+    """
+    Turns of several chunks.
+    """
+
+    def test_callOfASource(self):
+        """
+        A call that a source makes while it is read for the second chunk of a turn is
+        sent between the two, be it short or long.
+        """
+        for number in (b"1", b"1" * 5000):
+            pair = connectInMemory(StreamAMP(), Server())
+            pair.flush()
+            client = pair.client
+            client._streamLink._pace.turn = LONGEST
+
+            def pieces(client=client, number=number):
+                yield bytes(65_280)
+                client.callRemoteString(b"Note", requiresAnswer=False, number=number)
+                yield bytes(65_280)
+
+            client.sendStream(pieces())
+            boxes = pair.sent(client)
+            if not boxes:
+                pair.step()
+                boxes = pair.sent(client)
+            self.assertEqual(
+                [box[b"_command"] for box in boxes],
+                [b"StreamData", b"Note", b"StreamData"],
+            )
 
 
 class FailureTests(StreamTests):

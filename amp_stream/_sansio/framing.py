@@ -42,14 +42,15 @@ The most bytes that one length can announce.
 
 _pack = Struct("!H").pack
 _END = b"\x00\x00"
+_Item = tuple[bytes, "bytes | memoryview"]
 
 
-def encodeBox(items: Iterable[tuple[bytes, bytes]], version: int) -> list[bytes]:
+def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
     """
     Write a box.
 
-    @param items: Its keys, each of 1 to 255 bytes, with their values, in the order
-        in which to write them.
+    @param items: Its keys, each of 1 to 255 bytes, with their values, which are bytes
+        or views of bytes, in the order in which to write them.
 
     @param version: 1 or 2.
 
@@ -95,7 +96,7 @@ def encodeSmall(box: Mapping[bytes, Any], most: int) -> bytes | None:
     return data if len(data) <= most else None
 
 
-def encodeValue(key: bytes, value: bytes, version: int) -> list[bytes]:
+def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[bytes]:
     """
     Write a value.
 
@@ -111,7 +112,8 @@ def encodeValue(key: bytes, value: bytes, version: int) -> list[bytes]:
     """
     size = len(value)
     if size < MAX_PIECE or (version == 1 and size == MAX_PIECE):
-        return [_pack(size), value]
+        # A transport takes no views.
+        return [_pack(size), value if isinstance(value, bytes) else bytes(value)]
     if version == 1:
         raise OversizeValue(
             f"the value of {key!r} has {size} bytes, and AMP can carry {MAX_PIECE} to "
@@ -126,7 +128,7 @@ def encodeValue(key: bytes, value: bytes, version: int) -> list[bytes]:
     return pieces
 
 
-def encodedSize(items: Iterable[tuple[bytes, bytes]]) -> int:
+def encodedSize(items: Iterable[_Item]) -> int:
     """
     @return: How many bytes L{iterateBox} gives for a box.
     """
@@ -136,7 +138,7 @@ def encodedSize(items: Iterable[tuple[bytes, bytes]]) -> int:
     )
 
 
-def iterateBox(items: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+def iterateBox(items: Iterable[_Item]) -> Iterator[bytes]:
     """
     Write a box in version 2, bit by bit: no byte is copied before it is asked for.
 

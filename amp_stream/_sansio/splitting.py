@@ -21,7 +21,7 @@ only a broken writer makes that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream.errors import KeyClash, MissingPiece, ValueTooLong
@@ -32,6 +32,7 @@ __all__ = [
     "checkClash",
     "checkSize",
     "join",
+    "reunite",
     "show",
     "split",
 ]
@@ -47,10 +48,10 @@ The most bytes of a value for which nobody chose another bound.
 """
 
 
-def split(name: bytes, value: object, maxSize: int) -> dict[bytes, bytes]:
+def split(name: bytes, value: object, maxSize: int) -> dict[bytes, bytes | memoryview]:
     """
-    Cut a value into the pieces that go into a box.  Each byte is copied once; a
-    C{bytes} object of one piece is not copied at all.
+    Cut a value into the pieces that go into a box.  A C{bytes} object is not copied:
+    if there are several pieces, they are views of it, which AMP writes like bytes.
 
     @param name: The key of the first piece.
 
@@ -68,13 +69,56 @@ def split(name: bytes, value: object, maxSize: int) -> dict[bytes, bytes]:
     checkSize(name, len(octets), maxSize)
     if len(octets) <= PIECE_SIZE:
         return {name: bytes(octets)}
-    view = memoryview(octets)
+    # What can be changed may be, before the box is written.
+    view = memoryview(bytes(octets))
     return {
-        name if number == 1 else b"%b.%d" % (name, number): bytes(
-            view[start : start + PIECE_SIZE]
-        )
+        name if number == 1 else b"%b.%d" % (name, number): view[
+            start : start + PIECE_SIZE
+        ]
         for number, start in enumerate(range(0, len(view), PIECE_SIZE), 1)
     }
+
+
+def reunite(
+    box: Mapping[bytes, bytes | memoryview],
+) -> dict[bytes, bytes | memoryview]:
+    """
+    Undo what L{split} did to the values of a box, for a connection on which a value can
+    have any length.  No byte is copied.
+
+    @return: The box, with whole values.
+    """
+    whole = dict(box)
+    for name, first in box.items():
+        if isinstance(first, memoryview):
+            keys = _keysOfCut(name, first.obj, box)
+            if keys and isinstance(first.obj, bytes):
+                whole[name] = first.obj
+            for key in keys:
+                del whole[key]
+    return whole
+
+
+def _keysOfCut(
+    name: bytes, value: object, box: Mapping[bytes, bytes | memoryview]
+) -> list[bytes]:
+    """
+    @return: The keys of all pieces but the first, if it was L{split} that cut a value.
+    """
+    if not isinstance(value, bytes):
+        return []
+    keys = []
+    for number, start in enumerate(range(0, len(value), PIECE_SIZE), 1):
+        key = name if number == 1 else b"%b.%d" % (name, number)
+        piece = box.get(key)
+        if not (
+            isinstance(piece, memoryview)
+            and piece.obj is value
+            and len(piece) == min(PIECE_SIZE, len(value) - start)
+        ):
+            return []
+        keys.append(key)
+    return keys[1:]
 
 
 def join(name: bytes, box: MutableMapping[bytes, bytes], maxSize: int) -> bytes | None:

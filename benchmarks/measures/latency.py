@@ -18,7 +18,6 @@ from benchmarks.running import Outcome, Place
 __all__ = ["beside", "bothWays", "latency", "peersLatency"]
 
 INTERVAL = 0.02
-LARGEST = 65535
 SLOW = 20_000_000
 RATES = {SLOW: "20 Mbit/s", 100_000_000: "100 Mbit/s", 1_000_000_000: "1 Gbit/s"}
 PEERS_WITH_CALLS = (
@@ -30,6 +29,7 @@ _COLUMNS = [
     Column("idle99", "p99", "ms"),
     Column("p50", "under bulk p50, ms", "ms"),
     Column("p99", "p99", "ms"),
+    Column("settled", "p99 after the first second", "ms"),
     Column("longest", "longest", "ms"),
 ]
 _NOTE = (
@@ -66,8 +66,21 @@ def _times(series: Series, name: str) -> dict[str, Any]:
         "idle99": _quantile(series, name, "idle", 99),
         "p50": _quantile(series, name, "busy", 50),
         "p99": _quantile(series, name, "busy", 99),
+        "settled": _settled(series, name),
         "longest": _quantile(series, name, "busy", 100),
     }
+
+
+def _settled(series: Series, name: str) -> float | None:
+    """
+    Leave out what the kernel's first guess at the rate of the link does.
+    """
+
+    def value(outcome: Outcome) -> float:
+        times = outcome.result["busy"]
+        return percentile(times[int(1 / INTERVAL) :] or times, 99)
+
+    return series.median(name, value)
 
 
 def _calls(series: Series, name: str) -> list[float]:
@@ -160,7 +173,7 @@ def latency(setting: Setting) -> Findings:
         rows,
         [
             _NOTE,
-            "Chunk: the mean length of what the receiver's protocol was given at once.",
+            "Chunk: how long the sender's chunks were at the end.",
             _SHARE,
             linkKind(),
         ],
@@ -174,8 +187,8 @@ def _row(series: Series, name: str, rate: int) -> dict[str, Any]:
         return row
 
     def piece(outcome: Outcome) -> float:
-        end = outcome.client if outcome.job.down else outcome.server
-        return min(LARGEST, end["meter"]["piece"])
+        sender = outcome.server if outcome.job.down else outcome.client
+        return sender["meter"]["chunk"]
 
     row["piece"] = series.median(name, piece)
     row["bound"] = 3 * row["piece"] * 8 / rate + row["idle99"]

@@ -75,6 +75,13 @@ class StreamServer(StreamAMP):
         self._meter = meter
         self._piece = piece
 
+    def connectionMade(self) -> None:
+        """
+        Note how long chunks are, which the protocol tells nobody.
+        """
+        super().connectionMade()
+        self._meter.watchChunks(lambda: self._link()._pace.chunk)
+
     @Take.responder
     def take(self, body: Any) -> Deferred[dict[str, object]]:
         """
@@ -147,4 +154,5 @@ class Streams(Peer):
     async def connect(self) -> Session:
         limits, piece = self._options()
         protocol = await self.reach(StreamAMP(limits=limits))
+        self.meter.watchChunks(lambda: protocol._link()._pace.chunk)
         return StreamSession(protocol, self.meter, piece)
