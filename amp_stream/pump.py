@@ -77,6 +77,11 @@ class Pump:
         self._asked = True
         if self._busy:
             return
+        if getattr(self._registered, "disconnecting", False):
+            # TLS may have found an error: then it drops what is written, what is below
+            # waits for the last of its producer, and nobody says so above.
+            self._pause()
+            return
         self._busy = True
         try:
             while self._asked and self._running:

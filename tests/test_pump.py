@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -415,7 +416,7 @@ class RealTransportTests(LoopbackTestCase):
             self.assertGreater(sum(size for _, size in turns), 3_276_750)
             self.assertIsNone(client.transport.transport.producer)
 
-    async def closes(self, connect):
+    async def closes(self, connect, closer="client"):
         """
         Close a connection with streams in progress, one that flows and one that
         nobody takes.
@@ -426,13 +427,16 @@ class RealTransportTests(LoopbackTestCase):
         server.take = server.takeIt
         call = client.callRemote(Store, name="x", body=endless())
         await server.begun
-        client.transport.loseConnection()
+        if closer == "nobody":
+            client.transport.dataReceived(b"\x17\x03\x03\x00\x20" + bytes(32))
+        else:
+            {"client": client, "server": server}[closer].transport.loseConnection()
         await client.lost
         await server.lost
         for deferred in (ignored.done, call):
             try:
                 await deferred
-            except ConnectionDone:
+            except (ConnectionDone, ConnectionLost, SSL.Error):
                 continue
             self.fail("it goes on without a connection")
 
@@ -447,6 +451,19 @@ class RealTransportTests(LoopbackTestCase):
         And one with TLS.
         """
         await self.closes(self.tls)
+
+    async def test_peerCloses(self):
+        """
+        So does the end of TLS that comes from the receiver, while the sender has more.
+        """
+        await self.closes(self.tls, "server")
+
+    async def test_errorOfTLS(self):
+        """
+        TLS that finds an error in what has come closes what is below, and says nothing
+        above.
+        """
+        await self.closes(self.tls, "nobody")
 
     async def test_closesUNIX(self):
         """
