@@ -6,7 +6,8 @@ The incoming streams of one connection, between the rules and the application.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -85,7 +86,16 @@ class IncomingSide:
 
         @raise StreamError: If the stream fails with it.  The sender is told.
         """
-        self._receive(chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256)
+        with self._failing(chunk.id):
+            stream = self._inbound.receive(
+                chunk.id,
+                chunk.offset,
+                chunk.data,
+                chunk.fin,
+                chunk.sha256,
+                now=self._timer.now,
+            )
+        self._received(stream)
 
     def receivePlain(self, id: int, offset: int, data: bytes) -> None:
         """
@@ -96,11 +106,11 @@ class IncomingSide:
         """
         stream = self._inbound.extend(id, offset, data, self._timer.now)
         if stream is None:
-            self._receive(id, offset, data)
+            with self._failing(id):
+                stream = self._inbound.receive(id, offset, data, now=self._timer.now)
+            self._received(stream)
             return
-        handle = self._handles.get(id)
-        if handle is not None:
-            handle.deliver()
+        self._deliver(id)
         self._flush()
 
     def receiveAsked(self, chunk: Chunk) -> Deferred[dict[str, Any]]:
@@ -112,13 +122,10 @@ class IncomingSide:
 
         @raise StreamError: If the stream fails with it, or has failed before.
         """
-        try:
+        with self._failing(chunk.id):
             stream = self._inbound.receive(
                 chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256, asked=True
             )
-        except StreamError as error:
-            self._failed(chunk.id, error)
-            raise
         if stream is None:
             return succeed({})
         self._received(stream)
@@ -189,16 +196,11 @@ class IncomingSide:
         """
         stream = None if last else self._inbound.feedOn(id, data)
         if stream is not None:
-            handle = self._handles.get(id)
-            if handle is not None:
-                handle.deliver()
+            self._deliver(id)
             self._flush()
             return stream.held
-        try:
+        with self._failing(id):
             stream = self._inbound.feed(id, data, last)
-        except StreamError as error:
-            self._failed(id, error)
-            raise
         if stream is None:
             raise StreamRefused
         self._received(stream)
@@ -259,28 +261,25 @@ class IncomingSide:
         for id, carrier in carriers.items():
             carrier.release(None if id in complete else reason.value)
 
-    def _receive(
-        self,
-        id: int,
-        offset: int,
-        data: bytes,
-        fin: bool = False,
-        sha256: bytes | None = None,
-    ) -> None:
+    @contextmanager
+    def _failing(self, id: int) -> Iterator[None]:
+        """
+        What a stream fails with, all who wait for it fail with, too.
+        """
         try:
-            stream = self._inbound.receive(
-                id, offset, data, fin, sha256, now=self._timer.now
-            )
+            yield
         except StreamError as error:
             self._failed(id, error)
             raise
-        self._received(stream)
+
+    def _deliver(self, id: int) -> None:
+        handle = self._handles.get(id)
+        if handle is not None:
+            handle.deliver()
 
     def _received(self, stream: ReceiveStream | None) -> None:
         if stream is not None:
-            handle = self._handles.get(stream.id)
-            if handle is not None:
-                handle.deliver()
+            self._deliver(stream.id)
             if stream.isComplete and stream.id in self._answers:
                 self._answer(stream)
             if self._inbound.streams:

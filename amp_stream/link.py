@@ -24,6 +24,7 @@ from amp_stream._sansio.chunkbox import encodeChunk
 from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.limits import MAX_CHUNK, Limits
 from amp_stream._sansio.pace import HEADERS, SHORTEST, Pace
+from amp_stream.answering import asAnswer, asError
 from amp_stream.errors import (
     CallFailed,
     NotStreaming,
@@ -261,20 +262,10 @@ class StreamLink:
             self._sendError(Failure(remote), box[amp.ASK])
 
     def _sendAnswer(self, box: amp.AmpBox, ask: bytes) -> None:
-        box[amp.ANSWER] = ask
-        self._send(box)
+        self._send(asAnswer(box, ask))
 
     def _sendError(self, failure: Failure, ask: bytes) -> None:
-        error: Any = failure.value
-        self._send(
-            amp.AmpBox(
-                {
-                    amp.ERROR: ask,
-                    amp.ERROR_CODE: error.errorCode,
-                    amp.ERROR_DESCRIPTION: error.description.encode(),
-                }
-            )
-        )
+        self._send(asError(failure, ask))
 
     def _sendFrame(self, frame: Frame) -> None:
         """

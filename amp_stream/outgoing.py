@@ -171,13 +171,12 @@ class OutgoingStream:
                 wrong = ValueError(f"the source has not {self.size} bytes, as it said")
                 self._sourceFailed(Failure(wrong))
                 return False
-        sha256 = None if self._digest is None else self._hash(data, fin)
-        side.writeChunk(stream, data, fin, sha256)
+        side.writeChunk(stream, data, fin, self._hash(data, fin))
         if fin:
             side.withdraw(stream)
             self._close()
-        elif self._source is not None:
-            side.offer(stream)
+        else:
+            self._ready()
         return True
 
     def succeed(self) -> None:
@@ -293,8 +292,6 @@ def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
     @return: The announcements in a box, each with its key.
     """
     values: dict[bytes, Any] = box
-    if Announcement not in map(type, values.values()):
-        return []
     return [item for item in values.items() if type(item[1]) is Announcement]
 
 

@@ -37,7 +37,6 @@ _plainTail = re.compile(
     rb"\x00\x06offset\x00([\x01-\x13])([0-9]{1,19})\x00\x00"
 ).match
 
-
 _TAIL = b"\x00\x02id\x00%c%b\x00\x06offset\x00%c%b\x00\x00"
 
 
@@ -106,17 +105,14 @@ def encodeChunk(
 
     @return: Three pieces, the middle one of which is C{data} itself.
     """
-    length = len(data)
-    brim = version == 2 and length == MAX_CHUNK
-    if not (fin or brim) and ask is None and sha256 is None:
-        return _COMMAND + _length(length), data, tailOf(id, offset)
-    head = b"" if ask is None else _pair(b"_ask", ask)
-    tail = (
-        _EMPTY if brim else b"",
-        _FIN if fin else b"",
-        _pair(b"id", b"%d" % id),
-        _pair(b"offset", b"%d" % offset),
-        b"" if sha256 is None else _pair(b"sha256", sha256),
-        _END,
-    )
-    return head + _COMMAND + _length(length), data, b"".join(tail)
+    head = _COMMAND + _length(len(data))
+    tail = tailOf(id, offset)
+    if ask is not None:
+        head = _pair(b"_ask", ask) + head
+    if sha256 is not None:
+        tail = tail[: -len(_END)] + _pair(b"sha256", sha256) + _END
+    if fin:
+        tail = _FIN + tail
+    if version == 2 and len(data) == MAX_CHUNK:
+        tail = _EMPTY + tail
+    return head, data, tail

@@ -164,11 +164,10 @@ class Inbound:
         stream = self.streams.get(id)
         if stream is None:
             return None
-        before = stream.promised
-        if not stream.feedOn(data):
-            return None
-        self.promised += stream.promised - before
-        return stream
+        self._count(stream, -1)
+        taken = stream.feedOn(data)
+        self._count(stream, 1)
+        return stream if taken else None
 
     def claim(
         self,

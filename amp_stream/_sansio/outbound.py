@@ -63,9 +63,8 @@ class Outbound:
         """
         if stream.isSending:
             stream.offered = True
-            window = stream.window
-            if window.offset < window.maximum:
-                self._turns.add(stream.id)
+        if self._canSend(stream):
+            self._turns.add(stream.id)
 
     def next(self) -> SendStream | None:
         """
@@ -86,9 +85,7 @@ class Outbound:
         """
         How many bytes a stream may send in its turn.
         """
-        window = stream.window
-        available = window.maximum - window.offset
-        return min(self.chunk, available)
+        return min(self.chunk, stream.window.available)
 
     def withdraw(self, stream: SendStream) -> None:
         """
@@ -168,5 +165,4 @@ class Outbound:
         return streams
 
     def _canSend(self, stream: SendStream) -> bool:
-        window = stream.window
-        return stream.isSending and window.offset < window.maximum
+        return stream.isSending and stream.window.available > 0

@@ -252,20 +252,13 @@ class ReceiveStream:
 
         @return: Whether it has been taken.
         """
-        window = self.window
-        end = offset + len(data)
         if (
-            self.state is not ReceiveState.RECV
-            or self.carried
-            or end > window.granted
-            or (self.size is not None and end > self.size)
-            or (self._maxSize is not None and end > self._maxSize)
-            or not self._reassembly.extend(offset, data)
+            self.carried
+            or offset + len(data) > self.window.granted
+            or not self._goOn(offset, data)
         ):
             return False
-        window.highest = self.received = end
         self.asks = False
-        self._digest.update((data,), False)
         return True
 
     @property
@@ -314,19 +307,9 @@ class ReceiveStream:
         @return: Whether they have been taken.
         """
         window = self.window
-        start = window.highest
-        end = start + len(data)
-        if (
-            self.state is not ReceiveState.RECV
-            or self._fed
-            or (self.size is not None and end > self.size)
-            or (self._maxSize is not None and end > self._maxSize)
-            or not self._reassembly.extend(start, data)
-        ):
+        if self._fed or not self._goOn(window.highest, data):
             return False
-        window.granted = max(window.granted, end)
-        window.highest = self.received = end
-        self._digest.update((data,), False)
+        window.grant(window.highest - window.consumed)
         return True
 
     def read(self) -> bytes:
@@ -390,6 +373,25 @@ class ReceiveStream:
         Whether L{size} is the sender's last word, and not only its announcement.
         """
         return self.state is not ReceiveState.RECV
+
+    def _goOn(self, offset: int, data: bytes) -> bool:
+        """
+        Take bytes that begin where those before them ended, if they are within the
+        bounds of a stream whose end has not come.
+
+        @return: Whether they have been taken.
+        """
+        end = offset + len(data)
+        if (
+            self.state is not ReceiveState.RECV
+            or (self.size is not None and end > self.size)
+            or (self._maxSize is not None and end > self._maxSize)
+            or not self._reassembly.extend(offset, data)
+        ):
+            return False
+        self.window.highest = self.received = end
+        self._digest.update((data,), False)
+        return True
 
     def _fail(self, event: ReceiveInput, error: StreamError) -> None:
         self.state = advance(RECEIVING, self.state, event)

@@ -90,35 +90,14 @@ def reunite(
     """
     whole = dict(box)
     for name, first in box.items():
-        if isinstance(first, memoryview):
-            keys = _keysOfCut(name, first.obj, box)
-            if keys and isinstance(first.obj, bytes):
-                whole[name] = first.obj
-            for key in keys:
-                del whole[key]
+        value = first.obj if isinstance(first, memoryview) else None
+        if isinstance(value, bytes) and len(value) > PIECE_SIZE:
+            cut = split(name, value, len(value))
+            if all(_isSame(box.get(key), piece) for key, piece in cut.items()):
+                for key in cut:
+                    del whole[key]
+                whole[name] = value
     return whole
-
-
-def _keysOfCut(
-    name: bytes, value: object, box: Mapping[bytes, bytes | memoryview]
-) -> list[bytes]:
-    """
-    @return: The keys of all pieces but the first, if it was L{split} that cut a value.
-    """
-    if not isinstance(value, bytes):
-        return []
-    keys = []
-    for number, start in enumerate(range(0, len(value), PIECE_SIZE), 1):
-        key = name if number == 1 else b"%b.%d" % (name, number)
-        piece = box.get(key)
-        if not (
-            isinstance(piece, memoryview)
-            and piece.obj is value
-            and len(piece) == min(PIECE_SIZE, len(value) - start)
-        ):
-            return []
-        keys.append(key)
-    return keys[1:]
 
 
 def join(name: bytes, box: MutableMapping[bytes, bytes], maxSize: int) -> bytes | None:
@@ -220,6 +199,18 @@ def _numbered(
         if (key.startswith(prefix) and key[len(prefix) :].isdigit())
         or (alsoBare and key == name)
     ]
+
+
+def _isSame(found: object, piece: bytes | memoryview) -> bool:
+    """
+    @return: Whether what is in a box can only be this view: nobody looks at its bytes.
+    """
+    return (
+        isinstance(found, memoryview)
+        and isinstance(piece, memoryview)
+        and found.obj is piece.obj
+        and len(found) == len(piece)
+    )
 
 
 def _octets(name: bytes, value: object) -> bytes | memoryview:
