@@ -61,7 +61,7 @@ class PaceTests(SynchronousTestCase):
         for rate in (5_000_000, 12_500_000):
             pace = Pace()
             run(pace, rate, 500)
-            self.assertLess(abs(pace.turn - rate * 0.001), rate * 0.0003)
+            self.assertLess(abs(pace.turn - rate * 0.001), rate * 0.00025)
             self.assertEqual((pace.chunk, pace.budget), (pace.turn, 1))
 
     def test_verySlow(self):
