@@ -6,8 +6,6 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.protocols import amp
 
 from amp_stream.errors import StreamError
@@ -23,8 +21,6 @@ def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
 
     @return: The keys by which it announces streams.
     """
-    if not declared:
-        return []
     return [name for name, kind in declared if getattr(kind, "announcesStream", False)]
 
 
@@ -42,29 +38,18 @@ class StreamBox(amp.AmpBox):
 
     __slots__ = ("claimed", "connection")
 
-    def __init__(self, connection: IStreamReceiver, *args: Any, **kw: bytes) -> None:
-        super().__init__(*args, **kw)
+    def __init__(self, connection: IStreamReceiver, values: dict[bytes, bytes]) -> None:
+        # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
+        dict.__init__(self, values)
         self.connection = connection
         self.claimed: list[IncomingStream] = []
-
-    @classmethod
-    def of(cls, connection: IStreamReceiver, values: dict[bytes, bytes]) -> StreamBox:
-        """
-        Make one of a box that was read: its keys are bytes, and need not be looked at
-        as C{amp.AmpBox} does.
-        """
-        box = cls.__new__(cls)
-        box.update(values)
-        box.connection = connection
-        box.claimed = []
-        return box
 
     def copy(self) -> StreamBox:
         """
         A copy, for arguments to take their keys out of.  What they claim, they
         claim for both.
         """
-        box = StreamBox.of(self.connection, self)
+        box = StreamBox(self.connection, self)
         box.claimed = self.claimed
         return box
 

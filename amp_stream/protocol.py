@@ -205,8 +205,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         See C{amp.AMP.sendBox}.  The streams that the box announces get their
         numbers now, and begin when it has been written.
         """
-        starting: Any = self._startingTLSBuffer
-        if self.transport is None or self._locked or starting is not None:
+        if self.transport is None or not self.mayWriteBoxes():
             super().sendBox(box)
             return
         layer = self._boxLayer or self._boxes()
@@ -255,7 +254,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         A box has come.  What belongs to streams is taken here: with another box
         receiver or locator nobody else would.
         """
-        box = StreamBox.of(self, values)
+        box = StreamBox(self, values)
         command = values.get(amp.COMMAND)
         if (command in _COMMANDS or (command is None and self._link().isAsking)) and (
             self._link().takes(box) or self._boxes().takes(box)
@@ -270,7 +269,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         which come behind it: there is no telling which these are.
         """
         receiver: Any = self.boxReceiver
-        receiver.ampBoxReceived(StreamBox.of(self, values))
+        receiver.ampBoxReceived(StreamBox(self, values))
 
     def framingFailed(self, error: FramingError) -> None:
         """
@@ -398,10 +397,6 @@ class StreamAMP(StreamReceiver, amp.AMP):
     def _reader(self) -> BoxReader:
         return self._link().reader
 
-    def _isStartingTLS(self) -> bool:
-        waiting: Any = self._startingTLSBuffer
-        return waiting is not None
-
     def _startTLS(self, certificate: Any, verifyAuthorities: Any) -> None:
         waiting: Any = self._startingTLSBuffer
         if waiting is not None:
@@ -481,8 +476,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         As in C{amp.AMP}, with a Deferred that takes the streams of the call with
         it.  A call without streams gets the very Deferred of C{amp.AMP}.
         """
-        found = announcementsIn(box)
-        announced = [announcement for _, announcement in found] if found else []
+        announced = [announcement for _, announcement in announcementsIn(box)]
         commandType = self._calling
         try:
             result: Deferred[Any] | None = super()._sendBoxCommand(

@@ -206,11 +206,13 @@ class StreamReceiver(amp.CommandLocator):
             return self._reader().read
         respond: _Responder = super()._wrapWithSerialization(aCallable, command)
 
+        announces = streamKeys(command.arguments)
+
         def respondAndSettle(box: amp.AmpBox) -> Any:
             if isinstance(box, StreamBox):
                 # It came by a StreamAMP, which sees to that.
                 return respond(box)
-            if streamKeys(command.arguments):
+            if announces:
                 return self._settle(respond, StreamBox(self, box))
             return maybeDeferred(respond, box).addErrback(self._answerable)
 

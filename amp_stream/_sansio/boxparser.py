@@ -111,8 +111,7 @@ class BoxParser:
         first = self._readings[0]
         if (
             self._expected is not None
-            or first.key is not None
-            or first.box
+            or first.isInBox
             or self._whole
             or len(self._readings) > 1
         ):
