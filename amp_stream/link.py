@@ -38,7 +38,7 @@ from amp_stream.outofband.keys import outOfBandKey
 from amp_stream.outofband.side import TICKET_COMMANDS, OutOfBandSide
 from amp_stream.pump import Pump
 from amp_stream.sources import Source
-from amp_stream.tcp import KernelQueue
+from amp_stream.tcp import SendGate
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
 __all__ = ["LINK_COMMANDS", "BoxPort", "StreamLink"]
@@ -101,7 +101,8 @@ class StreamLink:
         self._clock = clock
         self._pump = Pump(self._writeNext, clock)
         self._pace = Pace(limits.chunk)
-        self._queue = KernelQueue(None)
+        self._maxBulkDelay = limits.maxBulkDelay
+        self._gate = SendGate(None, None)
         self.turn: list[bytes | memoryview] = []
         self.incoming = IncomingSide(limits, self._sendFrame)
         self.outgoing = OutgoingSide(
@@ -129,7 +130,7 @@ class StreamLink:
         """
         There is something to write to.
         """
-        self._queue = KernelQueue(transport)
+        self._gate = SendGate(transport, self._maxBulkDelay)
         self._pump.start(transport)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -303,22 +304,32 @@ class StreamLink:
         Write as many chunks as make a turn, all at once: the bytes of each are
         copied once.
         """
-        port, pace = self._port, self._pace
-        pace.asked(self._clock.seconds(), self._queue.unsent)
-        self._queue.allow(max(SHORTEST, pace.turn // 2))
+        port, pace, gate = self._port, self._pace, self._gate
+        now = self._clock.seconds()
+        pace.asked(now, gate.kernel.unsent)
+        turn = gate.turn(now, pace.turn)
+        if turn < pace.turn:
+            pace.shorten(turn)
+        if gate.delay:
+            pace.held()
+            self._pump.hold(gate.delay)
+            return True
+        gate.kernel.allow(max(SHORTEST, pace.turn // 2))
         most, left = pace.chunk, pace.budget
         sent = False
         try:
             while left > 0 and port.mayWriteBulk():
-                written = self.outgoing.writeNext(most)
-                if written is None:
+                size = self.outgoing.writeNext(most)
+                if size is None:
                     break
-                left -= written + HEADERS
+                left -= size + HEADERS
                 sent = True
         finally:
             self.writeTurn()
         if sent:
-            pace.wrote(pace.budget - left)
+            written = pace.budget - left
+            pace.wrote(written)
+            gate.wrote(written)
         else:
             pace.paused()
         return sent

@@ -17,7 +17,7 @@ from amp_stream._sansio.outbound import Outbound
 from amp_stream._sansio.sending import SendStream
 from amp_stream.errors import StreamError
 from amp_stream.outgoing import OutgoingStream, WritingSide
-from amp_stream.outofband.carriers import CallLater, OutgoingCarrier
+from amp_stream.outofband.carriers import GRACE, OutgoingCarrier
 from amp_stream.sources import Source
 from amp_stream.timer import IdleTimer
 
@@ -33,10 +33,15 @@ class OutgoingSide:
     """
     Drives an L{Outbound}: gives streams their turns and reads their sources.
 
-    @ivar callLater: That of the clock.
+    @ivar clock: The reactor.
+
+    @ivar grace: See L{amp_stream.outofband.carriers.SendingSide}.
+
+    @ivar maxBulkDelay: See L{Limits}.
     """
 
-    callLater: CallLater
+    clock: IReactorTime
+    grace = GRACE
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class OutgoingSide:
             L{writeNext} being called once the transport has drained.
         """
         self._outbound = Outbound(limits)
+        self.maxBulkDelay = limits.maxBulkDelay
         self._send = send
         self._write = write
         self._kick = kick
@@ -74,7 +80,7 @@ class OutgoingSide:
         """
         Measure from now on how long streams wait.
         """
-        self.callLater = clock.callLater
+        self.clock = clock
         self._timer.useClock(clock)
 
     def open(

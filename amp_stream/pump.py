@@ -50,6 +50,7 @@ class Pump:
         self._busy = False
         self._asked = False
         self._turn: IDelayedCall | None = None
+        self._wait = 0.0
 
     def start(self, transport: Any) -> None:
         """
@@ -91,6 +92,19 @@ class Pump:
         finally:
             self._busy = False
 
+    def hold(self, wait: float) -> None:
+        """
+        Write nothing now, and try again later, or when the transport asks before that.
+        To be called by what writes a turn.
+
+        @param wait: How long to wait (seconds).
+        """
+        self._asked = False
+        if self._registered is None:
+            self._wait = wait
+        elif self._turn is None:
+            self._turn = self._clock.callLater(wait, self._resume)
+
     def stopProducing(self) -> None:
         """
         The transport is gone, or belongs to somebody else from now on.
@@ -125,8 +139,13 @@ class Pump:
         if registered is not None:
             registered.unregisterProducer()
 
+    def _resume(self) -> None:
+        self._turn = None
+        self.resumeProducing()
+
     def _nextTurn(self) -> None:
-        self._turn = self._clock.callLater(0, self._takeTurn)
+        wait, self._wait = self._wait, 0.0
+        self._turn = self._clock.callLater(wait, self._takeTurn)
 
     def _takeTurn(self) -> None:
         self._turn = None

@@ -22,11 +22,15 @@ except ImportError:  # pragma: no cover
     # Windows has no such thing.
     ioctl = None  # type: ignore[assignment]
 
+from amp_stream._sansio.congestion import CongestionController, Sample
+from amp_stream._sansio.pace import SHORTEST
+
 __all__ = [
     "BUFFER",
     "BULK_BUFFER",
     "NOT_SENT_LOWAT",
     "KernelQueue",
+    "SendGate",
     "drainingTransport",
     "lowestTransport",
     "readMore",
@@ -55,6 +59,13 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _SIOCOUTQNSD = 0x894B
 _number = Struct("i")
+_MAX_PACING_RATE = getattr(socket, "SO_MAX_PACING_RATE", 47)
+_UNLIMITED = 0xFFFFFFFF
+_TCP_INFO = getattr(socket, "TCP_INFO", 11)
+# The parts of Linux's struct tcp_info (linux/tcp.h) that are used, in its order:
+# snd_mss, sacked, rtt, rttvar, snd_cwnd, bytes_acked, notsent_bytes, and, since Linux
+# 4.19, bytes_sent, bytes_retrans.
+_info = Struct("=16xI8xI36xII4xI36xQ16xI52xQQ")
 
 
 def tuneForLatency(transport: Any) -> None:
@@ -88,7 +99,7 @@ class KernelQueue:
     What the kernel holds of a connection and has not sent.
     """
 
-    __slots__ = ("_limit", "_socket")
+    __slots__ = ("_limit", "_pacing", "_socket")
 
     def __init__(self, transport: Any) -> None:
         """
@@ -96,6 +107,7 @@ class KernelQueue:
         """
         self._socket = _socketOf(transport) if sys.platform == "linux" else None
         self._limit = NOT_SENT_LOWAT
+        self._pacing = 0.0
 
     @property
     def unsent(self) -> int | None:
@@ -113,6 +125,52 @@ class KernelQueue:
         size: int = _number.unpack(answer)[0]
         return size
 
+    def sample(self) -> Sample | None:
+        """
+        Find out what is in flight.
+
+        @return: L{None} if that is not known: no TCP, or a system that does not say.
+        """
+        if self._socket is None:
+            return None
+        try:
+            answer = self._socket.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _info.size)
+        except (OSError, ValueError):
+            self._socket = None
+            return None
+        if len(answer) < _info.size:
+            # An older kernel has a shorter struct.
+            return None
+        segment, sacked, rtt, variation, window, acked, unsent, sent, again = (
+            _info.unpack(answer)
+        )
+        # Not SIOCOUTQ: while a loss is repaired, it counts what has arrived behind it.
+        # C{bytes_acked} counts the SYN, so an idle connection may have -1 in flight.
+        sacked *= segment
+        return Sample(
+            inFlight=sent - again - acked - sacked + unsent,
+            delivered=acked + sacked,
+            rtt=rtt / 1e6,
+            variation=variation / 1e6,
+            segment=segment,
+            window=window,
+        )
+
+    def pace(self, rate: float) -> None:
+        """
+        Let the kernel send no faster than this.
+
+        @param rate: In bytes a second; 0 leaves it as it is.  Once it has been set, the
+            kernel always paces this connection.
+        """
+        if not rate or 0.95 < self._pacing / rate < 1.05 or self._socket is None:
+            return
+        self._pacing = rate
+        with suppress(OSError):
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, _MAX_PACING_RATE, int(min(rate, _UNLIMITED - 1))
+            )
+
     def allow(self, size: int) -> None:
         """
         Let the kernel hold about as much as this, where it makes a difference.
@@ -125,6 +183,64 @@ class KernelQueue:
         if self._socket is not None and _OPTION is not None:
             with suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, _OPTION, size)
+
+
+class SendGate:
+    """
+    Says when bulk may be written to a connection, so that no more is in flight than
+    small calls can bear: a L{CongestionController}, and the kernel that it is told of.
+
+    @ivar kernel: The kernel's side of the connection.
+
+    @ivar delay: How long to wait if nothing may be written (seconds), otherwise 0.
+    """
+
+    __slots__ = ("_controller", "delay", "kernel")
+
+    def __init__(self, transport: Any, maxBulkDelay: float | None) -> None:
+        """
+        @param transport: Any transport; where there is no TCP below, all may be
+            written.
+
+        @param maxBulkDelay: See L{amp_stream.Limits}.
+        """
+        self.kernel = KernelQueue(transport)
+        self.delay = 0.0
+        self._controller = CongestionController(maxBulkDelay)
+
+    def isShort(self, now: float, most: int) -> bool:
+        """
+        Whether the kernel must be asked before so many bytes are written.
+        """
+        return now >= self._controller.due or self._controller.room < most
+
+    def turn(self, now: float, most: int) -> int:
+        """
+        Find out how much may be written.  All that was written before must have been
+        handed to the kernel, as far as it takes it.
+
+        @param now: The time (seconds, from any start).
+
+        @param most: How much there is to write at the most (bytes).
+
+        @return: How much to write at once (bytes), as soon as L{delay} has passed.
+        """
+        self.delay = 0.0
+        if not self.isShort(now, most):
+            return most
+        controller = self._controller
+        controller.sampled(now, self.kernel.sample())
+        self.kernel.pace(controller.pacingRate)
+        if controller.room < most:
+            most = max(SHORTEST, min(most, controller.turn))
+            self.delay = controller.wait(now, most)
+        return most
+
+    def wrote(self, count: int) -> None:
+        """
+        Count bytes that have been written.
+        """
+        self._controller.wrote(count)
 
 
 def _socketOf(transport: Any) -> socket.socket | None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import benchmarks
 from benchmarks.catalogue import PEERS
-from benchmarks.findings import Findings, Table, asText, show
+from benchmarks.findings import Findings, Table, asText, verdict
 from benchmarks.machine import machine, versions
 from benchmarks.measures import MEASURES
-from benchmarks.rounds import Setting
+from benchmarks.running import Setting
 
 _QUICK = 100.0
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -35,6 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", help="measures, or: report FILE...")
     parser.add_argument("--quick", action="store_true", help="smaller, and once")
     parser.add_argument("--rounds", type=int, metavar="N", help="how many")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="how many links at once [1]"
+    )
+    parser.add_argument(
+        "--before", default="", metavar="DIRECTORY", help="a version to compare with"
+    )
     parser.add_argument("--json", metavar="FILE", help="where to write the results")
     parser.add_argument("--list", action="store_true", help="list measures and peers")
     parser.add_argument(
@@ -74,9 +80,8 @@ def _measure(names: list[str], setting: Setting) -> dict[str, Any]:
                 asText(table) if table.columns else "\n".join(table.notes), flush=True
             )
         for target in findings.targets:
-            bound = f"{target.sign} {show(target.bound, target.form)}"
-            value = show(target.value, target.form)
-            print(f"{target.what}: {value} (aimed at {bound}): {target.met}")
+            bound, value, met = verdict(target)
+            print(f"{target.what}: {value} (aimed at {bound}): {met}")
         print(flush=True)
     return found
 
@@ -106,6 +111,8 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = ["--quick"] if options.quick else []
     given += [f"--rounds {options.rounds}"] if options.rounds else []
+    given += [f"--jobs {options.jobs}"] if options.jobs > 1 else []
+    given += ["--before DIRECTORY"] if options.before else []
     results: dict[str, Any] = {
         "command": " ".join(["python -m benchmarks", *given, *options.names]),
         "quick": options.quick,
@@ -114,7 +121,8 @@ def main(arguments: list[str]) -> None:
         "versions": versions(),
     }
     started = time.monotonic()
-    results["measures"] = _measure(names, Setting(options.quick, options.rounds))
+    setting = Setting(options.quick, options.rounds, options.jobs, options.before)
+    results["measures"] = _measure(names, setting)
     results["seconds"] = time.monotonic() - started
     print(f"{results['seconds']:.0f} seconds", file=sys.stderr)
     if options.json:

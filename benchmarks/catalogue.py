@@ -41,7 +41,7 @@ class Entry:
     @ivar downloads: Which way its bulk goes when there is only one: peers of HTTP have
         an entry for each.
 
-    @ivar missing: Why there is no such peer yet, if there is none.
+    @ivar limit: The name of the setting of C{Limits} that it needs.
     """
 
     label: str
@@ -54,7 +54,7 @@ class Entry:
     needs: tuple[tuple[str, str], ...] = ()
     share: float = 1.0
     downloads: bool = False
-    missing: str = ""
+    limit: str = ""
 
     def load(self) -> Any:
         """
@@ -67,8 +67,11 @@ class Entry:
         """
         @return: Why it cannot be run here, or nothing.
         """
-        if self.missing:
-            return f"not run: {self.missing}"
+        if self.limit:
+            from amp_stream import Limits
+
+            if not hasattr(Limits(), self.limit):
+                return f"not run: there is no Limits({self.limit}=...)"
         lacking = [name for module, name in self.needs if not _isThere(module)]
         return f"not run: install {' '.join(lacking)}" if lacking else ""
 
@@ -98,6 +101,14 @@ PEERS = {
         calls=True,
         noDelay=True,
     ),
+    "stream-unbounded": Entry(
+        "Stream, no bound in flight",
+        "streams:Streams",
+        {"limits": {"maxBulkDelay": None}},
+        calls=True,
+        noDelay=True,
+        limit="maxBulkDelay",
+    ),
     "trial": Entry("twisted.trial stream", "trialstream:Trial", calls=True, share=0.25),
     "amp-1": Entry("AMP, 1 call in flight", "stock:Window", {"window": 1}, calls=True),
     "amp-4": Entry("AMP, 4 calls in flight", "stock:Window", {"window": 4}, calls=True),
@@ -106,21 +117,25 @@ PEERS = {
     ),
     "amp-push": Entry("AMP, push producer", "stock:Push", calls=True),
     "naive-1m": Entry(
-        "naive BigString, 1 MiB", "naive:Naive", {"value": _MIB}, calls=True, share=0.25
+        "naive BigString, 1 MiB",
+        "bigvalues:Naive",
+        {"value": _MIB},
+        calls=True,
+        share=0.25,
     ),
     "naive-4m": Entry(
         "naive BigString, 4 MiB",
-        "naive:Naive",
+        "bigvalues:Naive",
         {"value": 4 * _MIB},
         calls=True,
         share=0.25,
     ),
     "naive-64m": Entry(
-        "naive BigString, 64 MiB", "naive:Naive", {"value": 64 * _MIB}, calls=True
+        "naive BigString, 64 MiB", "bigvalues:Naive", {"value": 64 * _MIB}, calls=True
     ),
     "bigstring-64m": Entry(
         "BigString, 64 MiB",
-        "bigstrings:Big",
+        "bigvalues:Big",
         {"value": 64 * _MIB},
         calls=True,
         noDelay=True,

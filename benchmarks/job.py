@@ -24,8 +24,9 @@ class Job:
     One run: who talks to whom, and what they do.
 
     With C{seconds} the bulk goes on for that long, and what counts is how long small
-    calls take meanwhile; otherwise each stream has C{size} bytes, and what counts is
-    how long that takes.  With C{calls} there is no bulk, only that many calls.
+    calls take meanwhile (with a C{size}, too, the bulk has an end, and the run is over
+    when all of it has come); otherwise each stream has C{size} bytes, and what counts
+    is how long that takes.  With C{calls} there is no bulk, only that many calls.
 
     @ivar interval: From one small call to the next (seconds); 0 for none.
 
@@ -36,6 +37,11 @@ class Job:
     @ivar warm: How many bytes to move before anything is measured.
 
     @ivar snapshotAt: At how many bytes to note how far each stream is.
+
+    @ivar leaves: Whether the client ends as soon as it has measured, with all of its
+        connections, while others go on.
+
+    @ivar package: A directory with another version of amp_stream.
 
     @ivar directory: For files of this run.
     """
@@ -58,6 +64,8 @@ class Job:
     warm: int = 2**20
     snapshotAt: int = 0
     profile: bool = False
+    leaves: bool = False
+    package: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     def toJson(self) -> str:

@@ -1,12 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-A relay that delays, and if told to limits the rate: C{python -m benchmarks.relay PORT
-DELAY RATE}.
+A relay that delays: C{python -m benchmarks.relay PORT DELAY}.
 
-Each byte leaves C{DELAY} seconds after it came.  With a rate (bits per second, 0 for
-none) each also takes its time on the line, and no more is taken than will be there in a
-few milliseconds, so that the relay is no buffer of its own.
+Each byte leaves C{DELAY} seconds after it came, at any rate.
 """
 
 from __future__ import annotations
@@ -24,8 +21,6 @@ from dataclasses import dataclass, field
 __all__ = ["main"]
 
 _READ = 2**18
-_SMALL = 16_384
-_AHEAD = 0.004
 _OVERDUE = 2**23
 
 
@@ -38,9 +33,7 @@ class Way:
     source: socket.socket
     target: socket.socket
     delay: float
-    rate: float
     line: deque[tuple[float, memoryview]] = field(default_factory=deque)
-    free: float = 0.0
     ended: bool = False
     waiting: int = 0
 
@@ -50,8 +43,6 @@ class Way:
         """
         if self.ended:
             return False
-        if self.rate:
-            return self.free - now < _AHEAD
         # What is due and cannot be written is the target's business, not the line's.
         overdue = self.line and self.line[0][0] < now - 0.01
         return not overdue or self.waiting < _OVERDUE
@@ -60,22 +51,16 @@ class Way:
         """
         Something has come.
         """
-        size = _READ
-        if self.rate:
-            size = max(1500, min(_SMALL, int(self.rate * 0.001)))
         try:
-            data = self.source.recv(size)
+            data = self.source.recv(_READ)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
             self.ended = True
-        due = now
-        if self.rate:
-            self.free = due = max(now, self.free) + len(data) / self.rate
         self.waiting += len(data)
-        self.line.append((due + self.delay, memoryview(data)))
+        self.line.append((now + self.delay, memoryview(data)))
 
     def write(self, now: float) -> bool:
         """
@@ -101,11 +86,11 @@ class Way:
         return True
 
 
-def _pass(near: socket.socket, far: socket.socket, delay: float, rate: float) -> None:
+def _pass(near: socket.socket, far: socket.socket, delay: float) -> None:
     """
     Serve one connection, in a thread of its own.
     """
-    ways = [Way(near, far, delay, rate), Way(far, near, delay, rate)]
+    ways = [Way(near, far, delay), Way(far, near, delay)]
     poll = select.epoll()
     masks: dict[int, int] = {}
     for end in (near, far):
@@ -122,8 +107,6 @@ def _pass(near: socket.socket, far: socket.socket, delay: float, rate: float) ->
             for index, way in enumerate(ways):
                 if way.wantsMore(now):
                     wanted[way.source.fileno()] |= select.EPOLLIN
-                elif way.rate and not way.ended:
-                    wake = min(wake, way.free - _AHEAD)
                 if blocked[index]:
                     wanted[way.target.fileno()] |= select.EPOLLOUT
                 elif way.line:
@@ -147,14 +130,11 @@ def _pass(near: socket.socket, far: socket.socket, delay: float, rate: float) ->
         far.close()
 
 
-def main(port: int, delay: float, rate: float) -> None:
+def main(port: int, delay: float) -> None:
     """
     Relay connections to a port of this machine, until standard input ends.
     """
     listener = socket.socket()
-    if rate:
-        # Accepted sockets have it, too: what waits here should be little.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
 
@@ -167,13 +147,9 @@ def main(port: int, delay: float, rate: float) -> None:
     while True:
         near, _ = listener.accept()
         far = socket.socket()
-        if rate:
-            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
         far.connect(("127.0.0.1", port))
-        threading.Thread(
-            target=_pass, args=(near, far, delay, rate / 8), daemon=True
-        ).start()
+        threading.Thread(target=_pass, args=(near, far, delay), daemon=True).start()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

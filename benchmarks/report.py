@@ -3,18 +3,21 @@
 """
 Makes docs/benchmarks.md and its plots of the results of a run.
 
-Every figure is taken from the results; what is said around them is in C{template.md},
-and why something falls short in C{remarks.md}.
+Every figure is taken from the results; what is said around them is in C{template.md}.
+Why something falls short is in C{remarks.md}: a section is named after the targets
+whose reason it tells, and is only on the page if one of them is not met.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from benchmarks.findings import Findings, Table, show
+from benchmarks.catalogue import PEERS
+from benchmarks.findings import Findings, Table, Target, show, verdict, withUnit
 from benchmarks.measures import MEASURES
 from benchmarks.plots import draw
 
@@ -23,11 +26,16 @@ __all__ = ["merged", "write"]
 _TEMPLATE = Path(__file__).with_name("template.md")
 _REMARKS = Path(__file__).with_name("remarks.md")
 _PLOT_AFTER = {
+    "distance-peers": "calls",
+    "changes": "changes",
     "chunks": "chunks",
-    "peers-latency": "latency",
     "memory": "memory",
     "streams": "fairness",
 }
+_ABOUT = "about"
+_CELLS = 6
+
+_Measures = Mapping[str, tuple[str, Findings]]
 
 
 def merged(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -64,16 +72,20 @@ def write(results: Mapping[str, Any], docs: Path) -> None:
         _section(name, title, findings, plots)
         for name, (title, findings) in measures.items()
     ]
+    targets = [target for _, found in measures.values() for target in found.targets]
+    remarks = _remarks(_REMARKS.read_text())
     page = Template(_TEMPLATE.read_text()).substitute(
         date=results["date"],
         command=results["command"],
         minutes=f"{results['seconds'] / 60:.0f}",
         quick=_QUICK if results["quick"] else "",
+        headlines=_headlines(measures),
         machine=_pairs(results["machine"]),
         versions=_pairs(results["versions"]),
-        targets=_targets(measures),
-        short=_short(measures),
-        remarks=_REMARKS.read_text().strip(),
+        targets=_targets(targets),
+        short=_short(targets),
+        reasons=_reasons(targets, remarks),
+        about=remarks.get(_ABOUT, ""),
         sections="\n".join(sections),
     )
     (docs / "benchmarks.md").write_text(page)
@@ -95,32 +107,101 @@ def _markdown(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _targets(measures: Mapping[str, tuple[str, Findings]]) -> str:
-    rows = [
-        [
-            target.what,
-            f"{target.sign} {_withUnit(target.bound, target.form)}",
-            _withUnit(target.value, target.form),
-            target.met if target.met == "met" else f"**{target.met}**",
-        ]
-        for _, findings in measures.values()
-        for target in findings.targets
-    ]
+def _headlines(measures: _Measures) -> str:
+    """
+    Say in plain words what matters most, as far as it was measured.
+    """
+
+    def value(measure: str, peer: str, key: str, form: str) -> str:
+        tables = measures[measure][1].tables if measure in measures else []
+        for row in (row for table in tables for row in table.rows):
+            found = row.get(key)
+            if row.get("peer") == PEERS[peer].label and isinstance(found, float):
+                return f"**{withUnit(found, form)}**"
+        return ""
+
+    def say(text: str, *values: str) -> None:
+        if all(values):
+            lines.append(f"{len(lines) + 1}. {text.format(*values)}")
+
+    lines: list[str] = []
+    say(
+        "A small call beside an upload that fills a link of 20 Mbit/s, there and back "
+        "in 40 ms, takes {} if the upload is a `Stream`, {} if it is calls of stock "
+        "AMP, and {} if both go over gRPC Python. With no upload at all it takes {}.",
+        *(
+            value("distance-peers", peer, "p50", "ms")
+            for peer in ("stream", "amp-push", "grpc")
+        ),
+        value("distance-peers", "stream", "idle", "ms"),
+    )
+    say(
+        "The `Stream` gets {} of what raw TCP gets on that link.",
+        value("distance-peers", "stream", "share", "percent"),
+    )
+    say(
+        "On one machine a `Stream` moves {}, and raw Twisted TCP {}.",
+        value("throughput", "stream", "rate", "rate"),
+        value("throughput", "raw", "rate", "rate"),
+    )
+    return "\n".join(lines)
+
+
+def _targets(targets: Sequence[Target]) -> str:
+    rows = []
+    for target in targets:
+        aimed, value, met = verdict(target)
+        shown = met if target.met == "met" else f"**{met}**"
+        rows.append([target.what, aimed, value, shown])
     return _markdown(["measure", "aimed at", "measured", ""], rows)
 
 
-def _short(measures: Mapping[str, tuple[str, Findings]]) -> str:
-    every = [target.met for _, found in measures.values() for target in found.targets]
+def _short(targets: Sequence[Target]) -> str:
+    every = [target.met for target in targets]
     return (
         f"Of {len(every)} bounds, {every.count('met')} are met, "
         f"{every.count('not met')} are not met, and {every.count('not measured')} were "
-        "not measured."
+        "not measured. A bound of a table is met if each of its rows meets it; "
+        "in the tables, what does not is in bold type."
     )
 
 
-def _withUnit(value: float | None, form: str) -> str:
-    unit = {"ms": " ms", "mib": " MiB", "rate": " MB/s"}.get(form, "")
-    return show(value, form) + (unit if value is not None else "")
+def _remarks(text: str) -> dict[str, str]:
+    """
+    Find the sections.
+    """
+    found = {}
+    _, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    for names, words in zip(parts[::2], parts[1::2], strict=True):
+        found.update(dict.fromkeys(names.split(), words.strip()))
+    return found
+
+
+def _reasons(targets: Sequence[Target], remarks: Mapping[str, str]) -> str:
+    """
+    Say what is not met, and why: what has the same reason stands together.
+    """
+    groups: dict[str, list[str]] = {}
+    for target in targets:
+        if target.met != "not met":
+            continue
+        aimed, value, _ = verdict(target)
+        line = f"**{target.what}**: {value}, aimed at {aimed}"
+        if target.missed:
+            line += f" (not in {len(target.missed)} of {target.of} rows"
+            some = target.missed[:_CELLS]
+            more = len(target.missed) - len(some)
+            line += f": {'; '.join(some)}{f'; and {more} more' if more else ''})"
+        reason = remarks.get(target.key, "No reason has been found yet.")
+        groups.setdefault(reason, []).append(line)
+    return "\n\n".join(
+        "\n".join([*(f"- {line}." for line in lines), "", *_indented(reason)])
+        for reason, lines in groups.items()
+    )
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}".rstrip() for line in text.splitlines()]
 
 
 def _section(
@@ -139,9 +220,14 @@ def _table(table: Table) -> list[str]:
     parts = [f"**{table.title}**"]
     if table.columns:
         headings = [column.heading for column in table.columns]
-        rows = [
-            [show(row.get(column.key), column.form) for column in table.columns]
-            for row in table.rows
-        ]
+        rows = [_cells(table, row) for row in table.rows]
         parts.append(_markdown(headings, rows))
     return parts + table.notes
+
+
+def _cells(table: Table, row: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for column in table.columns:
+        text = show(row.get(column.key), column.form)
+        cells.append(f"**{text}**" if column.misses(row) else text)
+    return cells

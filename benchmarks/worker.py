@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, DeferredQueue, gatherResults
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
@@ -25,11 +28,8 @@ from twisted.python.failure import Failure
 
 from benchmarks.catalogue import PEERS
 from benchmarks.job import ENDLESS, Job
-from benchmarks.meter import Meter
-from benchmarks.nodelay import setNoDelayEverywhere
+from benchmarks.measuring import Meter, Sampler, SmallCalls
 from benchmarks.peers.base import Peer, Session
-from benchmarks.sampling import Sampler
-from benchmarks.smallcalls import SmallCalls
 
 _PATIENCE = 5.0
 
@@ -90,12 +90,15 @@ async def client(peer: Peer, control: Control, sampler: Sampler) -> None:
     if job.calls:
         result = await _rate(sessions[0], job)
     elif job.seconds:
-        result = await _latency(peer.reactor, sessions, job)
+        result = await _latency(peer.reactor, control, sessions, job)
     else:
         started = time.perf_counter()
         await _move(sessions, job.up, job.down, job.size)
         result = {"seconds": time.perf_counter() - started}
     control.say(result=result, meter=peer.meter.report(), profile=sampler.stop())
+    if job.leaves:
+        await deferLater(peer.reactor, 0.05)
+        os._exit(0)
     await control.words.get()
 
 
@@ -107,34 +110,40 @@ def _move(sessions: list[Session], up: int, down: int, size: int) -> Deferred[An
     return gatherResults(map(Deferred.fromCoroutine, moves), consumeErrors=True)
 
 
-async def _latency(reactor: Any, sessions: list[Session], job: Job) -> dict[str, Any]:
+async def _latency(
+    reactor: Any, control: Control, sessions: list[Session], job: Job
+) -> dict[str, Any]:
     """
     Small calls without and with bulk.
     """
     found: dict[str, Any] = {}
+    calls = None
     if job.interval:
         calls = SmallCalls(reactor, sessions[0].call, job.interval)
         calls.start()
-        await deferLater(reactor, job.idle)
-        found["idle"] = calls.take()
+    await deferLater(reactor, job.idle)
     found["started"] = time.perf_counter()
-    bulk = _move(sessions, job.up, job.down, ENDLESS)
+    control.say(started=found["started"])
+    bulk = _move(sessions, job.up, job.down, job.size or ENDLESS)
     ended: list[object] = []
     bulk.addBoth(ended.append)
     await deferLater(reactor, job.seconds)
     found["stopped"] = time.perf_counter()
-    if job.interval:
+    if calls is not None:
         calls.stop()
-        await _answered(reactor, calls)
-        found["busy"] = calls.takeAll()
-    if ended:
+        await _until(reactor, lambda: not calls.unanswered)
+        found["calls"] = calls.take()
+    if job.size:
+        await _until(reactor, lambda: bool(ended))
+        found["complete"] = bool(ended)
+    if ended and (not job.size or isinstance(ended[0], Failure)):
         raise RuntimeError(f"the bulk ended early: {ended[0]}")
     return found
 
 
-async def _answered(reactor: Any, calls: SmallCalls) -> None:
+async def _until(reactor: Any, done: Callable[[], bool]) -> None:
     until = time.perf_counter() + _PATIENCE
-    while calls.unanswered and time.perf_counter() < until:
+    while not done() and time.perf_counter() < until:
         await deferLater(reactor, 0.01)
 
 
@@ -162,11 +171,27 @@ def _rate(session: Session, job: Job) -> Deferred[dict[str, float]]:
     return done
 
 
+def setNoDelayEverywhere() -> None:
+    """
+    Set C{TCP_NODELAY} on every connection of this process, whoever makes it.
+    """
+    original = tcp.Connection.__init__
+
+    def withNoDelay(self: Any, skt: socket.socket, *rest: Any, **more: Any) -> None:
+        original(self, skt, *rest, **more)
+        skt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    tcp.Connection.__init__ = withNoDelay
+
+
 def main(role: str, text: str) -> None:
     """
     Be the server or the client.
     """
     job = Job.fromJson(text)
+    if job.package:
+        # Before anything has imported amp_stream.
+        sys.path.insert(0, job.package)
     if job.noDelay:
         setNoDelayEverywhere()
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, MAX_NUMBER, Limits
 
-UNBOUNDED = ("maxStreamSize", "idleTimeout")
+UNBOUNDED = ("maxBulkDelay", "maxStreamSize", "idleTimeout")
 
 
 class ConstantTests(SynchronousTestCase):
@@ -90,14 +90,14 @@ class LimitsTests(SynchronousTestCase):
 
     def test_types(self) -> None:
         """
-        A limit is a number; only two of them can be L{None}.
+        A limit is a number; few of them can be L{None}.
         """
         for name in fields_dict(Limits):
             if name in UNBOUNDED:
                 self.assertIsNone(getattr(Limits(**{name: None}), name))
             else:
                 self.assertRaises((TypeError, ValueError), Limits, **{name: None})
-            if name not in ("idleTimeout", "negotiationTimeout"):
+            if name not in ("idleTimeout", "maxBulkDelay", "negotiationTimeout"):
                 self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
                 self.assertRaises(TypeError, Limits, **{name: "1048576"})
 
@@ -106,7 +106,7 @@ class LimitsTests(SynchronousTestCase):
         The time without progress is in seconds, whole or not, more than none and not
         without end.
         """
-        for name in ("idleTimeout", "negotiationTimeout"):
+        for name in ("idleTimeout", "maxBulkDelay", "negotiationTimeout"):
             for seconds in (0.001, 1, 2.5, 86_400):
                 limits = Limits(**{name: seconds})
                 self.assertEqual(getattr(limits, name), seconds)

@@ -1258,6 +1258,8 @@ class Drain:
     A sink that nothing comes out of.
     """
 
+    transport = None
+
     def start(self, size: int | None) -> None:
         pass
 

@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream._sansio.pace import BOX, HEADERS, LONGEST, SHORTEST, Pace
 
+FIRST = BOX - HEADERS
+
 
 def run(pace, rate, turns, busy=0.0, kernel=8192, start=0.0):
     """
@@ -46,12 +48,11 @@ class PaceTests(SynchronousTestCase):
 
     def test_atFirst(self):
         """
-        Before anything is known, a turn is one chunk of the largest size.
+        Before anything is known, a turn is one chunk, and its box has no empty segment
+        in version 2.
         """
         pace = Pace()
-        self.assertEqual(
-            (pace.turn, pace.chunk, pace.budget), (MAX_CHUNK, MAX_CHUNK, 1)
-        )
+        self.assertEqual((pace.turn, pace.chunk, pace.budget), (FIRST, FIRST, 1))
         self.assertEqual(Pace(1000).chunk, 1000)
 
     def test_slow(self):
@@ -119,7 +120,7 @@ class PaceTests(SynchronousTestCase):
         pace.asked(0.0, 1)
         pace.wrote(1000)
         pace.asked(1.0, 1)
-        self.assertEqual(pace.turn, MAX_CHUNK * 3 // 4)
+        self.assertEqual(pace.turn, FIRST * 3 // 4)
 
     def test_paused(self):
         """
@@ -130,7 +131,7 @@ class PaceTests(SynchronousTestCase):
         pace.wrote(1000)
         pace.paused()
         pace.asked(100.0, 1)
-        self.assertEqual(pace.turn, MAX_CHUNK)
+        self.assertEqual(pace.turn, FIRST)
 
     def test_pausedOften(self):
         """
@@ -151,7 +152,7 @@ class PaceTests(SynchronousTestCase):
         for step in range(10):
             pace.asked(step / 2500, 1)
             pace.wrote(1000)
-        self.assertEqual(pace.turn, MAX_CHUNK)
+        self.assertEqual(pace.turn, FIRST)
 
     def test_unknown(self):
         """
@@ -161,7 +162,7 @@ class PaceTests(SynchronousTestCase):
         for step in range(100):
             pace.asked(step * 1.0, None)
             pace.wrote(1000)
-        self.assertEqual(pace.turn, MAX_CHUNK)
+        self.assertEqual(pace.turn, FIRST)
 
     @given(lists(tuples(floats(0, 1), none() | booleans()), max_size=50))
     def test_bounds(self, steps):

@@ -341,7 +341,7 @@ class LatencyTests(StreamTests):
         Streams take turns: each sends one chunk before any sends two.
         """
         results = [
-            self.client.callRemote(Store, name=name, body=bytes(65_535 * 3))
+            self.client.callRemote(Store, name=name, body=bytes(65_280 * 3))
             for name in "abc"
         ]
         order = []

@@ -109,6 +109,62 @@ class ProducerTests(PumpTestCase):
         self.pump.resumeProducing()
         self.assertEqual(self.written, 3)
 
+    def test_hold(self):
+        """
+        It may hold a turn back for some time.  The transport may ask before that, and
+        nothing is left behind when it stops.
+        """
+        transport = StringTransport()
+        self.pump.start(transport)
+        self.left = 2
+        waits = [5.0, 5.0, 5.0]
+        writeNext = self.pump._writeNext
+
+        def hold():
+            if waits:
+                self.pump.hold(waits.pop())
+                return True
+            return writeNext()
+
+        self.pump._writeNext = hold
+        self.pump.kick()
+        self.pump.resumeProducing()
+        self.assertEqual(self.written, 0)
+        self.pump.resumeProducing()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(6)
+        self.assertEqual((self.written, waits), (0, []))
+        self.clock.advance(6)
+        self.assertEqual(self.written, 1)
+        waits.append(5.0)
+        self.pump.resumeProducing()
+        self.pump.stopProducing()
+        self.assertStopped()
+
+    def test_holdWithoutProducer(self):
+        """
+        So it does where it takes turns of the reactor.
+        """
+        self.pump.start(object())
+        self.left = 1
+        waits = [5.0]
+        writeNext = self.pump._writeNext
+
+        def hold():
+            if waits:
+                self.pump.hold(waits.pop())
+                return True
+            return writeNext()
+
+        self.pump._writeNext = hold
+        self.pump.kick()
+        self.clock.advance(1)
+        self.assertEqual((self.written, waits), (0, []))
+        self.clock.advance(5)
+        self.assertEqual(self.written, 0)
+        self.clock.advance(1)
+        self.assertEqual(self.written, 1)
+
     def test_noTransport(self):
         """
         Before there is a transport, and after, nothing happens.

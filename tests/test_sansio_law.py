@@ -43,7 +43,7 @@ LAYERS = """
     _sansio.framing _sansio.reading _sansio.boxparser _sansio.negotiation _sansio.lists
     _sansio.states _sansio.window _sansio.digest _sansio.reassembly
     _sansio.receiving _sansio.growth _sansio.sending _sansio.inbound
-    _sansio.outbound _sansio.pace
+    _sansio.outbound _sansio.pace _sansio.congestion
     _sansio.tickets _sansio.ticketbox
 
     _boxerrors arguments chunks lists toolong commands

@@ -7,13 +7,23 @@ Tests for L{amp_stream.tcp}: what is set on real sockets.
 from __future__ import annotations
 
 import socket
+import sys
+from struct import Struct
 
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP, tcp
-from amp_stream.tcp import NOT_SENT_LOWAT, drainingTransport, tuneForLatency
+from amp_stream._sansio.congestion import Sample
+from amp_stream._sansio.pace import SHORTEST
+from amp_stream.tcp import (
+    NOT_SENT_LOWAT,
+    KernelQueue,
+    SendGate,
+    drainingTransport,
+    tuneForLatency,
+)
 from tests.commands import Ping, Server
 from tests.loopback import LoopbackTestCase, Plain, Watched
 
@@ -162,6 +172,150 @@ class DrainingTests(LoopbackTestCase):
         """
         transport = StringTransport()
         self.assertIs(drainingTransport(transport), transport)
+
+
+class SampleTests(LoopbackTestCase):
+    """
+    L{KernelQueue}, of real sockets.
+    """
+
+    if sys.platform != "linux":
+        skip = "only Linux says what is in flight"
+
+    async def test_tcp(self):
+        """
+        The kernel says what a TCP connection has delivered and has in flight.
+        """
+        client, server = Client(), WatchedServer()
+        await self.tcp(client, server)
+        kernel = KernelQueue(client.transport)
+        before = kernel.sample()
+        await client.callRemote(Ping, number=3)
+        after = kernel.sample()
+        self.assertGreater(after.delivered, before.delivered)
+        self.assertLess(after.inFlight, 1000)
+        self.assertGreater(after.rtt, 0)
+        self.assertGreater(after.segment, 500)
+        self.assertGreater(after.window, 1)
+
+    async def test_pace(self):
+        """
+        The kernel is told the rate to pace at, unless it is nearly the same or none.
+        """
+        client, server = Plain(), Plain()
+        await self.tcp(client, server)
+        kernel = KernelQueue(client.transport)
+
+        def rate():
+            return socketOf(client).getsockopt(socket.SOL_SOCKET, 47)
+
+        for told, expected in (
+            (1_000_000.0, 1_000_000),
+            (1_020_000.0, 1_000_000),
+            (0.0, 1_000_000),
+            (2_000_000.0, 2_000_000),
+        ):
+            kernel.pace(told)
+            self.assertEqual(rate(), expected)
+
+    async def test_oldKernel(self):
+        """
+        A kernel whose C{tcp_info} is shorter says nothing.
+        """
+        client, server = Plain(), Plain()
+        await self.tcp(client, server)
+        self.patch(tcp, "_info", Struct("=10000x"))
+        self.assertIsNone(KernelQueue(client.transport).sample())
+
+    def test_closed(self):
+        """
+        Of a connection that is gone, nothing is known.
+        """
+        handle = socket.socket()
+
+        class Closed:
+            def getHandle(self):
+                return handle
+
+        kernel = KernelQueue(Closed())
+        handle.close()
+        self.assertIsNone(kernel.sample())
+        self.assertIsNone(kernel.sample())
+        kernel.pace(1000.0)
+
+    async def test_unix(self):
+        """
+        Of a UNIX socket, nothing is known.
+        """
+        client, server = Plain(), Plain()
+        await self.unix(client, server)
+        self.assertIsNone(KernelQueue(client.transport).sample())
+
+
+class Kernel:
+    """
+    A kernel that says what a test wants.
+    """
+
+    def __init__(self):
+        self.answer = Sample(0, 0, 0.04, 0.0, 1448, 100)
+        self.asked = 0
+        self.rates = []
+
+    def sample(self):
+        """Answer."""
+        self.asked += 1
+        return self.answer
+
+    def pace(self, rate):
+        """Note the rate."""
+        self.rates.append(rate)
+
+
+class GateTests(SynchronousTestCase):
+    """
+    L{SendGate}.
+    """
+
+    def setUp(self):
+        self.gate = SendGate(None, 0.005)
+        self.gate.kernel = self.kernel = Kernel()
+
+    def test_room(self):
+        """
+        With room, a turn is as long as it may be, and the kernel is asked only when it
+        is due.
+        """
+        self.assertEqual(self.gate.turn(1.0, 5000), 5000)
+        self.assertEqual(self.gate.delay, 0.0)
+        self.gate.wrote(5000)
+        self.assertEqual(self.gate.turn(1.001, 5000), 5000)
+        self.assertEqual(self.kernel.asked, 1)
+        self.assertEqual(self.kernel.rates, [2.5 * 8 * 1448 / 0.04])
+        self.assertEqual(self.gate.turn(2.0, 5000), 5000)
+        self.assertEqual(self.kernel.asked, 2)
+
+    def test_noRoom(self):
+        """
+        Without room, the turn is short, and has to wait.
+        """
+        self.kernel.answer = self.kernel.answer._replace(inFlight=8 * 1448)
+        self.assertTrue(self.gate.isShort(1.0, 65536))
+        self.assertEqual(self.gate.turn(1.0, 65536), SHORTEST)
+        self.assertEqual(self.gate.delay, 0.01)
+        self.kernel.answer = self.kernel.answer._replace(inFlight=0, delivered=8 * 1448)
+        self.assertEqual(self.gate.turn(1.01, SHORTEST), SHORTEST)
+        self.assertEqual(self.gate.delay, 0.0)
+
+    def test_unbounded(self):
+        """
+        Without a bound, or without a kernel that answers, any turn may be written.
+        """
+        for gate in (SendGate(None, None), SendGate(StringTransport(), 0.005)):
+            for now in (1.0, 2.0):
+                self.assertEqual(gate.turn(now, 10**9), 10**9)
+                gate.wrote(10**9)
+                self.assertEqual(gate.delay, 0.0)
 
 
 class OtherTransportTests(SynchronousTestCase):

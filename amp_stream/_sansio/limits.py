@@ -83,6 +83,13 @@ class Limits:
     @ivar negotiationTimeout: How long a box that can only be sent to a peer that
         takes fragments waits for that peer to say so (seconds).
 
+    @ivar maxBulkDelay: How much the streams that this side sends may add to the time
+        of a small call that crosses the same link (seconds, above 0), or L{None} to
+        use the link like any other sender, whatever small calls take.  It is kept
+        where the system tells what is in flight (Linux, TCP).  A link of less than
+        some 10 Mbit/s needs four packets in its queue, which take longer than the
+        default.
+
     @ivar idleTimeout: How long a stream may wait for the peer without a byte of
         progress (seconds), or L{None} to wait for ever.  It ends within a
         quarter more than that.
@@ -101,7 +108,15 @@ class Limits:
     maxBoxKeys: int = field(default=8192, validator=_count(16))
     inlineSize: int = field(default=65_536, validator=_count(0))
     negotiationTimeout: float = field(default=10.0)
+    maxBulkDelay: float | None = field(default=0.005)
     idleTimeout: float | None = field(default=300.0)
+
+    @maxBulkDelay.validator
+    def _checkMaxBulkDelay(self, attribute: object, value: object) -> None:
+        if value is not None and not _isTime(value):
+            raise ValueError(
+                "maxBulkDelay must be a number of seconds above 0, or None"
+            )
 
     @idleTimeout.validator
     def _checkIdleTimeout(self, attribute: object, value: object) -> None:

@@ -15,6 +15,10 @@ sent, or none are.  Where none are, more would have gone, and the turn gets long
 whatever the rate seems to be.  Otherwise a program that is busy with other
 things would take itself for a slow link, write less in each turn, and be slower still.
 
+A sender whose bytes in flight are bounded (L{amp_stream._sansio.congestion}) leaves the
+kernel with nothing to send for most of the time, so while it waits for room that says
+nothing of the program.
+
 Where the kernel cannot be asked, a turn stays what it was: one chunk.
 """
 
@@ -65,17 +69,30 @@ class Pace:
     @ivar turn: How many bytes to write in the next turn.
     """
 
-    __slots__ = ("_asks", "_largest", "_last", "_spent", "_starved", "_written", "turn")
+    __slots__ = (
+        "_asks",
+        "_held",
+        "_isHeld",
+        "_largest",
+        "_last",
+        "_spent",
+        "_starved",
+        "_written",
+        "turn",
+    )
 
     def __init__(self, largest: int = MAX_CHUNK) -> None:
         """
         @param largest: The largest chunk (bytes).
         """
         self._largest = largest
-        self.turn = MAX_CHUNK
+        # A chunk that fills a value to the last byte would end in an empty segment in
+        # version 2, which takes longer to read.
+        self.turn = BOX - HEADERS
         # When the transport asked before, if it has not been left without an answer.
         self._last: float | None = None
-        self._spent = 0.0
+        self._isHeld = False
+        self._spent = self._held = 0.0
         self._written = 0
         self._asks = 0
         self._starved = 0
@@ -107,21 +124,39 @@ class Pace:
             does not say.
         """
         last, self._last = self._last, now
+        wasHeld, self._isHeld = self._isHeld, False
         if last is None or unsent is None:
             return
         self._spent += now - last
+        if wasHeld:
+            self._held += now - last
         self._asks += 1
         self._starved += not unsent
         if self._spent < _SPAN:
             return
-        if 2 * self._starved >= self._asks:
+        if 2 * self._starved >= self._asks and 4 * self._held < self._spent:
             turn = 2 * self.turn
         else:
             # Shrink step by step: one pause of this program is not the link's.
             turn = max(int(self._written / self._spent * _TARGET), self.turn * 3 // 4)
         self.turn = max(SHORTEST, min(turn, LONGEST))
-        self._spent = 0.0
+        self._spent = self._held = 0.0
         self._written = self._asks = self._starved = 0
+
+    def shorten(self, turn: int) -> None:
+        """
+        There is not enough room for a turn of the usual length.
+
+        @param turn: How many bytes to write in the next turn instead (bytes).
+        """
+        self.turn = turn
+
+    def held(self) -> None:
+        """
+        There is no room at all: the time until the transport asks again is spent
+        waiting for it.
+        """
+        self._isHeld = True
 
     def wrote(self, count: int) -> None:
         """

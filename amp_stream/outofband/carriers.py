@@ -11,23 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from amp_stream._sansio.limits import MAX_NUMBER
 from amp_stream._sansio.sending import SendStream
 from amp_stream.errors import StreamError, TransferCut
 from amp_stream.outgoing import OutgoingStream
+from amp_stream.tcp import SendGate
 
-__all__ = ["Body", "IncomingCarrier", "OutgoingCarrier", "Sink"]
+__all__ = ["GRACE", "Body", "IncomingCarrier", "OutgoingCarrier", "Sink"]
 
 _ROOM = 262_144
 _PIECE = 65_536
 _AT_ONCE = 8
 
-_GRACE = 1.0
+GRACE = 1.0
 """
 When an HTTP connection breaks, how long to wait for AMP to tell why (seconds).  If the
 other end has given the stream up, it says so there, and closes HTTP as well; whichever
@@ -71,7 +72,12 @@ class Body(Protocol):
 class Sink(Protocol):
     """
     The body of an HTTP message that is being sent.
+
+    @ivar transport: The transport that it is written to, or L{None} if that is not
+        known.
     """
+
+    transport: Any
 
     def start(self, size: int | None) -> None:
         """
@@ -226,7 +232,7 @@ class IncomingCarrier:
         """
         self._body = None
         if not self._released and self._failing is None:
-            self._failing = self._callLater(_GRACE, partial(self.fail, error))
+            self._failing = self._callLater(GRACE, partial(self.fail, error))
 
 
 @implementer(IPushProducer)
@@ -256,6 +262,10 @@ class OutgoingCarrier:
         self._pumping = False
         self._released = False
         self._failing: IDelayedCall | None = None
+        self._gate = SendGate(None, None)
+        self._turn = _PIECE
+        # The next turn, if it is a matter of time.
+        self._later: IDelayedCall | None = None
         self.taken = False
         self.onRelease: Callable[[], object] = lambda: None
         # Until it is carried, it has no credit, and waits for the peer.
@@ -270,6 +280,7 @@ class OutgoingCarrier:
             return
         self._sink = sink
         self._core.window.grant(MAX_NUMBER)
+        self._gate = SendGate(sink.transport, self._side.maxBulkDelay)
         sink.start(self.stream.size)
         sink.registerProducer(self, True)
         self._pump()
@@ -292,7 +303,9 @@ class OutgoingCarrier:
             return
         self._sink = None
         if not self._released and self._failing is None:
-            self._failing = self._side.callLater(_GRACE, partial(self.fail, error))
+            self._failing = self._side.clock.callLater(
+                self._side.grace, partial(self.fail, error)
+            )
 
     def release(self, error: BaseException | None) -> None:
         """
@@ -302,6 +315,7 @@ class OutgoingCarrier:
         """
         self._released = True
         _stop(self._failing)
+        _stop(self._later)
         sink, self._sink = self._sink or self._full, None
         self._full = None
         if sink is not None and error is not None:
@@ -338,7 +352,7 @@ class OutgoingCarrier:
         """
         See L{WritingSide.allowance}.
         """
-        return _PIECE
+        return self._turn
 
     def withdraw(self, stream: SendStream) -> None:
         """
@@ -365,6 +379,7 @@ class OutgoingCarrier:
         if data:
             # Not every transport takes a view.
             sink.write(bytes(data))
+            self._gate.wrote(len(data))
         if fin:
             sink.finish()
             self._side.finish(stream.id, stream.window.offset, sha256)
@@ -379,29 +394,46 @@ class OutgoingCarrier:
         if self._pumping:
             return
         self._pumping = True
+        gate, side = self._gate, self._side
         count = 0
         try:
             while self._sink is not None and not self._paused and self._core.offered:
+                now = side.clock.seconds()
+                if count and (count == _AT_ONCE or gate.isShort(now, _PIECE)):
+                    # The kernel has not seen what was just written.  And a transport
+                    # may never say that it is full, while others want to be served.
+                    self._pumpLater(0.0)
+                    break
+                self._turn = gate.turn(now, _PIECE)
+                if gate.delay:
+                    self._pumpLater(gate.delay)
+                    break
                 count += 1
-                if count > _AT_ONCE:
-                    # It never says that it is full.  Others want to be served, too.
-                    self._paused = True
-                    self._side.callLater(0, self.resumeProducing)
-                elif not self.stream.sendChunk():
+                if not self.stream.sendChunk():
                     break
         finally:
             self._pumping = False
+
+    def _pumpLater(self, seconds: float) -> None:
+        _stop(self._later)
+        self._later = self._side.clock.callLater(seconds, self._pump)
 
 
 class SendingSide(Protocol):
     """
     The other streams of a connection.
+
+    @ivar clock: The reactor.
+
+    @ivar grace: When an HTTP connection breaks, how long to wait for AMP to tell why
+        (seconds).
+
+    @ivar maxBulkDelay: See L{amp_stream.Limits}.
     """
 
-    def callLater(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
-        """
-        Call something after some time (seconds).
-        """
+    clock: IReactorTime
+    grace: float
+    maxBulkDelay: float | None
 
     def reset(self, stream: SendStream, error: StreamError) -> None:
         """
@@ -418,6 +450,8 @@ class _Nowhere:
     """
     The sink of bytes that have all been sent.
     """
+
+    transport: Any = None
 
     def start(self, size: int | None) -> None:
         """

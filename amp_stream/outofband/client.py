@@ -20,7 +20,9 @@ from twisted.internet.error import (
     DNSLookupError,
 )
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer
 
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import (
@@ -153,7 +155,7 @@ class BulkClient:
 
     async def _put(self, ticket: Ticket, body: RequestBody) -> None:
         try:
-            response = await self._client(ticket).put(
+            response = await self._client(ticket, body).put(
                 ticket.url, data=body, headers=_headers(ticket), allow_redirects=False
             )
         finally:
@@ -168,10 +170,11 @@ class BulkClient:
             return reactor
         return self._reactor
 
-    def _client(self, ticket: Ticket) -> Any:
+    def _client(self, ticket: Ticket, body: RequestBody | None = None) -> Any:
         try:
             from treq.client import HTTPClient
             from twisted.web.client import Agent
+            from twisted.web.iweb import IAgentEndpointFactory
 
             from amp_stream.outofband.certificates import TrustPolicy
         except ImportError as error:
@@ -182,8 +185,55 @@ class BulkClient:
             policy = TrustPolicy(ticket.certificate, ticket.serverName)
         except ValueError as error:
             raise UntrustedServer("the certificate of the ticket is none") from error
-        agent = Agent(self._clock, policy, connectTimeout=self._connectTimeout)
-        return HTTPClient(agent)
+        endpoints = _Endpoints(self._clock, policy, self._connectTimeout, body)
+        directlyProvides(endpoints, IAgentEndpointFactory)
+        return HTTPClient(Agent.usingEndpointFactory(self._clock, endpoints))
+
+
+class _Endpoints:
+    """
+    Connects as C{Agent} does by itself, and tells a request's body what it is written
+    to, which an agent keeps to itself.
+    """
+
+    def __init__(
+        self, reactor: Any, policy: Any, timeout: float, body: RequestBody | None
+    ) -> None:
+        self._reactor = reactor
+        self._policy = policy
+        self._timeout = timeout
+        self._body = body
+
+    def endpointForURI(self, uri: Any) -> Any:
+        """
+        See L{IAgentEndpointFactory.endpointForURI}.
+        """
+        from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+
+        endpoint: Any = HostnameEndpoint(
+            self._reactor, uri.host.decode("ascii"), uri.port, timeout=self._timeout
+        )
+        if uri.scheme == b"https":
+            creator = self._policy.creatorForNetloc(uri.host, uri.port)
+            endpoint = wrapClientTLS(creator, endpoint)
+        return endpoint if self._body is None else _Noting(endpoint, self._body)
+
+
+@implementer(IStreamClientEndpoint)
+class _Noting:
+    def __init__(self, endpoint: IStreamClientEndpoint, body: RequestBody) -> None:
+        self._endpoint = endpoint
+        self._body = body
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """
+        See L{IStreamClientEndpoint.connect}.
+        """
+        return self._endpoint.connect(protocolFactory).addCallback(self._note)
+
+    def _note(self, protocol: Any) -> Any:
+        self._body.transport = protocol.transport
+        return protocol
 
 
 def _headers(ticket: Ticket) -> dict[bytes, bytes]:

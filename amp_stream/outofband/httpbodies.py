@@ -159,7 +159,11 @@ class ResponseBody(Protocol):
 class RequestBody:
     """
     The body of a request, and the sink of what sends it.
+
+    @ivar transport: That of the connection of the request, as soon as there is one.
     """
+
+    transport: Any = None
 
     def __init__(self, size: int | None, sender: Any, clock: IReactorTime) -> None:
         self._clock = clock

@@ -268,6 +268,7 @@ class _ResponseSink:
 
     def __init__(self, request: BulkRequest) -> None:
         self._request = request
+        self.transport: Any = request.transport
 
     def start(self, size: int | None) -> None:
         """

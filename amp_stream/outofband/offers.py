@@ -6,17 +6,15 @@ A value for somebody who has a ticket and nothing else: a browser, curl.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.sending import SendStream
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import StreamCancelled, StreamError
 from amp_stream.outgoing import OutgoingStream
-from amp_stream.outofband.carriers import CallLater, OutgoingCarrier
+from amp_stream.outofband.carriers import OutgoingCarrier
 from amp_stream.sources import Source
 
 __all__ = ["Offer"]
@@ -36,14 +34,23 @@ class Offer:
     """
 
     ticket: Ticket
+    # Nobody is going to say over AMP why the HTTP connection broke.
+    grace = 0.0
 
-    def __init__(self, number: int, source: Source, callLater: CallLater) -> None:
+    def __init__(
+        self,
+        number: int,
+        source: Source,
+        clock: IReactorTime,
+        maxBulkDelay: float | None,
+    ) -> None:
         """
         Offers come from L{StreamAMP.offer}; do not make them.
         """
         core = SendStream(number)
         self._core = core
-        self._callLater = callLater
+        self.clock = clock
+        self.maxBulkDelay = maxBulkDelay
         self.carrier = OutgoingCarrier(core, self)
         self._stream = OutgoingStream(core, source, self.carrier, False)
         self.carrier.stream = self._stream
@@ -76,13 +83,6 @@ class Offer:
         if not self._core.isEnded:
             self.carrier.release(reason.value)
             self._stream.fail(reason)
-
-    def callLater(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
-        """
-        See L{SendingSide.callLater}.  Nobody is going to say why the HTTP connection
-        broke.
-        """
-        return self._callLater(0, function)
 
     def reset(self, stream: SendStream, error: StreamError) -> None:
         """

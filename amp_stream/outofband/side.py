@@ -149,7 +149,9 @@ class OutOfBandSide:
             source.close()
             return fail(NobodyListens())
         number, self._offered = self._offered, self._offered + 1
-        offer = self._offers[number] = Offer(number, source, self._clock.callLater)
+        offer = self._offers[number] = Offer(
+            number, source, self._clock, self._outgoing.maxBulkDelay
+        )
         name = f"{self._name}-offers"
 
         def released() -> None:

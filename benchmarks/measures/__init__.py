@@ -9,37 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.findings import Findings
-from benchmarks.measures.bigstring import bigString
-from benchmarks.measures.calls import calls
-from benchmarks.measures.chunks import chunks
-from benchmarks.measures.distance import distance
-from benchmarks.measures.files import put
-from benchmarks.measures.latency import beside, bothWays, latency, peersLatency
-from benchmarks.measures.many import connections, streams
-from benchmarks.measures.memory import memory
-from benchmarks.measures.profile import profile
-from benchmarks.measures.throughput import outOfBand, throughput, tls
-from benchmarks.rounds import Setting
+from benchmarks.measures import distance, loopback, resources
+from benchmarks.running import Setting
 
 __all__ = ["MEASURES"]
 
 MEASURES: dict[str, Callable[[Setting], Findings]] = {
-    "throughput": throughput,
-    "tls": tls,
-    "latency": latency,
-    "peers-latency": peersLatency,
-    "both-ways": bothWays,
-    "distance": distance,
-    "memory": memory,
-    "streams": streams,
-    "connections": connections,
-    "calls": calls,
-    "bigstring": bigString,
-    "out-of-band": outOfBand,
-    "beside": beside,
-    "put": put,
-    "chunks": chunks,
-    "profile": profile,
+    "distance-peers": distance.peersAtADistance,
+    "distance": distance.distance,
+    "links": distance.links,
+    "distance-oob": distance.distanceOutOfBand,
+    "changes": distance.changes,
+    "jitter": distance.jitter,
+    "sharing": distance.sharing,
+    "sources": distance.sources,
+    "near": distance.near,
+    "both-ways": loopback.bothWays,
+    "beside": loopback.beside,
+    "throughput": loopback.throughput,
+    "tls": loopback.tls,
+    "out-of-band": loopback.outOfBand,
+    "before": loopback.before,
+    "long-way": loopback.longWay,
+    "memory": resources.memory,
+    "streams": resources.streams,
+    "connections": resources.connections,
+    "calls": loopback.calls,
+    "bigstring": loopback.bigString,
+    "put": resources.put,
+    "chunks": loopback.chunks,
+    "profile": resources.profile,
 }
 """
 In the order of the report.  The first line of a function's docstring is its title.

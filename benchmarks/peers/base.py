@@ -19,7 +19,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from benchmarks.job import Job
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 
 __all__ = ["NAME", "Peer", "Session", "authority", "clientOptions", "serverOptions"]
 

@@ -1,23 +1,29 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Values that travel whole, in one box, whichever argument type cuts them up.
+Values that travel whole, in one box, whichever argument type cuts them up: a naive one
+on stock AMP, and amp_stream's C{BigString}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
+from amp_stream import BigString, Limits, StreamAMP
 from benchmarks.material import BLOCK
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
 from benchmarks.peers.stock import AmpSession, Ping
 
-__all__ = ["BigValues"]
+__all__ = ["Big", "Naive"]
+
+PIECE = 65535
+_MOST = 2**27
 
 
 def _commands(argument: amp.Argument) -> tuple[type[amp.Command], type[amp.Command]]:
@@ -137,3 +143,43 @@ class BigValues(Peer):
     async def connect(self) -> Session:
         protocol = await self.reach(self.protocol())
         return _Session(protocol, self.meter, self._pair(), self.job.options["value"])
+
+
+class NaiveBigString(amp.Argument):
+    """
+    What one writes when AMP says C{TooLong}.
+    """
+
+    def toBox(
+        self, name: bytes, strings: amp.Box, objects: dict[str, Any], proto: Any
+    ) -> None:
+        value = objects[name.decode()]
+        for number, start in enumerate(range(0, len(value), PIECE), 1):
+            key = name if number == 1 else b"%s.%d" % (name, number)
+            strings[key] = value[start : start + PIECE]
+
+    def fromBox(
+        self, name: bytes, strings: amp.Box, objects: dict[str, Any], proto: Any
+    ) -> None:
+        pieces = [strings[name]]
+        while b"%s.%d" % (name, len(pieces) + 1) in strings:
+            pieces.append(strings[b"%s.%d" % (name, len(pieces) + 1)])
+        objects[name.decode()] = b"".join(pieces)
+
+
+class Naive(BigValues):
+    """
+    Values cut over the keys C{name}, C{name.2}, C{name.3}... of a stock AMP box.
+    """
+
+    argument = NaiveBigString()
+    protocol = amp.AMP
+
+
+class Big(BigValues):
+    """
+    amp_stream's C{BigString}, with room for values of 128 MiB.
+    """
+
+    argument = BigString(maxSize=_MOST)
+    protocol = partial(StreamAMP, limits=Limits(maxBoxSize=_MOST + 65536))

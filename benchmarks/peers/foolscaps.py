@@ -14,7 +14,7 @@ from foolscap.api import Referenceable, Tub
 from twisted.internet.defer import Deferred
 
 from benchmarks.material import blocks
-from benchmarks.meter import Count, Meter
+from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["Foolscap"]

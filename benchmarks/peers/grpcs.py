@@ -14,7 +14,7 @@ import grpc
 from twisted.internet.threads import deferToThread
 
 from benchmarks.material import blocks
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["Grpc"]

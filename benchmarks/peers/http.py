@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from benchmarks.job import Job
 from benchmarks.material import Made, blocks
-from benchmarks.meter import Count, Meter
+from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session, authority
 
 __all__ = ["Agents", "Static", "makeAgent", "urlOf"]

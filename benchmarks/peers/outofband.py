@@ -15,6 +15,7 @@ from twisted.protocols import amp
 
 from amp_stream import BulkClient, BulkServer
 from amp_stream import OutOfBand as OutOfBandArgument
+from benchmarks.material import blocks
 from benchmarks.peers.base import Peer, Session
 from benchmarks.peers.streams import StreamServer, StreamSession
 
@@ -82,10 +83,10 @@ class OutOfBand(Peer):
         bulk.startService()
         await bulk.listening
         options = {"bulkServer": bulk, "bulkClient": BulkClient(plain=plain)}
-        make = Factory.forProtocol(lambda: _Server(self.meter, 65536, **options))
+        make = Factory.forProtocol(lambda: _Server(self.meter, blocks, **options))
         return await self.listen(make)
 
     async def connect(self) -> Session:
         client = BulkClient(plain=not self.job.certificate)
-        protocol = await self.reach(_Server(self.meter, 65536, bulkClient=client))
-        return _Session(protocol, self.meter, 65536)
+        protocol = await self.reach(_Server(self.meter, blocks, bulkClient=client))
+        return _Session(protocol, self.meter, blocks)

@@ -15,7 +15,7 @@ from twisted.spread.util import FilePager, Pager, StringPager
 
 from benchmarks.job import ENDLESS
 from benchmarks.material import BLOCK, Made, blocks
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["FilePages", "StringPages"]

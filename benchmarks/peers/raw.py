@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from benchmarks.material import blocks
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["Raw"]

@@ -16,7 +16,7 @@ from twisted.protocols import amp
 from zope.interface import implementer
 
 from benchmarks.material import blocks
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["AmpSession", "Ping", "Pingable", "Push", "Window"]

@@ -6,21 +6,29 @@ amp_stream's C{Stream}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream import Limits, Stream, StreamAMP
-from benchmarks.material import blocks
-from benchmarks.meter import Count, Meter
+from benchmarks.material import BLOCK, blocks
+from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session
 
 __all__ = ["StreamServer", "StreamSession", "Streams"]
+
+Source = Callable[[int], Any]
+"""
+Makes an iterable of so many bytes, or an asynchronous one.
+"""
+
+_TICK = 0.01
 
 
 class Take(amp.Command):
@@ -70,17 +78,10 @@ class StreamServer(StreamAMP):
     Takes and gives.
     """
 
-    def __init__(self, meter: Meter, piece: int, **options: Any) -> None:
+    def __init__(self, meter: Meter, source: Source, **options: Any) -> None:
         super().__init__(**options)
         self._meter = meter
-        self._piece = piece
-
-    def connectionMade(self) -> None:
-        """
-        Note how long chunks are, which the protocol tells nobody.
-        """
-        super().connectionMade()
-        self._meter.watchChunks(lambda: self._link()._pace.chunk)
+        self._source = source
 
     @Take.responder
     def take(self, body: Any) -> Deferred[dict[str, object]]:
@@ -96,7 +97,7 @@ class StreamServer(StreamAMP):
         """
         Send as much as is asked for.
         """
-        return {"body": blocks(size, self._piece)}
+        return {"body": self._source(size)}
 
     @Ping.responder
     def ping(self) -> dict[str, object]:
@@ -114,13 +115,13 @@ class StreamSession(Session):
     taking: type[amp.Command] = Take
     giving: type[amp.Command] = Give
 
-    def __init__(self, protocol: StreamAMP, meter: Meter, piece: int) -> None:
+    def __init__(self, protocol: StreamAMP, meter: Meter, source: Source) -> None:
         self._protocol = protocol
         self._meter = meter
-        self._piece = piece
+        self._source = source
 
     async def upload(self, size: int) -> None:
-        await self._protocol.callRemote(self.taking, body=blocks(size, self._piece))
+        await self._protocol.callRemote(self.taking, body=self._source(size))
 
     async def download(self, size: int) -> None:
         counting = _Counting(self._meter.count())
@@ -132,27 +133,73 @@ class StreamSession(Session):
         self._protocol.callRemote(Ping).addCallback(lambda ignored: answered())
 
 
+class Paced:
+    """
+    A source that takes its time, and counts what it has given.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        meter: Meter,
+        until: float,
+        rate: float = 0.0,
+        pause: Sequence[float] = (),
+    ) -> None:
+        """
+        @param until: How long after the first piece it ends (seconds).
+
+        @param rate: How many bytes it has a second, if there is a limit.
+
+        @param pause: From when to when it has nothing.
+        """
+        self._reactor = reactor
+        self._meter = meter
+        self._until = until
+        self._rate = rate
+        self._pause = pause
+
+    async def __call__(self, size: int) -> AsyncIterator[bytes]:
+        """Make pieces."""
+        begun = self._reactor.seconds()
+        length = int(self._rate * _TICK) if self._rate else 65535
+        given = 0
+        while (now := self._reactor.seconds() - begun) < self._until:
+            due = given / self._rate if self._rate else 0.0
+            if self._pause and self._pause[0] <= now < self._pause[1]:
+                due = self._pause[1]
+            if due > now:
+                await deferLater(self._reactor, due - now)
+                continue
+            given += length
+            self._meter.given += length
+            yield BLOCK[:length]
+
+
 class Streams(Peer):
     """
     C{StreamAMP} on both sides.
 
-    The options C{limits} (a mapping) and C{piece}, of how many bytes each the source's
-    pieces are.
+    The options C{limits} (a mapping), C{piece}, of how many bytes each the source's
+    pieces are, or C{source}, the arguments of a L{Paced} one.
     """
 
-    def _options(self) -> tuple[Limits, int]:
+    def _options(self) -> tuple[Limits, Source]:
         options = self.job.options
-        return Limits(**options.get("limits", {})), options.get("piece", 65535)
+        limits = Limits(**options.get("limits", {}))
+        if "source" in options:
+            return limits, Paced(self.reactor, self.meter, **options["source"])
+        piece = options.get("piece", 65535)
+        return limits, lambda size: blocks(size, piece)
 
     async def serve(self) -> int:
-        limits, piece = self._options()
+        limits, source = self._options()
         make = Factory.forProtocol(
-            lambda: StreamServer(self.meter, piece, limits=limits)
+            lambda: StreamServer(self.meter, source, limits=limits)
         )
         return await self.listen(make)
 
     async def connect(self) -> Session:
-        limits, piece = self._options()
+        limits, source = self._options()
         protocol = await self.reach(StreamAMP(limits=limits))
-        self.meter.watchChunks(lambda: protocol._link()._pace.chunk)
-        return StreamSession(protocol, self.meter, piece)
+        return StreamSession(protocol, self.meter, source)

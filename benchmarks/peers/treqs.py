@@ -12,7 +12,7 @@ from twisted.web.client import FileBodyProducer
 
 from benchmarks.job import Job
 from benchmarks.material import Made
-from benchmarks.meter import Meter
+from benchmarks.measuring import Meter
 from benchmarks.peers.base import Session
 from benchmarks.peers.http import Agents, makeAgent, urlOf
 

@@ -12,7 +12,7 @@ from twisted.protocols import amp
 from twisted.trial._dist.stream import StreamOpen, StreamReceiver, StreamWrite, stream
 
 from benchmarks.material import blocks
-from benchmarks.meter import Count, Meter
+from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session
 from benchmarks.peers.stock import AmpSession, Pingable
 
