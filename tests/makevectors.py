@@ -19,6 +19,8 @@ from struct import pack
 from typing import Any
 
 FULL = 65_535
+# How long this package makes its chunks where it knows nothing of the link.
+CHUNK = 65_280
 WINDOW = 262_144
 
 Box = dict[str, Any]
@@ -426,13 +428,14 @@ def streams() -> Any:
     four.peer(_ask=1, _command="Fetch", name="x")
     four.own(_answer=1, body=0, body__size=400_000)
     for n in range(4):
-        four.own(**sent, _ask=f"s{n + 1}", offset=n * FULL, data=b"x" * FULL)
-    four.own(**sent, _ask="s5", offset=4 * FULL, data="xxxx")
+        four.own(**sent, _ask=f"s{n + 1}", offset=n * CHUNK, data=b"x" * CHUNK)
+    rest = b"x" * (WINDOW - 4 * CHUNK)
+    four.own(**sent, _ask="s5", offset=4 * CHUNK, data=rest)
     four.peer(_answer="s1", maximum=WINDOW)
     four.peer(_command="MaxStreamData", id=0, maximum=400_000)
-    four.own(**sent, offset=WINDOW, data=b"x" * FULL)
-    four.own(**sent, offset=WINDOW + FULL, data=b"x" * FULL)
-    end = WINDOW + 2 * FULL
+    four.own(**sent, offset=WINDOW, data=b"x" * CHUNK)
+    four.own(**sent, offset=WINDOW + CHUNK, data=b"x" * CHUNK)
+    end = WINDOW + 2 * CHUNK
     last = b"x" * (400_000 - end)
     four.own(**sent, _ask="s6", offset=end, data=last, fin="True")
     for n in range(2, 7):
@@ -524,11 +527,11 @@ def negotiations() -> Any:
     one.peer(**chunk, _ask="a2", offset=2 * FULL, data=rest, fin="True")
     data = wire({"_answer": 2, "value": b"x" * 2 * FULL}, 2)
     one.own(_command="StreamBox", id=0, size=len(data))
-    one.own(**chunk, offset=0, data=data[:FULL])
+    one.own(**chunk, offset=0, data=data[:CHUNK])
     one.own("maximum", _answer="a2", maximum=1_048_576 + size)
-    one.own(**chunk, offset=FULL, data=data[FULL : 2 * FULL])
-    rest = data[2 * FULL :]
-    one.own(**chunk, _ask="s2", offset=2 * FULL, data=rest, fin="True")
+    one.own(**chunk, offset=CHUNK, data=data[CHUNK : 2 * CHUNK])
+    rest = data[2 * CHUNK :]
+    one.own(**chunk, _ask="s2", offset=2 * CHUNK, data=rest, fin="True")
     one.peer(_answer="s2", maximum=WINDOW)
 
     two = Conversation("the peer knows nothing of this", mode="auto", inlineSize=1000)
