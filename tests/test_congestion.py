@@ -264,6 +264,25 @@ class StepTests(SynchronousTestCase):
         near.sampled(1.0, sample(rtt=0.0005, inFlight=8 * SEGMENT))
         self.assertEqual(near.wait(1.0, SEGMENT), 1e-6)
 
+    def test_stalledPeer(self):
+        """
+        A peer that stops reading, on a link shorter than any timer, costs a few
+        thousand questions at most, then one in each millisecond, and one in ten
+        milliseconds in the end.
+        """
+        controller = CongestionController()
+        stalled = sample(rtt=0.0005, inFlight=8 * SEGMENT)
+        now, waits = 1.0, []
+        while now < 2.0 and len(waits) < 10_000:
+            controller.sampled(now, stalled)
+            waits.append((now, controller.wait(now, SEGMENT)))
+            now += waits[-1][1]
+        self.assertLess(len(waits), 3000)
+        self.assertGreaterEqual(min(wait for when, wait in waits if when > 1.01), MS)
+        self.assertEqual(waits[-1][1], 10 * MS)
+        controller.sampled(now, stalled._replace(delivered=SEGMENT))
+        self.assertEqual(controller.wait(now, 100 * SEGMENT), 1e-6)
+
     def test_unknown(self):
         """
         Where the kernel does not say enough, or the segments are those of the loopback

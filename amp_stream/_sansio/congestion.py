@@ -35,12 +35,15 @@ to the goal, in steps that double while less than half of the allowed queue is t
 sender that never had to wait (its source is slow) leaves the window as it is.
 
 B{EMPTYING} and B{LOOKING.}  The least round trip time can be wrong: the path has
-changed, or another sender's queue was there from the beginning, or the first round
-trips were luckily short.  So where no empty queue was seen for a while (0.4 seconds at
-first, ten in the end), or four rounds in a row saw one that is far too long, the window
-goes to three quarters of what the link holds for one round trip.  The least that is
-seen then is the new C{minRTT}.  If it is much longer than the old one, START begins
-again.
+changed, or another sender's queue was there from the beginning, or the first round trip
+was luckily short.  So the sender looks, if it saw no empty queue for ten seconds, or if
+four rounds in a row saw one that is far too long.  It looks 0.4 seconds after START if
+bursts were much faster than it is now, or if round trips vary.  For a look, the window
+goes to 85 % of what the link holds (half of it if the path may be shorter, or if the
+last look has raised C{minRTT}) until no more than that is in flight, and stays there
+for two round trips.  If the least round trip time of these is longer than C{minRTT} by
+more than the allowed queue, it takes the place of C{minRTT}.  If it is so much longer
+that the path must be another one, START begins again.
 
 The window has a floor, a tenth of the highest rate of the last minutes.  Another sender
 that fills the queue would otherwise push the window down to a few segments.
@@ -110,6 +113,11 @@ _TICK = 0.001
 The least time that a reactor's timer can wait (seconds).
 """
 
+_LONGEST = 0.01
+"""
+The longest time to wait before the kernel is asked again (seconds).
+"""
+
 _NEAR = 0.002
 """
 Below this round trip time (seconds) the kernel is not asked to pace: it costs more than
@@ -123,20 +131,61 @@ interface, which has no queue worth a bound.
 """
 
 _SHRINK = 0.7
+"""
+What is left of the window, at the least, after a round that saw too long a queue.
+"""
+
 _PACING = 1.25
 _PACING_START = 2.5
+"""
+How much faster the kernel may send than the window needs.
+"""
+
 _BURST_TIME = 0.004
 _BURST_SEGMENTS = 10
+"""
+How long a burst must be to show the rate of the link (seconds, and segments).
+"""
+
 _MOST_NOISE = 0.01
+"""
+The most that late timers and varying round trips add to the allowed queue (seconds).
+"""
+
 _UNUSED = 1.25
+"""
+If bursts were faster than the rate by this factor, the link may be used too little.
+"""
+
 _JITTER = 0.01
 _APART = 0.6
+"""
+Round trips vary if they do by more than this part of one, and more than this part of
+the time between two packets, which are far apart on a slow link.
+"""
+
 _NO_QUEUE = 0.7
+"""
+If this part of a queue is left when less is sent, it was no queue.
+"""
+
 _FIRST_LOOK = 0.4
 _LATER_LOOKS = 10.0
+"""
+How long to go without an empty queue before a look (seconds): where there is a doubt,
+and otherwise.
+"""
+
 _STUCK = 4
+"""
+After how many rounds with far too long a queue to look.
+"""
+
 _EMPTIED = 0.85
 _EMPTIED_IN_DOUBT = 0.5
+"""
+The window while the sender looks, as a part of what the link holds.
+"""
 
 
 class Sample(NamedTuple):
@@ -197,6 +246,7 @@ class CongestionController:
         "_emptyAt",
         "_hasRisen",
         "_held",
+        "_heldAt",
         "_heldBefore",
         "_idle",
         "_inDoubt",
@@ -255,6 +305,8 @@ class CongestionController:
         self._roundEnd = 0.0
         # Whether there is no room now, and whether there was none in this round.
         self._held = self._wasHeld = self._heldBefore = False
+        # Since when there is no room, and nothing was acknowledged.
+        self._heldAt = 0.0
         # When a timer should have ended, and how late timers are.
         self._wakeAt = self._late = 0.0
         self._step = 1
@@ -306,13 +358,18 @@ class CongestionController:
         """
         if self.room >= size or self._idle:
             return 0.0
+        if not self._held:
+            self._heldAt = now
         self._held = self._wasHeld = True
-        if self._phase is _Phase.START and self._rtt < _TICK:
+        # A peer that takes nothing must not keep this program busy.
+        stalled = now - self._heldAt
+        isNear = self._phase is _Phase.START and self._rtt < _TICK
+        if isNear and stalled < 2 * _TICK:
             # A tick would be many round trips.
             time = 1e-6
         else:
             time = (size - self.room) / max(self._rate, 1.0)
-            time = max(min(time, self._rtt / 4, 0.01), _TICK)
+            time = min(max(min(time, self._rtt / 4), _TICK, stalled / 16), _LONGEST)
         self._wakeAt = now + time
         return time
 
@@ -369,6 +426,7 @@ class CongestionController:
         """
         Bytes have been acknowledged since the last sample.
         """
+        self._heldAt = now
         self._rtt = rtt = sample.rtt
         self._segment = sample.segment
         self._variation = sample.variation
@@ -411,7 +469,6 @@ class CongestionController:
 
     @property
     def _varies(self) -> bool:
-        # The packets of a slow link are far apart, which is no jitter.
         apart = self._segment / max(self._rate, 1.0)
         return self._jitter > max(_JITTER * self._rtt, _APART * apart)
 
@@ -521,7 +578,7 @@ class CongestionController:
             self._phase = _Phase.START
             self._burstRate = 0.0
         else:
-            # The queue was ours, so the link has no more than this.
+            # This path, so a higher rate of earlier is no measure any more.
             self._phase = _Phase.STEADY
             self._peakRate = self._rate
         if isLonger or self._hasRisen:
