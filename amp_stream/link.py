@@ -307,9 +307,7 @@ class StreamLink:
         port, pace, gate = self._port, self._pace, self._gate
         now = self._clock.seconds()
         pace.asked(now, gate.kernel.unsent)
-        turn = gate.turn(now, pace.turn)
-        if turn < pace.turn:
-            pace.shorten(turn)
+        pace.turn = gate.turn(now, pace.turn)
         if gate.delay:
             pace.held()
             self._pump.hold(gate.delay)

@@ -13,7 +13,7 @@ How fast amp_stream is, beside what else one would use.
     python -m benchmarks report FILE...    make docs/benchmarks.md and its plots; of
                                            a measure that is in several, the last
     python -m benchmarks.probe --help      one run over a link with a distance, in a
-                                           line: for whoever changes how bulk is sent
+                                           line: for those who change how bulk is sent
 
 A I{peer} is one way to move bytes from one process to another, in a module of its own
 below C{benchmarks.peers}; a new one is a class there and an entry in the table of

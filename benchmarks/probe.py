@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-One run over a link with a distance, and its figures in one line: for whoever works on
+One run over a link with a distance, and its figures in one line: for those who work on
 the controller.  Needs root.
 
     python -m benchmarks.probe --rate 20e6 --rtt 0.04 --queue 1e6 --cc cubic --way down

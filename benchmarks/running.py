@@ -57,7 +57,7 @@ _LUMPS = 2**18
 
 _stopping = threading.Event()
 """
-Set when somebody has interrupted this program: runs in other threads end.
+Set when this program is interrupted: runs in other threads end.
 """
 
 
@@ -567,7 +567,7 @@ class Setting:
         return self.fixed or self.pick(5, 1)
 
     def say(self, text: str) -> None:
-        """Tell whoever waits."""
+        """Print a line for those who wait."""
         print(text, file=sys.stderr, flush=True)
 
 

@@ -173,7 +173,7 @@ def _rate(session: Session, job: Job) -> Deferred[dict[str, float]]:
 
 def setNoDelayEverywhere() -> None:
     """
-    Set C{TCP_NODELAY} on every connection of this process, whoever makes it.
+    Set C{TCP_NODELAY} on every connection of this process, also on those of a library.
     """
     original = tcp.Connection.__init__
 

@@ -256,7 +256,7 @@ class Sender:
             controller.sampled(now, kernel.sample())
             kernel.pacing = controller.pacingRate
             if controller.room < pace.turn:
-                pace.shorten(max(SHORTEST, min(pace.turn, controller.turn)))
+                pace.turn = max(SHORTEST, min(pace.turn, controller.turn))
                 wait = controller.wait(now, pace.turn)
                 if wait:
                     pace.held()

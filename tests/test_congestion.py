@@ -83,8 +83,8 @@ class AloneTests(LinkTestCase):
 
     def test_verySlow(self):
         """
-        Where a few segments are longer than the allowed queue, the link is full and
-        the queue is less than a router's.
+        On 2 Mbit/s, where four segments are 23 ms, the link is nearly full and the
+        queue stays below 45 ms.
         """
         self.check(2e6, 0.05, 6, 45 * MS, 150 * MS, 0.9)
 
@@ -179,7 +179,7 @@ class ChangeTests(LinkTestCase):
 
 class SharingTests(LinkTestCase):
     """
-    Links that somebody else uses, too.
+    Links that two senders share.
     """
 
     def test_two(self):

@@ -578,7 +578,7 @@ class CongestionController:
             self._phase = _Phase.START
             self._burstRate = 0.0
         else:
-            # This path, so a higher rate of earlier is no measure any more.
+            # The path is the same: its rate now counts, not a higher one of before.
             self._phase = _Phase.STEADY
             self._peakRate = self._rate
         if isLonger or self._hasRisen:

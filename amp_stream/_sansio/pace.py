@@ -66,7 +66,8 @@ class Pace:
     """
     The length of the turns on one connection.
 
-    @ivar turn: How many bytes to write in the next turn.
+    @ivar turn: How many bytes to write in the next turn.  Set it to less where there
+        is not enough room for so many.
     """
 
     __slots__ = (
@@ -143,18 +144,10 @@ class Pace:
         self._spent = self._held = 0.0
         self._written = self._asks = self._starved = 0
 
-    def shorten(self, turn: int) -> None:
-        """
-        There is not enough room for a turn of the usual length.
-
-        @param turn: How many bytes to write in the next turn instead (bytes).
-        """
-        self.turn = turn
-
     def held(self) -> None:
         """
-        There is no room at all: the time until the transport asks again is spent
-        waiting for it.
+        Take the time until the transport asks again for a wait for room, which says
+        nothing of the link.
         """
         self._isHeld = True
 

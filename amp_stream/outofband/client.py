@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
     ConnectionAborted,
@@ -22,7 +23,9 @@ from twisted.internet.error import (
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import (
@@ -173,8 +176,6 @@ class BulkClient:
     def _client(self, ticket: Ticket, body: RequestBody | None = None) -> Any:
         try:
             from treq.client import HTTPClient
-            from twisted.web.client import Agent
-            from twisted.web.iweb import IAgentEndpointFactory
 
             from amp_stream.outofband.certificates import TrustPolicy
         except ImportError as error:
@@ -186,10 +187,10 @@ class BulkClient:
         except ValueError as error:
             raise UntrustedServer("the certificate of the ticket is none") from error
         endpoints = _Endpoints(self._clock, policy, self._connectTimeout, body)
-        directlyProvides(endpoints, IAgentEndpointFactory)
         return HTTPClient(Agent.usingEndpointFactory(self._clock, endpoints))
 
 
+@implementer(IAgentEndpointFactory)
 class _Endpoints:
     """
     Connects as C{Agent} does by itself, and tells a request's body what it is written
@@ -208,8 +209,6 @@ class _Endpoints:
         """
         See L{IAgentEndpointFactory.endpointForURI}.
         """
-        from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-
         endpoint: Any = HostnameEndpoint(
             self._reactor, uri.host.decode("ascii"), uri.port, timeout=self._timeout
         )

@@ -34,7 +34,7 @@ class Offer:
     """
 
     ticket: Ticket
-    # Nobody is going to say over AMP why the HTTP connection broke.
+    # The client has no AMP connection that could tell why the HTTP connection broke.
     grace = 0.0
 
     def __init__(
