@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -24,33 +25,56 @@ from amp_stream._sansio.chunkbox import encodeChunk
 from amp_stream._sansio.frames import Frame
 from amp_stream._sansio.limits import MAX_CHUNK, Limits
 from amp_stream._sansio.pace import HEADERS, SHORTEST, Pace
+from amp_stream._sansio.sending import SendStream
 from amp_stream.answering import asAnswer, asError
 from amp_stream.errors import (
     CallFailed,
+    InvalidChunk,
     NotStreaming,
     StreamError,
     errorForCode,
 )
 from amp_stream.incomingside import IncomingSide
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
-from amp_stream.outgoingside import OutgoingSide
-from amp_stream.outofband.keys import outOfBandKey
-from amp_stream.outofband.side import TICKET_COMMANDS, OutOfBandSide
+from amp_stream.outgoingside import OutgoingCarrier, OutgoingSide
 from amp_stream.pump import Pump
 from amp_stream.sources import Source
 from amp_stream.tcp import SendGate
 from amp_stream.wire import WIRE_COMMANDS, BoxReader, frameToBox
 
-__all__ = ["LINK_COMMANDS", "BoxPort", "StreamLink"]
+__all__ = ["BoxPort", "Extension", "StreamLink"]
 
 _log = Logger()
 
-LINK_COMMANDS = frozenset(TICKET_COMMANDS | WIRE_COMMANDS)
+EXTENSION_COMMANDS = frozenset({b"TakeTicket", b"AskTicket"})
 """
-The names of the commands that are taken here.
+The commands of extensions.  A connection that does not use the extension refuses them.
 """
 
-_BOOLEAN = {False: b"False", True: b"True"}
+
+class Extension(Protocol):
+    """
+    Another way for the bytes of a connection's streams to travel.
+
+    @cvar commands: The names of the commands that it takes.
+    """
+
+    commands: frozenset[bytes]
+
+    def read(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
+        """
+        Take a box whose command is one of C{commands}.
+
+        @return: Fires with the answer, or fails with a L{StreamError}.
+        """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The connection is gone.
+        """
+
+
+_Extension = TypeVar("_Extension", bound=Extension)
 
 
 class BoxPort(Protocol):
@@ -87,9 +111,15 @@ class StreamLink:
 
     @ivar outgoing: Those that are sent to it.
 
-    @ivar outOfBand: What sets up those of both whose bytes travel over HTTP.
+    @ivar port: The protocol.
+
+    @ivar limits: What this side allows the peer, and itself.
+
+    @ivar clock: The reactor.
 
     @ivar reader: What takes the peer's boxes.
+
+    @ivar commands: The names of the commands that are taken here.
 
     @ivar turn: The chunks of the turn that is under way, in pieces.
 
@@ -97,8 +127,12 @@ class StreamLink:
     """
 
     def __init__(self, port: BoxPort, limits: Limits, clock: IReactorTime) -> None:
-        self._port = port
-        self._clock = clock
+        self.port = port
+        self.limits = limits
+        self.clock = clock
+        self._extensions: dict[Callable[[StreamLink], Any], Extension] = {}
+        self._extensionOf: dict[bytes, Extension] = {}
+        self.commands = set(WIRE_COMMANDS | EXTENSION_COMMANDS)
         self._pump = Pump(self._writeNext, clock)
         self._pace = Pace(limits.chunk)
         self._maxBulkDelay = limits.maxBulkDelay
@@ -111,14 +145,6 @@ class StreamLink:
         self.incoming.useClock(clock)
         self.outgoing.useClock(clock)
         self.reader = BoxReader(self.incoming, self.outgoing)
-        self.outOfBand = OutOfBandSide(
-            port,
-            self.incoming,
-            self.outgoing,
-            self.sendAsking,
-            limits.maxStreamSize,
-            clock,
-        )
         self.lost: Failure | None = None
         self._counter = 0
         # What could not be sent while the peer was asked to switch the protocol.
@@ -143,7 +169,8 @@ class StreamLink:
         self._held.clear()
         self.incoming.connectionLost(reason)
         self.outgoing.connectionLost(reason)
-        self.outOfBand.connectionLost(reason)
+        for extension in self._extensions.values():
+            extension.connectionLost(reason)
 
     @property
     def isBusy(self) -> bool:
@@ -168,15 +195,33 @@ class StreamLink:
             self._send(box)
         self._pump.kick()
 
+    def extension(self, make: Callable[[StreamLink], _Extension]) -> _Extension:
+        """
+        @param make: What makes an extension; it is called once for a connection.
+
+        @return: The extension of this connection.
+        """
+        found: Any = self._extensions.get(make)
+        if found is None:
+            found = self._extensions[make] = make(self)
+            for command in found.commands:
+                self._extensionOf[command] = found
+                self.commands.add(command)
+        extension: _Extension = found
+        return extension
+
     def open(
-        self, source: Source, digest: bool, outOfBand: bool = False
+        self,
+        source: Source,
+        digest: bool,
+        carry: Callable[[SendStream], OutgoingCarrier] | None = None,
     ) -> OutgoingStream:
         """
         Make a stream, which sends nothing before it is started.
 
-        @param outOfBand: Whether its bytes go over HTTP.
+        @param carry: See L{OutgoingSide.open}.
         """
-        stream = self.outgoing.open(source, digest, outOfBand)
+        stream = self.outgoing.open(source, digest, carry)
         if self.lost is not None:
             self.outgoing.connectionLost(self.lost)
         return stream
@@ -189,16 +234,10 @@ class StreamLink:
         """
         found = announcementsIn(box)
         for name, announcement in found:
-            stream = self.open(
-                announcement.source, announcement.digest, announcement.outOfBand
-            )
+            stream = announcement.open(self, box, name, announcement)
             stream.done.addErrback(_logEnd, stream)
             announcement.stream = stream
             box[name] = b"%d" % stream.id
-            if announcement.outOfBand:
-                listens = self.outOfBand.listens
-                box[outOfBandKey(name, b"listens")] = _BOOLEAN[listens]
-                box[outOfBandKey(name, b"digest")] = _BOOLEAN[announcement.digest]
         return [announcement for _, announcement in found]
 
     def retract(self, announced: list[Announcement]) -> None:
@@ -219,12 +258,16 @@ class StreamLink:
         command = box.get(amp.COMMAND)
         if command is None:
             return self._answered(box)
-        if command not in LINK_COMMANDS:
-            return False
-        if command in TICKET_COMMANDS:
-            answer = self.outOfBand.read(box).addErrback(_remote)
-        else:
+        if command in WIRE_COMMANDS:
             answer = self.reader.read(box)
+        elif command in self._extensionOf:
+            answer = self._extensionOf[command].read(box).addErrback(_remote)
+        elif command in EXTENSION_COMMANDS:
+            answer = fail(
+                _remoteError(InvalidChunk("there is no out-of-band stream here"))
+            )
+        else:
+            return False
         ask = box.get(amp.ASK)
         if ask is not None:
             answer.addCallbacks(
@@ -281,7 +324,7 @@ class StreamLink:
 
     def _send(self, box: amp.AmpBox) -> None:
         try:
-            self._port.sendBox(box)
+            self.port.sendBox(box)
         except amp.ProtocolSwitched:
             # Perhaps it will not be switched after all.
             self._held.append(box)
@@ -297,15 +340,15 @@ class StreamLink:
         """
         turn, self.turn = self.turn, []
         if turn:
-            self._port.transport.write(b"".join(turn))
+            self.port.transport.write(b"".join(turn))
 
     def _writeNext(self) -> bool:
         """
         Write as many chunks as make a turn, all at once: the bytes of each are
         copied once.
         """
-        port, pace, gate = self._port, self._pace, self._gate
-        now = self._clock.seconds()
+        port, pace, gate = self.port, self._pace, self._gate
+        now = self.clock.seconds()
         pace.asked(now, gate.kernel.unsent)
         pace.turn = gate.turn(now, pace.turn)
         if gate.delay:
@@ -348,7 +391,7 @@ class StreamLink:
         if fin or not self.reader.peerKnown:
             ask = self._ask(partial(self._chunkAnswered, id, fin))
         # Of the others, the bytes are the same in both versions.
-        version = self._port.writeVersion if len(data) == MAX_CHUNK else 1
+        version = self.port.writeVersion if len(data) == MAX_CHUNK else 1
         self.turn += encodeChunk(id, offset, data, fin, sha256, ask, version)
 
     def _ask(self, answered: Callable[[amp.AmpBox], object]) -> bytes:
@@ -404,9 +447,13 @@ def _remote(failure: Failure) -> Failure:
     """
     error = failure.value
     if not isinstance(error, StreamError):
-        _log.failure("while a ticket was asked for or taken", failure)
+        _log.failure("while an extension took a command", failure)
         error = StreamError()
-    return Failure(amp.RemoteAmpError(error.code, str(error), local=failure))
+    return Failure(_remoteError(error))
+
+
+def _remoteError(error: StreamError) -> amp.RemoteAmpError:
+    return amp.RemoteAmpError(error.code, str(error))
 
 
 def _logEnd(failure: Failure, stream: OutgoingStream) -> None:

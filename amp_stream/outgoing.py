@@ -7,6 +7,7 @@ A stream as the application that sends it sees it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -232,6 +233,9 @@ class OutgoingStream:
         self._close()
 
 
+Opener = Callable[[Any, amp.AmpBox, bytes, "Announcement"], OutgoingStream]
+
+
 class Announcement:
     """
     What stands in a box for a stream that has no number yet.
@@ -240,13 +244,16 @@ class Announcement:
     box that is never sent, because another of its values cannot be written, leaves
     nothing behind: when it goes, the source is closed.
 
+    @ivar open: Makes the stream; called with the L{StreamLink}, the box, the key and
+        this object.
+
     @ivar stream: The stream, once the box has been sent.
     """
 
-    def __init__(self, source: Source, digest: bool, outOfBand: bool = False) -> None:
+    def __init__(self, source: Source, digest: bool, open: Opener) -> None:
         self.source = source
         self.digest = digest
-        self.outOfBand = outOfBand
+        self.open = open
         self.stream: OutgoingStream | None = None
         self._closed = False
 

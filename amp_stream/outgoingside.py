@@ -7,6 +7,7 @@ The outgoing streams of one connection, between the rules and the transport.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -17,16 +18,28 @@ from amp_stream._sansio.outbound import Outbound
 from amp_stream._sansio.sending import SendStream
 from amp_stream.errors import StreamError
 from amp_stream.outgoing import OutgoingStream, WritingSide
-from amp_stream.outofband.carriers import GRACE, OutgoingCarrier
 from amp_stream.sources import Source
 from amp_stream.timer import IdleTimer
 
-__all__ = ["ChunkWriter", "OutgoingSide"]
+__all__ = ["ChunkWriter", "OutgoingCarrier", "OutgoingSide"]
 
 ChunkWriter = Callable[[int, int, "bytes | memoryview", bool, "bytes | None"], None]
 """
 Sends a chunk: id, offset, bytes, whether they are the last, digest.
 """
+
+
+class OutgoingCarrier(WritingSide, Protocol):
+    """
+    Gets the bytes of a stream out by another connection.
+    """
+
+    def release(self, error: BaseException | None) -> None:
+        """
+        The stream has ended.
+
+        @param error: Why the peer has not got all of it, or L{None} if it has.
+        """
 
 
 class OutgoingSide:
@@ -35,13 +48,10 @@ class OutgoingSide:
 
     @ivar clock: The reactor.
 
-    @ivar grace: See L{amp_stream.outofband.carriers.SendingSide}.
-
     @ivar maxBulkDelay: See L{Limits}.
     """
 
     clock: IReactorTime
-    grace = GRACE
 
     def __init__(
         self,
@@ -84,20 +94,22 @@ class OutgoingSide:
         self._timer.useClock(clock)
 
     def open(
-        self, source: Source, digest: bool, carried: bool = False
+        self,
+        source: Source,
+        digest: bool,
+        carry: Callable[[SendStream], OutgoingCarrier] | None = None,
     ) -> OutgoingStream:
         """
         Make a stream.  Nothing is sent before it is started.
 
-        @param carried: Whether its bytes go by another connection; see L{carrier}.
+        @param carry: Makes what gets its bytes out by another connection; L{None} to
+            send them in chunks.
         """
         core = self._outbound.open()
         side: WritingSide = self
-        if carried:
-            side = self._carriers[core.id] = OutgoingCarrier(core, self)
+        if carry is not None:
+            side = self._carriers[core.id] = carry(core)
         handle = self._handles[core.id] = OutgoingStream(core, source, side, digest)
-        if carried:
-            self._carriers[core.id].stream = handle
         self._timer.arm()
         return handle
 

@@ -28,6 +28,7 @@ from amp_stream.errors import (
     CallFailed,
     FramingError,
     KeyTooLong,
+    NobodyListens,
     OutOfBandError,
     OversizeValue,
     SourceFailed,
@@ -37,12 +38,8 @@ from amp_stream.errors import (
     errorForCode,
     isStreamCode,
 )
-from amp_stream.incoming import IncomingStream
-from amp_stream.link import LINK_COMMANDS, StreamLink
+from amp_stream.link import StreamLink
 from amp_stream.outgoing import Announcement, OutgoingStream, announcementsIn
-from amp_stream.outofband.client import BulkClient
-from amp_stream.outofband.offers import Offer
-from amp_stream.outofband.server import BulkServer
 from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import SourceLike, asSource
 from amp_stream.tcp import BUFFER, readMore, tuneForLatency
@@ -53,7 +50,6 @@ __all__ = ["StreamAMP"]
 
 _log = Logger()
 
-_COMMANDS = LAYER_COMMANDS | LINK_COMMANDS
 _MAX_TEXT = 32_768
 
 
@@ -67,8 +63,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
     """
 
     version: str | int = "auto"
-    bulkServer: BulkServer | None = None
-    bulkClient: BulkClient = BulkClient()
+    bulkServer: Any = None
+    bulkClient: Any = None
 
     _streamLink: StreamLink | None = None
     _boxLayer: BoxLayer | None = None
@@ -83,8 +79,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
         version: str | int | None = None,
         limits: Limits | None = None,
         reactor: IReactorTime | None = None,
-        bulkServer: BulkServer | None = None,
-        bulkClient: BulkClient | None = None,
+        bulkServer: Any = None,
+        bulkClient: Any = None,
     ) -> None:
         """
         @param boxReceiver: See C{amp.AMP}; the boxes of streams do not go there.
@@ -256,9 +252,14 @@ class StreamAMP(StreamReceiver, amp.AMP):
         """
         box = StreamBox(self, values)
         command = values.get(amp.COMMAND)
-        if (command in _COMMANDS or (command is None and self._link().isAsking)) and (
-            self._link().takes(box) or self._boxes().takes(box)
-        ):
+        link = self._link()
+        if command is None:
+            taken = link.isAsking and link.takes(box)
+        elif command in LAYER_COMMANDS:
+            taken = self._boxes().takes(box)
+        else:
+            taken = command in link.commands and link.takes(box)
+        if taken:
             return
         receiver: Any = self.boxReceiver
         receiver.ampBoxReceived(box)
@@ -307,7 +308,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             question.addErrback(self.unhandledError)
             question.errback(failure)
 
-    def offer(self, source: SourceLike) -> Deferred[Offer]:
+    def offer(self, source: SourceLike) -> Deferred[Any]:
         """
         Let somebody who has no AMP connection get a value, once, over HTTP(S).
 
@@ -321,20 +322,12 @@ class StreamAMP(StreamReceiver, amp.AMP):
 
         @raise OSError: If it is a file that cannot be opened.
         """
-        return self._link().outOfBand.offer(asSource(source))
-
-    def incomingOutOfBand(
-        self,
-        id: int,
-        size: int | None,
-        maxSize: int | None,
-        peerListens: bool,
-        digest: bool,
-    ) -> IncomingStream:
-        """
-        See L{OutOfBandSide.claim}.
-        """
-        return self._link().outOfBand.claim(id, size, maxSize, peerListens, digest)
+        readable = asSource(source)
+        if self.bulkServer is None:
+            readable.close()
+            return fail(NobodyListens())
+        offering: Deferred[Any] = self.bulkServer.offer(self._link(), readable)
+        return offering
 
     @property
     def writeVersion(self) -> int:

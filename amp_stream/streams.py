@@ -16,7 +16,7 @@ from amp_stream.boxes import StreamBox
 from amp_stream.chunks import argumentKey
 from amp_stream.errors import DeclarationError, KeyClash, NotStreaming, SourceFailed
 from amp_stream.incoming import IncomingStream
-from amp_stream.outgoing import Announcement
+from amp_stream.outgoing import Announcement, OutgoingStream
 from amp_stream.receiver import StreamReceiver
 from amp_stream.sources import asSource
 
@@ -36,7 +36,6 @@ class Stream(amp.Argument):
     """
 
     announcesStream = True
-    outOfBand = False
 
     def __init__(
         self,
@@ -90,7 +89,7 @@ class Stream(amp.Argument):
         except OSError as error:
             raise SourceFailed(f"the source cannot be opened: {error}") from error
         values: dict[bytes, Any] = strings
-        values[name] = Announcement(source, self._digest, self.outOfBand)
+        values[name] = Announcement(source, self._digest, self._open)
         if source.size is not None:
             strings[sizeKey] = b"%d" % source.size
 
@@ -118,6 +117,12 @@ class Stream(amp.Argument):
         )
 
     fromString = toString
+
+    def _open(
+        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+    ) -> OutgoingStream:
+        stream: OutgoingStream = link.open(announcement.source, announcement.digest)
+        return stream
 
     def _claim(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:
         box = strings if isinstance(strings, StreamBox) else None

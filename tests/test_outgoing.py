@@ -766,7 +766,7 @@ class AnnouncementTests(StreamTestCase):
         If the box is never sent, the source is closed once.
         """
         file = CountingFile(VALUE)
-        announcement = Announcement(asSource(file), False)
+        announcement = Announcement(asSource(file), False, lambda *parts: self.fail())
         announcement.begin()
         announcement.giveUp(CallFailed())
         announcement.giveUp(CallFailed())

@@ -13,12 +13,15 @@ from twisted.protocols import amp
 from amp_stream.chunks import argumentKey
 from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
 from amp_stream.incoming import IncomingStream
+from amp_stream.outgoing import Announcement, OutgoingStream
 from amp_stream.outofband.keys import outOfBandKey
+from amp_stream.outofband.side import OutOfBandSide
 from amp_stream.streams import Stream
 
 __all__ = ["OutOfBand"]
 
 _KEYS = (b"listens", b"digest")
+_BOOLEAN = {False: b"False", True: b"True"}
 
 
 class OutOfBand(Stream):
@@ -32,8 +35,6 @@ class OutOfBand(Stream):
     On the wire, three keys announce it besides that of L{Stream}: C{name.size},
     C{name.listens} and C{name.digest}.
     """
-
-    outOfBand = True
 
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
@@ -61,14 +62,23 @@ class OutOfBand(Stream):
         listens, digest = (
             _boolean(outOfBandKey(name, what), strings) for what in _KEYS
         )
-        claim = getattr(connection, "incomingOutOfBand", None)
-        if claim is None:
+        linkOf = getattr(connection, "_link", None)
+        if linkOf is None:
             raise NotStreaming(
                 "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
                 "way to ask for the bytes"
             )
-        stream: IncomingStream = claim(id, size, self._maxSize, listens, digest)
+        side = linkOf().extension(OutOfBandSide)
+        stream: IncomingStream = side.claim(id, size, self._maxSize, listens, digest)
         return stream
+
+    def _open(
+        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+    ) -> OutgoingStream:
+        side: OutOfBandSide = link.extension(OutOfBandSide)
+        box[outOfBandKey(name, b"listens")] = _BOOLEAN[side.listens]
+        box[outOfBandKey(name, b"digest")] = _BOOLEAN[announcement.digest]
+        return side.open(announcement.source, announcement.digest)
 
 
 def _boolean(key: bytes, strings: amp.AmpBox) -> bool:

@@ -249,12 +249,18 @@ class OutgoingCarrier:
 
     stream: OutgoingStream
 
-    def __init__(self, core: SendStream, side: SendingSide) -> None:
+    def __init__(
+        self, core: SendStream, side: SendingSide, grace: float = GRACE
+    ) -> None:
         """
         @param side: The other streams of the connection.
+
+        @param grace: When an HTTP connection breaks, how long to wait for AMP to tell
+            why (seconds).
         """
         self._core = core
         self._side = side
+        self._grace = grace
         self._sink: Sink | None = None
         # One that has everything, and may not have passed it on.
         self._full: Sink | None = None
@@ -304,7 +310,7 @@ class OutgoingCarrier:
         self._sink = None
         if not self._released and self._failing is None:
             self._failing = self._side.clock.callLater(
-                self._side.grace, partial(self.fail, error)
+                self._grace, partial(self.fail, error)
             )
 
     def release(self, error: BaseException | None) -> None:
@@ -425,14 +431,10 @@ class SendingSide(Protocol):
 
     @ivar clock: The reactor.
 
-    @ivar grace: When an HTTP connection breaks, how long to wait for AMP to tell why
-        (seconds).
-
     @ivar maxBulkDelay: See L{amp_stream.Limits}.
     """
 
     clock: IReactorTime
-    grace: float
     maxBulkDelay: float | None
 
     def reset(self, stream: SendStream, error: StreamError) -> None:

@@ -34,8 +34,6 @@ class Offer:
     """
 
     ticket: Ticket
-    # The client has no AMP connection that could tell why the HTTP connection broke.
-    grace = 0.0
 
     def __init__(
         self,
@@ -51,7 +49,9 @@ class Offer:
         self._core = core
         self.clock = clock
         self.maxBulkDelay = maxBulkDelay
-        self.carrier = OutgoingCarrier(core, self)
+        # The client has no AMP connection that could tell why the HTTP connection
+        # broke.
+        self.carrier = OutgoingCarrier(core, self, grace=0.0)
         self._stream = OutgoingStream(core, source, self.carrier, False)
         self.carrier.stream = self._stream
         self.done: Deferred[int] = self._stream.done

@@ -33,9 +33,13 @@ from amp_stream.errors import (
     TicketExpired,
     TransferRefused,
 )
+from amp_stream.link import StreamLink
 from amp_stream.outofband.httpserver import BulkFactory
 from amp_stream.outofband.listening import EndpointLike, Listener, Place
+from amp_stream.outofband.offers import Offer
+from amp_stream.outofband.side import OutOfBandSide
 from amp_stream.outofband.store import MemoryTicketStore, TicketStore
+from amp_stream.sources import Source
 
 __all__ = ["DEFAULT_LIFETIME", "BulkServer", "Exchange"]
 
@@ -212,6 +216,12 @@ class BulkServer(Service):
         if self._url is not None:
             return self._url
         return self._place.url(localHost)
+
+    def offer(self, link: StreamLink, source: Source) -> Deferred[Offer]:
+        """
+        See L{StreamAMP.offer}.
+        """
+        return link.extension(OutOfBandSide).offer(source)
 
     def admit(
         self,

@@ -11,18 +11,17 @@ sender for one for a C{GET}.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.sending import SendStream
 from amp_stream._sansio.ticketbox import Ticket, ticketFromBox, ticketToBox
 from amp_stream.errors import (
     InvalidChunk,
@@ -34,13 +33,16 @@ from amp_stream.errors import (
     errorForCode,
 )
 from amp_stream.incoming import IncomingStream
-from amp_stream.incomingside import IncomingSide
-from amp_stream.outgoingside import OutgoingSide
-from amp_stream.outofband.carriers import IncomingCarrier
+from amp_stream.link import StreamLink
+from amp_stream.outgoing import OutgoingStream
+from amp_stream.outofband.carriers import IncomingCarrier, OutgoingCarrier
+from amp_stream.outofband.client import BulkClient
 from amp_stream.outofband.offers import Offer
 from amp_stream.sources import Source
 
-__all__ = ["TICKET_COMMANDS", "OutOfBandSide", "TicketPort"]
+__all__ = ["TICKET_COMMANDS", "OutOfBandSide"]
+
+_DEFAULT_CLIENT = BulkClient()
 
 _log = Logger()
 
@@ -50,44 +52,31 @@ The names of the commands that are about tickets.
 """
 
 
-class TicketPort(Protocol):
-    """
-    What is needed of the protocol that the streams belong to.
-    """
-
-    transport: Any
-    bulkServer: Any
-    bulkClient: Any
-
-
 class OutOfBandSide:
     """
     Sets up the transfers of one connection.
     """
 
-    def __init__(
-        self,
-        port: TicketPort,
-        incoming: IncomingSide,
-        outgoing: OutgoingSide,
-        ask: Callable[[amp.AmpBox, Callable[[amp.AmpBox], object]], object],
-        maxSize: int | None,
-        clock: IReactorTime,
-    ) -> None:
-        """
-        @param ask: What sends a box that is to be answered.
+    commands = TICKET_COMMANDS
 
-        @param maxSize: The most bytes that a stream may have (bytes), or L{None}.
+    def __init__(self, link: StreamLink) -> None:
         """
-        self._port = port
-        self._incoming = incoming
-        self._outgoing = outgoing
-        self._ask = ask
-        self._maxSize = maxSize
-        self._clock = clock
+        @param link: The streams of the connection.
+        """
+        self._link = link
+        self._port = link.port
+        self._incoming = link.incoming
+        self._outgoing = link.outgoing
+        self._ask = link.sendAsking
+        self._maxSize = link.limits.maxStreamSize
+        self._clock = link.clock
         self._name = secrets.token_hex(16)
         self._offers: dict[int, Offer] = {}
         self._offered = 0
+
+    @property
+    def _client(self) -> Any:
+        return self._port.bulkClient or _DEFAULT_CLIENT
 
     @property
     def listens(self) -> bool:
@@ -136,6 +125,20 @@ class OutOfBandSide:
             error = NobodyListens()
             stop(error)
             raise error
+        return stream
+
+    def open(self, source: Source, digest: bool) -> OutgoingStream:
+        """
+        Make a stream whose bytes go over HTTP.  Nothing is sent before it is started.
+        """
+        made: list[OutgoingCarrier] = []
+
+        def carry(core: SendStream) -> OutgoingCarrier:
+            made.append(OutgoingCarrier(core, self._outgoing))
+            return made[0]
+
+        stream = self._link.open(source, digest, carry)
+        made[0].stream = stream
         return stream
 
     def offer(self, source: Source) -> Deferred[Offer]:
@@ -242,7 +245,7 @@ class OutOfBandSide:
         except StreamError as error:
             carrier.fail(error)
         else:
-            self._port.bulkClient.get(ticket, carrier)
+            self._client.get(ticket, carrier)
 
     def _taken(self, id: int, ticket: Ticket) -> None:
         """
@@ -256,7 +259,7 @@ class OutOfBandSide:
             self._clock.callLater(0, carrier.fail, error)
             raise
         carrier.taken = True
-        self._port.bulkClient.put(ticket, carrier.stream.size, carrier)
+        self._client.put(ticket, carrier.stream.size, carrier)
 
     def _asked(self, id: int) -> Deferred[amp.AmpBox]:
         """
@@ -288,7 +291,7 @@ class OutOfBandSide:
         return answer
 
     def _free(self, id: int) -> Any:
-        carrier = self._outgoing.carrier(id)
+        carrier: Any = self._outgoing.carrier(id)
         if carrier is None:
             raise InvalidChunk(f"there is no out-of-band stream {id} (any more)")
         if carrier.taken:
@@ -303,7 +306,7 @@ class OutOfBandSide:
     def _check(self, ticket: Ticket, method: bytes) -> None:
         if ticket.method != method:
             raise InvalidChunk(f"this ticket must be for {method.decode('ascii')}")
-        self._port.bulkClient.check(ticket, self._host("getPeer"))
+        self._client.check(ticket, self._host("getPeer"))
 
     def _host(self, method: str) -> str:
         """
