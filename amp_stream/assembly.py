@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream._sansio.boxparser import BoxParser
+from amp_stream._sansio.boxes import BoxParser
 from amp_stream._sansio.limits import Limits
 from amp_stream.errors import BoxTooLong, FramingError
 from amp_stream.incoming import IncomingStream
@@ -121,7 +121,7 @@ class _Gathering:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.parser = BoxParser(2, limits.maxBoxSize, limits.maxBoxKeys, proper=True)
+        self.parser = BoxParser(2, limits.maxBoxSize, limits.maxBoxKeys)
 
     def write(self, data: bytes) -> None:
         """

@@ -15,15 +15,15 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._sansio.boxparser import BoxParser
-from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.framing import (
-    MAX_PIECE,
+from amp_stream._sansio.boxes import (
+    MAX_SEGMENT,
+    BoxParser,
     encodeBox,
     encodedSize,
     encodeSmall,
     iterateBox,
 )
+from amp_stream._sansio.chunk import parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
@@ -111,8 +111,6 @@ class BoxLayer:
             self._negotiation.readVersion,
             limits.maxBoxSize,
             limits.maxBoxKeys,
-            # A peer that has agreed on version 2 writes it as it should be.
-            proper=self._negotiation.isAutomatic,
         )
         # Whether to tell the peer, when that is possible, that version 2 comes.
         self._versionDue = False
@@ -274,7 +272,7 @@ class BoxLayer:
             return False
         if negotiation.peer is Peer.KNOWN:
             return True
-        return any(len(value) > MAX_PIECE for _, value in items)
+        return any(len(value) > MAX_SEGMENT for _, value in items)
 
     def _writeLater(self, outgoing: _Outgoing) -> None:
         settings = self._negotiation.settings

@@ -17,7 +17,7 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream._boxerrors import boxErrors
-from amp_stream._sansio.lists import joinBoxes, joinStrings, splitBoxes, splitStrings
+from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
 from amp_stream.chunks import argumentKey
 
 __all__ = ["AmpList", "ListOf"]

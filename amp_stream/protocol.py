@@ -17,7 +17,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.chunkbox import PlainChunk
+from amp_stream._sansio.chunkbox import StreamFrame
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation
 from amp_stream.answering import answerThere, asAnswer, asError
@@ -240,7 +240,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
                 return
             if values is None:
                 return
-            if isinstance(values, PlainChunk):
+            if isinstance(values, StreamFrame):
                 self._reader().readPlain(values)
             else:
                 self.boxReceived(values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
-from amp_stream._sansio.framing import MAX_KEY, MAX_PIECE
+from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
 from amp_stream.errors import KeyTooLong, OversizeValue
 
 __all__ = ["OversizeValueTooLong", "localError"]
@@ -39,7 +39,7 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
     """
     if isinstance(error, OversizeValue):
         for key, value in sorted(box.items()):
-            if len(value) > MAX_PIECE:
+            if len(value) > MAX_SEGMENT:
                 return OversizeValueTooLong(str(error), key, value)
     if isinstance(error, KeyTooLong):
         for key in sorted(box):

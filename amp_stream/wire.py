@@ -20,7 +20,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.chunkbox import PlainChunk
+from amp_stream._sansio.chunkbox import StreamFrame
 from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
 from amp_stream.chunks import chunkFromBox
 from amp_stream.codes import MAX_CODE
@@ -83,7 +83,7 @@ class BoxReader:
             return result.addCallbacks(_answerBox, _answerError, errbackArgs=(asked,))
         return succeed(amp.AmpBox())
 
-    def readPlain(self, chunk: PlainChunk) -> None:
+    def readPlain(self, chunk: StreamFrame) -> None:
         """
         Take a chunk that has not come as a box.
         """

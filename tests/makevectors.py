@@ -58,15 +58,7 @@ def value2(data: bytes) -> bytes:
     return pieces + string(data)
 
 
-def value2Sloppy(data: bytes) -> bytes:
-    """
-    Write a value as a peer does that leaves out the empty piece.
-    """
-    written = value2(data)
-    return written[:-2] if data and len(data) % FULL == 0 else written
-
-
-VALUE = {1: value1, 2: value2, "sloppy": value2Sloppy}
+VALUE = {1: value1, 2: value2}
 
 
 def wire(box: Box, version: Any) -> bytes:
@@ -186,56 +178,6 @@ def boxes() -> Any:
                 ),
             ]
         ],
-        "sloppy": [
-            sloppy(
-                "at the end of a box: recognised when the next begins",
-                [
-                    {"_ask": "1", "_command": "Store", "v": b"x" * FULL},
-                    {"_ask": "2", "_command": "Ping"},
-                ],
-            ),
-            sloppy(
-                "in front of a key with a value of more than 255 bytes: recognised "
-                "at the length of that",
-                [
-                    {
-                        "_ask": "1",
-                        "_command": "Store",
-                        "v": b"x" * 2 * FULL,
-                        "w": b"y" * 256,
-                    },
-                ],
-            ),
-            sloppy(
-                "in front of a short value: recognised when the next box begins",
-                [
-                    {"_ask": "1", "_command": "Store", "v": b"x" * FULL, "w": "1"},
-                    {"_ask": "2", "_command": "Ping"},
-                ],
-            ),
-            sloppy(
-                "two boxes that make sense as one: an error at the end of the third",
-                [
-                    {"A": b"x" * FULL, "_command": "Foo"},
-                    {"_command": "Bar"},
-                    {"_command": "Baz"},
-                ],
-                isError=True,
-            ),
-        ],
-    }
-
-
-def sloppy(name: str, given: list[Box], isError: bool = False) -> Any:
-    """
-    Describe boxes that a peer writes which leaves out empty pieces.
-    """
-    result = {"error": "AMP_FRAMING"} if isError else {}
-    return {
-        "name": name,
-        "boxes": [described(box) for box in given],
-        "bytes": parts(b"".join(wire(box, "sloppy") for box in given)),
-        **result,
     }
 
 

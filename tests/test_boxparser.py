@@ -1,8 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream._sansio.boxparser} and L{amp_stream._sansio.reading}: bytes
-to boxes.
+Tests for L{BoxParser}: bytes to boxes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.boxparser import BoxParser
+from amp_stream._sansio.boxes import BoxParser
 from amp_stream.errors import FramingError, KeyTooLong
 
 Box = dict[bytes, bytes]
@@ -37,49 +36,38 @@ def string(data: bytes) -> bytes:
     return pack("!H", len(data)) + data
 
 
-def valueBytes(value: bytes, version: int, isSloppy: bool = False) -> bytes:
+def valueBytes(value: bytes, version: int) -> bytes:
     """
     Write a value, as this test understands the two versions.
-
-    @param isSloppy: Whether to leave out the empty piece at the end.
     """
     if version == 1:
         return string(value)
     pieces = [value[n : n + 65_535] for n in range(0, len(value), 65_535)]
-    if not (pieces and (isSloppy or len(pieces[-1]) < 65_535)):
+    if not pieces or len(pieces[-1]) == 65_535:
         pieces.append(b"")
     return b"".join(map(string, pieces))
 
 
-def boxBytes(box: Box, version: int = 2, isSloppy: bool = False) -> bytes:
+def boxBytes(box: Box, version: int = 2) -> bytes:
     """
     Write a box, its keys in the order of the dictionary.
     """
-    written = (string(k) + valueBytes(v, version, isSloppy) for k, v in box.items())
+    written = (string(k) + valueBytes(v, version) for k, v in box.items())
     return b"".join(written) + b"\0\0"
 
 
-def sloppy(*boxes: Box) -> bytes:
+def boxesBytes(*boxes: Box) -> bytes:
     """
-    Write boxes as a peer does that leaves out the empty pieces.
-    """
-    return b"".join(boxBytes(box, 2, isSloppy=True) for box in boxes)
-
-
-def proper(*boxes: Box) -> bytes:
-    """
-    Write boxes as version 2 says.
+    Write boxes in version 2.
     """
     return b"".join(map(boxBytes, boxes))
 
 
-def parserOf(
-    version: int = 2, size: int = 2**24, keys: int = 8192, **options: bool
-) -> BoxParser:
+def parserOf(version: int = 2, size: int = 2**24, keys: int = 8192) -> BoxParser:
     """
     Make a parser with wide limits.
     """
-    return BoxParser(version, size, keys, **options)
+    return BoxParser(version, size, keys)
 
 
 def readAll(parser: BoxParser, pieces: Iterable[bytes]) -> list[Box]:
@@ -163,8 +151,8 @@ class RoundTripTests(SynchronousTestCase):
         """
         Boxes with values of any length are read in version 2, in any cuts.
         """
-        parser = parserOf(proper=True)
-        self.assertEqual(readAll(parser, cut(proper(*boxes), cuts)), boxes)
+        parser = parserOf()
+        self.assertEqual(readAll(parser, cut(boxesBytes(*boxes), cuts)), boxes)
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_stock(self) -> None:
@@ -177,17 +165,15 @@ class RoundTripTests(SynchronousTestCase):
 
     def test_lengths(self) -> None:
         """
-        The lengths at which version 2 begins another piece are read, with other
-        keys behind them and with none, whether or not the peer is known to end
-        them as it must.
+        The lengths at which version 2 begins another segment are read, with other
+        keys behind them and with none.
         """
         for size in SIZES:
             for more in ({}, {b"z": b"1"}):
                 box = {b"_command": b"x", b"value": bytes(size), **more}
-                for known in (False, True):
-                    parser = parserOf(proper=known)
-                    self.assertEqual(readAll(parser, [proper(box, box)]), [box, box])
-                    self.assertTrue(parser.isBetweenBoxes)
+                parser = parserOf()
+                self.assertEqual(readAll(parser, [boxesBytes(box, box)]), [box, box])
+                self.assertTrue(parser.isBetweenBoxes)
 
     def test_version(self) -> None:
         """
@@ -201,17 +187,6 @@ class RoundTripTests(SynchronousTestCase):
             parser.version = version
         self.assertIsNone(parser.next())
         self.assertTrue(parser.isBetweenBoxes)
-
-    def test_versionWithTwoReadings(self) -> None:
-        """
-        Version 1 has one way to be read, whatever was doubtful before it.
-        """
-        parser = parserOf()
-        first = {b"_command": b"x", b"v": FULL + b"abc"}
-        self.assertEqual(readAll(parser, [proper(first)]), [first])
-        parser.version = 1
-        second = {b"a": FULL, b"b": b"c"}
-        self.assertEqual(readAll(parser, [boxBytes(second, 1)]), [second])
 
     def test_rest(self) -> None:
         """
@@ -371,243 +346,8 @@ class CostTests(SynchronousTestCase):
         try:
             parser = parserOf()
             before = tracemalloc.get_traced_memory()[0]
-            readAll(parser, [proper({b"_command": FULL * 4})])
+            readAll(parser, [boxesBytes({b"_command": FULL * 4})])
             after = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
         self.assertLess(after - before, 4096)
-
-
-class SloppyTests(SynchronousTestCase):
-    """
-    Peers that leave out the empty piece at the end of a value.
-    """
-
-    def check(self, *boxes: Box) -> BoxParser:
-        """
-        Read what a sloppy peer writes.
-
-        @return: The parser, after the first box has come and is waited for.
-        """
-        for known in (0, 1):
-            parser = parserOf()
-            data = sloppy(*boxes)
-            result = readAll(
-                parser, [data[n : n + 700] for n in range(0, len(data), 700)]
-            )
-            self.assertEqual(result, list(boxes)[: len(result)])
-            self.assertGreaterEqual(len(result), len(boxes) - known)
-        waiting = parserOf()
-        self.assertEqual(readAll(waiting, [sloppy(boxes[0])]), [])
-        return waiting
-
-    def test_atTheEnd(self) -> None:
-        """
-        A value at the end of its box is recognised when the next box shows that it
-        is another; from then on such a box is read at once.
-        """
-        for count in (1, 2):
-            box = {b"_ask": b"1", b"_command": b"Store", b"value": FULL * count}
-            other = {b"_ask": b"2", b"_command": b"Ping"}
-            parser = self.check(box, other)
-            self.assertEqual(readAll(parser, [sloppy(other)]), [box, other])
-            self.assertEqual(readAll(parser, [sloppy(box)]), [box])
-
-    def test_beforeLongValue(self) -> None:
-        """
-        A value in front of a key whose own value has more than 255 bytes is
-        recognised at the length of that.
-        """
-        for long in (bytes(256), FULL, FULL * 2 + b"abc"):
-            box = {b"_command": b"Store", b"a": FULL, b"b": long, b"c": bytes(300)}
-            parser = parserOf()
-            result = readAll(parser, [sloppy(box, {b"_command": b"Ping"})])
-            self.assertEqual(result[:1], [box])
-
-    def test_beforeShortValue(self) -> None:
-        """
-        A value in front of short ones is recognised when the next box comes.
-        """
-        box = {b"_ask": b"1", b"_command": b"Store", b"a": FULL, b"b": b"1"}
-        other = {b"_ask": b"2", b"_command": b"Ping"}
-        self.check(box, other)
-        self.check({**box, b"c": b"2"}, other)
-        self.check(box, {b"_answer": b"1", b"ok": b"True"})
-
-    def test_upperCase(self) -> None:
-        """
-        A value in front of the name of the command is an error when two such boxes
-        make sense as one as well.
-        """
-        boxes = [{b"A": FULL, b"_command": b"Foo"}, {b"_command": b"Bar"}]
-        more = [{b"_command": b"Baz"}]
-        with self.assertRaises(FramingError):
-            readAll(parserOf(), [sloppy(*boxes, *more)])
-
-    def test_properIsProof(self) -> None:
-        """
-        A peer that has once ended a value as it must is read in that way only.
-        """
-        parser = parserOf()
-        box = {b"_command": b"Store", b"v": FULL}
-        self.assertEqual(readAll(parser, [proper(box)]), [box])
-        with self.assertRaises(FramingError):
-            readAll(parser, [sloppy(box) + string(b"v") + b"\xff\xff"] + [FULL] * 2)
-
-    def test_sloppyIsProof(self) -> None:
-        """
-        A peer that has once left the empty piece out is not believed to write one.
-        """
-        parser = parserOf()
-        box = {b"_command": b"Store", b"v": FULL}
-        self.assertEqual(readAll(parser, [sloppy(box, box, box)]), [box, box, box])
-        with self.assertRaises(FramingError):
-            readAll(parser, [proper(box)])
-
-    def test_wrongBoxIsNoticed(self) -> None:
-        """
-        A box that was read in the wrong way is followed by an error.
-        """
-        first = {b"_command": b"c", b"a": FULL, b"b": b""}
-        parser = parserOf()
-        with self.assertRaises(FramingError):
-            readAll(parser, [sloppy(first)])
-        parser = parserOf()
-        with self.assertRaises(FramingError):
-            readAll(parser, [sloppy({**first, b"d": b"e"})])
-
-    def test_tooManyWays(self) -> None:
-        """
-        Bytes that can be read in ever more ways are refused before that costs much.
-        """
-        data = string(b"_command") + string(b"c")
-        data += string(b"a") + string(FULL) + string(b"b")
-        data += string(b"c") + string(b"")
-        for n in range(40):
-            data += string(b"d%d" % n) + string(FULL) + string(b"e%d" % n)
-            data += string(b"f%d" % n) + string(b"_error")
-            data += string(b"g%d" % n) + string(b"")
-        with self.assertRaises(FramingError) as caught:
-            readAll(parserOf(), [data])
-        self.assertIn("two ways", str(caught.exception))
-        self.assertEqual(len(readAll(parserOf(proper=True), [data + b"\0\0"])), 1)
-
-    def test_twoMeanings(self) -> None:
-        """
-        Bytes that both a proper and a sloppy peer would write, for different boxes,
-        are an error, unless the peer is known to be proper.
-        """
-        one = [
-            {b"_command": b"c", b"a": FULL, b"b": b"", b"d": FULL},
-            {b"_command": b"y"},
-        ]
-        two = [{b"_command": b"c", b"a": FULL + b"b"}, {b"d": FULL, b"_command": b"y"}]
-        self.assertEqual(sloppy(*one), proper(*two))
-        with self.assertRaises(FramingError) as caught:
-            readAll(parserOf(), [proper(*two)])
-        self.assertIn("two ways", str(caught.exception))
-        self.assertEqual(readAll(parserOf(proper=True), [proper(*two)]), two)
-
-
-KINDS = (b"_answer", b"_command", b"_error")
-
-trickyKeys = st.sampled_from(
-    [b"A", b"B", b"C", b"_a", b"_ask", b"_b", b"a", b"b", b"c"]
-)
-trickyStrings = st.one_of(
-    st.sampled_from([b"", b"x", b"Foo", bytes(255), bytes(256)]),
-    trickyKeys,
-    st.sampled_from(KINDS),
-)
-trickyValues = st.one_of(
-    trickyStrings,
-    st.sampled_from([FULL, FULL, FULL * 2]),
-    trickyStrings.map(lambda tail: FULL + tail),
-)
-
-
-def makeBox(kind: bytes, value: bytes, items: Box) -> Box:
-    """
-    Make a box of a kind, with its keys in order.
-    """
-    return dict(sorted({**items, kind: value}.items()))
-
-
-def boxLists(
-    names: st.SearchStrategy[bytes], each: st.SearchStrategy[bytes]
-) -> st.SearchStrategy[list[Box]]:
-    """
-    Make lists of boxes that AMP can dispatch.
-    """
-    items = st.dictionaries(names, each, max_size=4)
-    kinds = st.sampled_from(KINDS)
-    return st.lists(st.builds(makeBox, kinds, smallValues, items), max_size=4)
-
-
-class ModelTests(SynchronousTestCase):
-    """
-    Whatever boxes a peer sends, and however it ends its values.
-    """
-
-    def read(self, data: bytes) -> tuple[list[Box], bool]:
-        """
-        Read in pieces.
-
-        @return: The boxes, and whether there was an error behind them.
-        """
-        parser = parserOf()
-        boxes: list[Box] = []
-        for n in range(0, len(data), 40_000):
-            parser.feed(data[n : n + 40_000])
-            try:
-                while (box := parser.next()) is not None:
-                    boxes.append(box)
-            except FramingError:
-                return boxes, True
-        return boxes, False
-
-    def check(self, boxes: list[Box], data: bytes) -> None:
-        """
-        No box follows one that was read wrong.
-        """
-        result, _ = self.read(data)
-        right = 0
-        while right < min(len(result), len(boxes)) and result[right] == boxes[right]:
-            right += 1
-        self.assertLessEqual(len(result), right + 1)
-
-    @settings(deadline=None, max_examples=400)
-    @given(boxLists(trickyKeys, trickyValues))
-    def test_sloppy(self, boxes: list[Box]) -> None:
-        """
-        Of what a sloppy peer writes, no box is taken for another without an error by
-        the end of the next.
-        """
-        self.check(boxes, sloppy(*boxes))
-
-    @settings(deadline=None, max_examples=400)
-    @given(boxLists(trickyKeys, trickyValues))
-    def test_proper(self, boxes: list[Box]) -> None:
-        """
-        What a proper peer writes is read right, or is an error if a sloppy peer may
-        have meant something else by it.
-        """
-        data = proper(*boxes)
-        result, failed = self.read(data)
-        self.assertEqual(result, boxes[: len(result)])
-        self.assertTrue(failed or len(result) == len(boxes))
-        self.assertEqual(readAll(parserOf(proper=True), [data]), boxes)
-
-    @settings(deadline=None, max_examples=200)
-    @given(boxLists(trickyKeys, trickyValues))
-    def test_properUsual(self, boxes: list[Box]) -> None:
-        """
-        What a proper peer writes is read, each box as soon as it is whole, if the
-        kind of a box is its first key and only one of its values is long.
-        """
-        parser = parserOf()
-        for box in boxes:
-            items = sorted(box.items(), key=lambda item: item[0] not in KINDS)
-            long = [key for key, value in items if len(value) >= 65_535]
-            usual = {k: v for k, v in items if k not in long[1:]}
-            self.assertEqual(readAll(parser, [proper(usual)]), [usual])

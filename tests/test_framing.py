@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream._sansio.framing}: boxes to bytes.
+Tests for L{amp_stream._sansio.boxes}: boxes to bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.boxparser import BoxParser
-from amp_stream._sansio.framing import (
+from amp_stream._sansio.boxes import (
+    BoxParser,
     encodeBox,
     encodedSize,
     encodeSmall,
@@ -120,7 +120,7 @@ class EncodeTests(SynchronousTestCase):
         What is written in version 2 is read, in whatever cuts.
         """
         data = encoded(box, 2)
-        parser = BoxParser(2, 2**24, 8192, proper=True)
+        parser = BoxParser(2, 2**24, 8192)
         for start in range(0, len(data), step):
             self.assertIsNone(parser.next())
             parser.feed(data[start : start + step])

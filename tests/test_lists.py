@@ -13,7 +13,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import AmpList, ListOf, StreamAMP
-from amp_stream._sansio.lists import joinBoxes, joinStrings, splitBoxes, splitStrings
+from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
 from amp_stream.errors import FramingError, OversizeValue
 from amp_stream.testing import connectInMemory
 

@@ -789,7 +789,7 @@ class AnnouncementTests(StreamTestCase):
         Nothing but a connection with streams can write it.
         """
         with self.assertRaises(DeclarationError):
-            len(Announcement(asSource(VALUE), False))
+            len(Announcement(asSource(VALUE), False, lambda *parts: self.fail()))
 
     def test_callFails(self):
         """

@@ -11,13 +11,12 @@ byte for byte what C{amp.AmpBox.serialize} gives.
 
 from __future__ import annotations
 
-import re
 from struct import Struct
 from typing import NamedTuple
 
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._sansio.limits import MAX_CHUNK
 
-__all__ = ["PLAIN_HEAD", "PlainChunk", "encodeChunk", "plainTail", "tailOf"]
+__all__ = ["FRAME_HEAD", "StreamFrame", "encodeChunk", "tailOf"]
 
 _length = Struct("!H").pack
 
@@ -26,21 +25,16 @@ _FIN = b"\x00\x03fin\x00\x04True"
 _EMPTY = b"\x00\x00"
 _END = b"\x00\x00"
 
-PLAIN_HEAD = _COMMAND
+FRAME_HEAD = _COMMAND
 """
 How the box of a plain chunk begins: one that asks for no answer.  The length of the
 bytes is next.
 """
 
-_plainTail = re.compile(
-    rb"\x00\x02id\x00([\x01-\x13])([0-9]{1,19})"
-    rb"\x00\x06offset\x00([\x01-\x13])([0-9]{1,19})\x00\x00"
-).match
-
 _TAIL = b"\x00\x02id\x00%c%b\x00\x06offset\x00%c%b\x00\x00"
 
 
-class PlainChunk(NamedTuple):
+class StreamFrame(NamedTuple):
     """
     A chunk like most: neither the last, nor with a digest, nor with a question.  Or
     several of them, each of which begins where the one before it ends: then there may
@@ -50,27 +44,6 @@ class PlainChunk(NamedTuple):
     id: int
     offset: int
     data: bytes
-
-
-def plainTail(buffer: bytes | bytearray, start: int) -> tuple[int, int, int] | None:
-    """
-    Read what comes behind the bytes of a plain chunk.
-
-    @param start: Where that is in the buffer.
-
-    @return: The id, the offset, and where the box ends; L{None} if it has other
-        keys, or not all of them are here, or a number is not as it should be.
-    """
-    found = _plainTail(buffer, start)
-    if found is None:
-        return None
-    idSize, id, offsetSize, offset = found.groups()
-    if ord(idSize) != len(id) or ord(offsetSize) != len(offset):
-        return None
-    numbers = int(id), int(offset)
-    if max(numbers) > MAX_NUMBER - MAX_CHUNK:
-        return None
-    return (*numbers, found.end())
 
 
 def tailOf(id: int, offset: int) -> bytes:

@@ -325,8 +325,8 @@ GROUPS = (
         "parsing of boxes",
         (
             "amp_stream.wire:",
-            "amp_stream._sansio.boxparser:",
-            "amp_stream._sansio.framing:",
+            "amp_stream._sansio.boxes:",
+            "amp_stream._sansio.boxes:",
             "amp_stream._sansio.reading:",
             "amp_stream.boxlayer:",
             "amp_stream.boxes:",
