@@ -132,8 +132,8 @@ def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[byt
     if version == 1:
         raise OversizeValue(
             f"the value of {key!r} has {size} bytes, and AMP can carry {MAX_SEGMENT} "
-            "to this peer: declare it as Stream() or BigString(), or use StreamAMP with "
-            "version='auto' at both ends"
+            "to this peer: declare it as Stream() or BigString(), or use StreamAMP "
+            "with version='auto' at both ends"
         )
     view = memoryview(value)
     pieces: list[bytes] = []
@@ -303,10 +303,10 @@ class BoxParser:
         @raise FramingError: If a length breaks a rule or a limit.  There is no going on
             after that.
         """
-        while True:
+        box = self._scan() if self._data else None
+        while box is None and self._pull():
             box = self._scan()
-            if box is not None or not self._pull():
-                return box
+        return box
 
     def _pull(self) -> bool:
         """
@@ -319,8 +319,11 @@ class BoxParser:
         fed = self._fed.popleft()
         missing = self._missing
         if not missing:
-            rest = self._data[self._pos :]
-            self._data, self._pos = rest + fed if rest else bytes(fed), 0
+            if self._data:
+                self._data = self._data[self._pos :] + fed
+            else:
+                self._data = bytes(fed)
+            self._pos = 0
             return True
         if len(fed) < missing:
             self._missing = missing - len(fed)
@@ -328,8 +331,10 @@ class BoxParser:
             return True
         self._missing = 0
         self._parts.append(_slice(fed, 0, missing))
-        if not self._goesOn:
-            self._endValue()
+        if not self._goesOn and self._key is not None:
+            self._box[self._key] = b"".join(self._parts)
+            self._key = None
+            self._parts.clear()
         self._data = bytes(fed)
         self._standAt(missing)
         return True
@@ -340,35 +345,52 @@ class BoxParser:
 
         @return: The box, if its end is there.
         """
-        data, pos, size = self._data, self._pos, len(self._data)
-        while size - pos >= 2 and not self._missing:
+        data, pos, end = self._data, self._pos, len(self._data)
+        box, key, size, keys = self._box, self._key, self._size, self._keys
+        most, parts = self._maxBoxSize, self._parts
+        missing = self._missing
+        while end - pos >= 2 and not missing:
             length = data[pos] << 8 | data[pos + 1]
             start = pos + 2
             stop = start + length
-            if self._key is None:
+            if key is None:
                 if not length:
-                    return self._endBox(start)
-                self._checkKey(length)
-                if stop > size:
+                    if not box:
+                        raise FramingError(
+                            "an empty box arrived; no AMP peer sends one, so the two "
+                            "ends disagree about where boxes begin"
+                        )
+                    self._box, self._key, self._size, self._keys = {}, None, 0, 0
+                    self._standAt(start)
+                    return box
+                if length > MAX_KEY or keys == self._maxKeys or size + length > most:
+                    raise self._badKey(length, keys)
+                if stop > end:
                     break
-                self._key = data[start:stop]
-                self._keys += 1
+                key = data[start:stop]
+                keys += 1
             else:
-                self._checkSize(length)
-                self._goesOn = length == MAX_SEGMENT and self.version == 2
-                if stop > size:
-                    self._parts.append(_slice(data, start, size))
-                    self._missing = stop - size
-                    stop = size
-                elif self._parts or self._goesOn:
-                    self._parts.append(_slice(data, start, stop))
-                    if not self._goesOn:
-                        self._endValue()
+                if size + length > most:
+                    raise self._tooLong()
+                goesOn = length == MAX_SEGMENT and self.version == 2
+                if stop > end:
+                    parts.append(_slice(data, start, end))
+                    missing = stop - end
+                    stop = end
+                    self._goesOn = goesOn
+                elif parts or goesOn:
+                    parts.append(_slice(data, start, stop))
+                    if not goesOn:
+                        box[key] = b"".join(parts)
+                        parts.clear()
+                        key = None
                 else:
-                    self._box[self._key] = data[start:stop]
-                    self._key = None
-            self._size += length
+                    box[key] = data[start:stop]
+                    key = None
+            size += length
             pos = stop
+        self._key, self._size, self._keys = key, size, keys
+        self._missing = missing
         self._standAt(pos)
         return None
 
@@ -384,24 +406,6 @@ class BoxParser:
         else:
             self._pos = pos
 
-    def _endBox(self, pos: int) -> dict[bytes, bytes]:
-        box = self._box
-        if not box:
-            raise FramingError(
-                "an empty box arrived; no AMP peer sends one, so the two ends disagree "
-                "about where boxes begin"
-            )
-        self._box = {}
-        self._size = self._keys = 0
-        self._standAt(pos)
-        return box
-
-    def _endValue(self) -> None:
-        if self._key is not None:
-            self._box[self._key] = b"".join(self._parts)
-        self._key = None
-        self._parts = []
-
     def _gather(self, data: bytes | bytearray) -> None:
         last = self._parts[-1]
         if len(data) >= _SMALL:
@@ -411,25 +415,24 @@ class BoxParser:
         else:
             self._parts.append(bytearray(data))
 
-    def _checkKey(self, length: int) -> None:
+    def _badKey(self, length: int, keys: int) -> FramingError:
         if length > MAX_KEY:
-            raise KeyTooLong(
+            return KeyTooLong(
                 f"a key of {length} bytes arrived, and {MAX_KEY} are possible; the "
                 "peer does not speak AMP, or speaks another version of it"
             )
-        if self._keys >= self._maxKeys:
-            raise FramingError(
+        if keys == self._maxKeys:
+            return FramingError(
                 f"a box of more than {self._maxKeys} keys arrived; raise "
                 "Limits.maxBoxKeys"
             )
-        self._checkSize(length)
+        return self._tooLong()
 
-    def _checkSize(self, length: int) -> None:
-        if self._size + length > self._maxBoxSize:
-            raise FramingError(
-                f"a box of more than {self._maxBoxSize} bytes arrived; raise "
-                "Limits.maxBoxSize, or send the value as a Stream"
-            )
+    def _tooLong(self) -> FramingError:
+        return FramingError(
+            f"a box of more than {self._maxBoxSize} bytes arrived; raise "
+            "Limits.maxBoxSize, or send the value as a Stream"
+        )
 
 
 def _slice(data: bytes | bytearray, start: int, end: int) -> bytes | memoryview:
