@@ -18,22 +18,24 @@ Declare what an argument is, and nothing else changes:
 """
 
 from amp_stream import errors
-from amp_stream._sansio.chunk import Chunk
-from amp_stream._sansio.limits import Limits
+from amp_stream._arguments import AmpList, BigString, BigUnicode, ListOf, Stream
+from amp_stream._commands import (
+    MaxStreamData,
+    ResetStream,
+    StopSending,
+    StreamChunk,
+    StreamData,
+)
+from amp_stream._incoming import IncomingStream
+from amp_stream._limits import Limits
+from amp_stream._outgoing import OutgoingStream
+from amp_stream._protocol import StreamAMP, StreamReceiver
+from amp_stream._sansio.frames import Chunk
 from amp_stream._version import __version__
-from amp_stream.arguments import BigString, BigUnicode
-from amp_stream.chunks import StreamChunk
-from amp_stream.commands import MaxStreamData, ResetStream, StopSending, StreamData
-from amp_stream.incoming import IncomingStream
-from amp_stream.lists import AmpList, ListOf
-from amp_stream.outgoing import OutgoingStream
 from amp_stream.outofband.argument import OutOfBand
 from amp_stream.outofband.client import BulkClient
 from amp_stream.outofband.server import BulkServer
 from amp_stream.outofband.store import MemoryTicketStore
-from amp_stream.protocol import StreamAMP
-from amp_stream.receiver import StreamReceiver
-from amp_stream.streams import Stream
 
 __all__ = [
     "AmpList",

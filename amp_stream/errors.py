@@ -51,6 +51,8 @@ the other side turns it back into the class::
 
 A lost connection is not in this tree: it fails everything with the reason that
 the transport gave, as it does for any AMP call.
+
+The codes that an application gives a stream up with.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 __all__ = [
+    "MAX_CODE",
     "STREAM_ERRORS",
     "BigValueError",
     "BoxTooLong",
@@ -103,6 +106,7 @@ __all__ = [
     "UsageError",
     "ValueTooLong",
     "errorForCode",
+    "errorToAbortWith",
     "isStreamCode",
 ]
 
@@ -577,3 +581,22 @@ def isStreamCode(code: bytes) -> bool:
     @return: Whether a code is that of a class of this tree.
     """
     return code in _BY_CODE
+
+
+MAX_CODE = 255
+"""
+The longest code (bytes).
+"""
+
+
+def errorToAbortWith(code: bytes) -> StreamError:
+    """
+    Make the exception that a code of the application stands for.
+
+    @param code: A code of L{amp_stream.errors}, or one of its own.
+
+    @raise UsageError: If no peer would take it.
+    """
+    if not isinstance(code, bytes) or not 0 < len(code) <= MAX_CODE:
+        raise UsageError(f"an error code is 1 to {MAX_CODE} bytes, not {code!r}")
+    return errorForCode(code)

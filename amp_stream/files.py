@@ -26,8 +26,8 @@ from twisted.protocols.amp import (
 )
 
 from amp_stream import BigString, Limits, OutOfBand, Stream
+from amp_stream._commands import argumentKey
 from amp_stream._sansio.ticketbox import ticketFromBox, ticketToBox
-from amp_stream.chunks import argumentKey
 from amp_stream.fileerrors import FILE_ERRORS
 
 __all__ = [

@@ -22,7 +22,7 @@ from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
-from amp_stream.receiver import StreamReceiver
+from amp_stream._protocol import StreamReceiver
 
 __all__ = ["ConnectedPair", "connectInMemory"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amp_stream._sansio.states import RECEIVING, SENDING
+from amp_stream._sansio.stream import RECEIVING, SENDING
 
 INTRODUCTION = """\
 # The states of a stream

@@ -25,7 +25,7 @@ from twisted.protocols import amp
 from zope.interface import implementer
 
 from amp_stream import BulkClient, BulkServer, OutOfBand, StreamAMP
-from amp_stream.commands import (
+from amp_stream._commands import (
     AskTicket,
     MaxStreamData,
     ResetStream,

@@ -17,7 +17,7 @@ import random
 from collections import defaultdict, deque
 
 from amp_stream._sansio.congestion import CongestionController, Sample
-from amp_stream._sansio.pace import SHORTEST, Pace
+from amp_stream._sansio.pacer import SHORTEST, Pace
 
 __all__ = ["Greedy", "Network", "Sender"]
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.answering}.
+Tests for L{amp_stream._boxes}.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP
-from amp_stream.answering import answerThere, asAnswer, asError
+from amp_stream._boxes import answerThere, asAnswer, asError
 from amp_stream.testing import connectInMemory
 from tests.commands import Ping
 

@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import IOPump, connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from amp_stream._boxerrors import boxErrors
+from amp_stream._arguments import BigString, BigUnicode
+from amp_stream._boxes import boxErrors
 from amp_stream._sansio.splitting import PIECE_SIZE
-from amp_stream.arguments import BigString, BigUnicode
 from amp_stream.errors import (
     STREAM_ERRORS,
     BigValueError,

@@ -2,7 +2,7 @@
 
 """
 The rules for streams whose bytes come by another connection:
-L{amp_stream._sansio.inbound} and L{amp_stream._sansio.receiving}.
+L{amp_stream._sansio.streams} and L{amp_stream._sansio.stream}.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from amp_stream._limits import Limits
 from amp_stream._sansio.frames import StopSending
-from amp_stream._sansio.inbound import Inbound
-from amp_stream._sansio.limits import Limits
+from amp_stream._sansio.streams import Inbound
 from amp_stream.errors import (
     DigestMismatch,
     FinalSizeError,

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.chunk}.
+The rules of L{amp_stream._sansio.frames}.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.chunk import Chunk, parseNumber
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._sansio.frames import Chunk, parseNumber
 from amp_stream.errors import InvalidChunk
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.chunkbox}.
+The rules of L{amp_stream._sansio.frames}.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.chunkbox import encodeChunk
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._sansio.frames import encodeChunk
 
 
 def serialize(id, offset, data, fin, sha256, ask):

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.consumers} and L{amp_stream.delivery}: what takes the bytes of
+Tests for L{amp_stream._incoming} and L{amp_stream._incoming}: what takes the bytes of
 a stream, over a connection in memory.
 """
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.digest}.
+The rules of L{amp_stream._sansio.stream}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.digest import UNANNOUNCED, DigestCheck
+from amp_stream._sansio.stream import UNANNOUNCED, DigestCheck
 from amp_stream.errors import DigestMismatch, InvalidChunk
 from tests.rules import VALUE, pieces
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits
+from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.boxes import BoxParser, encodeBox
-from amp_stream._sansio.chunkbox import StreamFrame, encodeChunk
-from amp_stream._sansio.inbound import Inbound
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._sansio.frames import StreamFrame, encodeChunk
+from amp_stream._sansio.streams import Inbound
 from amp_stream.errors import FramingError
 from amp_stream.testing import connectInMemory
 from tests.commands import Server

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream._sansio.growth}: windows that grow where senders wait for credit.
+Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for credit.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits
+from amp_stream._limits import INITIAL_MAXIMUM
 from amp_stream._sansio.frames import MaxStreamData
-from amp_stream._sansio.growth import WindowGrowth
-from amp_stream._sansio.inbound import Inbound
-from amp_stream._sansio.limits import INITIAL_MAXIMUM
+from amp_stream._sansio.streams import Inbound
+from amp_stream._sansio.window import WindowGrowth
 
 MIB = 1_048_576
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.idle}.
+The rules of L{amp_stream._sansio.streams}.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.idle import IdleWatch
+from amp_stream._sansio.streams import IdleWatch
 
 
 class Waiting:

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.inbound}.
+The rules of L{amp_stream._sansio.streams}.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
+from amp_stream._limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.frames import MaxStreamData, StopSending
-from amp_stream._sansio.inbound import Inbound
-from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
-from amp_stream._sansio.outbound import Outbound
-from amp_stream._sansio.states import ReceiveState
+from amp_stream._sansio.stream import ReceiveState
+from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream.errors import (
     ConflictingData,
     FinalSizeError,

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.incoming} and L{amp_stream.iteration}: what a receiver sees,
+Tests for L{amp_stream._incoming} and L{amp_stream._incoming}: what a receiver sees,
 over a connection in memory.
 """
 

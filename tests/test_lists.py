@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.lists}: lists whose elements may be long.
+Tests for L{amp_stream._arguments}: lists whose elements may be long.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.outbound}.
+The rules of L{amp_stream._sansio.streams}.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
+from amp_stream._limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.frames import ResetStream
-from amp_stream._sansio.inbound import Inbound
-from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
-from amp_stream._sansio.outbound import Outbound
+from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream.errors import StreamAborted, StreamCancelled, StreamTimedOut
 from tests.rules import PERIOD, VALUE, Wire
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.outgoing}: what a sender sees, over a connection in memory.
+Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from amp_stream import Limits
+from amp_stream._outgoing import Announcement, asSource
 from amp_stream.errors import (
     CallFailed,
     DeclarationError,
@@ -26,8 +27,6 @@ from amp_stream.errors import (
     StreamRefused,
     UsageError,
 )
-from amp_stream.outgoing import Announcement
-from amp_stream.sources import asSource
 from tests.commands import Store, Swap
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, TestProducer, pieces
 

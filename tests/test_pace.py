@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream._sansio.pace}, with links of which a test knows the rate.
+Tests for L{amp_stream._sansio.pacer}, with links of which a test knows the rate.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis.strategies import booleans, floats, lists, none, tuples
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.limits import MAX_CHUNK
-from amp_stream._sansio.pace import BOX, HEADERS, LONGEST, SHORTEST, Pace
+from amp_stream._limits import MAX_CHUNK
+from amp_stream._sansio.pacer import BOX, HEADERS, LONGEST, SHORTEST, Pace
 
 FIRST = BOX - HEADERS
 

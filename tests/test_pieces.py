@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.pieces}.
+The rules of L{amp_stream._sansio.reassembly}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.pieces import PieceQueue
+from amp_stream._sansio.reassembly import PieceQueue
 from tests.rules import VALUE
 
 LENGTHS = st.one_of(

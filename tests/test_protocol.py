@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.protocol}: streams in calls, between two L{StreamAMP}s.
+Tests for L{amp_stream._protocol}: streams in calls, between two L{StreamAMP}s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
-from amp_stream._sansio.pace import LONGEST
+from amp_stream._sansio.pacer import LONGEST
 from amp_stream.errors import (
     CallFailed,
     DigestMismatch,

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.pump}, with transports that do what a test says and with
+Tests for L{amp_stream._transport}, with transports that do what a test says and with
 real ones.
 """
 
@@ -20,8 +20,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
-from amp_stream._sansio.pace import BOX, LONGEST
-from amp_stream.pump import Pump
+from amp_stream._sansio.pacer import BOX, LONGEST
+from amp_stream._transport import Pump
 from tests.commands import Server, Store
 from tests.loopback import LoopbackTestCase, Plain, Watched
 

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.receiver}: streams from a peer that makes plain AMP calls.
+Tests for L{amp_stream._protocol}: streams from a peer that makes plain AMP calls.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.receiving}.
+The rules of L{amp_stream._sansio.stream}.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
-from amp_stream._sansio.receiving import ReceiveStream
-from amp_stream._sansio.states import ReceiveState
+from amp_stream._limits import MAX_CHUNK, MAX_NUMBER, Limits
+from amp_stream._sansio.stream import ReceiveState, ReceiveStream
 from amp_stream._sansio.window import ReceiveWindow
 from amp_stream.errors import (
     ConflictingData,

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.sending}.
+The rules of L{amp_stream._sansio.stream}.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.sending import SendStream
-from amp_stream._sansio.states import SendState
+from amp_stream._sansio.stream import SendState, SendStream
 from amp_stream.errors import StreamAborted, UsageError
 
 

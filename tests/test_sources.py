@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.sources} and L{amp_stream.piecesources}.
+Tests for L{amp_stream._outgoing} and L{amp_stream._outgoing}.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import FileBodyProducer
 
+from amp_stream._outgoing import asSource
 from amp_stream.errors import UsageError
-from amp_stream.sources import asSource
 from tests.pairs import VALUE, TestProducer, pieces
 
 

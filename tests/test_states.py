@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.states}, and the objects that keep them.
+The rules of L{amp_stream._sansio.stream}, and the objects that keep them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.limits import Limits
-from amp_stream._sansio.receiving import ReceiveStream
-from amp_stream._sansio.sending import SendStream
-from amp_stream._sansio.states import (
+from amp_stream._limits import Limits
+from amp_stream._sansio.stream import (
     RECEIVING,
     SENDING,
     ReceiveInput,
     ReceiveState,
+    ReceiveStream,
     SendInput,
     SendState,
+    SendStream,
     advance,
 )
 from amp_stream.errors import StreamAborted, UsageError

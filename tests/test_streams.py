@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.streams}: the declaration of a stream.
+Tests for L{amp_stream._arguments}: the declaration of a stream.
 """
 
 from __future__ import annotations

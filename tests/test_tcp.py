@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.tcp}: what is set on real sockets.
+Tests for L{amp_stream._transport}: what is set on real sockets.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP, tcp
 from amp_stream._sansio.congestion import Sample
-from amp_stream._sansio.pace import SHORTEST
-from amp_stream.tcp import (
+from amp_stream._sansio.pacer import SHORTEST
+from amp_stream._transport import (
     NOT_SENT_LOWAT,
     KernelQueue,
     SendGate,

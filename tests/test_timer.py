@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.timer}.
+Tests for L{amp_stream._transport}.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream.timer import IdleTimer
+from amp_stream._transport import IdleTimer
 
 
 class IdleTimerTests(SynchronousTestCase):

@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.wire}: what a peer may get wrong.
+Tests for L{amp_stream._multiplexer}: what a peer may get wrong.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP
+from amp_stream._multiplexer import frameToBox
 from amp_stream._sansio.frames import MaxStreamData, ResetStream, StopSending
 from amp_stream.errors import InvalidChunk
 from amp_stream.testing import connectInMemory
-from amp_stream.wire import frameToBox
 from tests.commands import Ping, PlainServer, Server
 
 _numbers = st.sampled_from([b"0", b"1", b"2", b"3", b"262144", b"9" * 18])

@@ -5,7 +5,7 @@ How many bytes of bulk may be in flight, so that small calls do not wait behind 
 
 Bulk can stand before a small call in three places: in the transport, in the kernel, and
 in the queue of the router before the narrowest link.  Turns bound the first
-(L{amp_stream._sansio.pace}), C{TCP_NOTSENT_LOWAT} the second.  Nothing in TCP bounds
+(L{amp_stream._sansio.pacer}), C{TCP_NOTSENT_LOWAT} the second.  Nothing in TCP bounds
 the third: loss-based congestion control slows down when that queue has overflowed. This
 module bounds it.  It counts the bytes in flight, which the kernel has taken and the
 peer has not acknowledged, and keeps them below a window.

@@ -15,7 +15,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import InvalidChunk
 
 __all__ = ["Negotiation", "Peer", "Settings"]

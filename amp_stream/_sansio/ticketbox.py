@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from amp_stream._sansio.chunk import parseNumber
+from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import InvalidChunk
 
 __all__ = ["Ticket", "ticketFromBox", "ticketToBox"]

@@ -10,13 +10,13 @@ from typing import Any
 
 from twisted.protocols import amp
 
-from amp_stream.chunks import argumentKey
+from amp_stream._arguments import Stream
+from amp_stream._commands import argumentKey
+from amp_stream._incoming import IncomingStream
+from amp_stream._outgoing import Announcement, OutgoingStream
 from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
-from amp_stream.incoming import IncomingStream
-from amp_stream.outgoing import Announcement, OutgoingStream
 from amp_stream.outofband.keys import outOfBandKey
 from amp_stream.outofband.side import OutOfBandSide
-from amp_stream.streams import Stream
 
 __all__ = ["OutOfBand"]
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-from amp_stream._sansio.limits import MAX_NUMBER
-from amp_stream._sansio.sending import SendStream
+from amp_stream._limits import MAX_NUMBER
+from amp_stream._outgoing import OutgoingStream
+from amp_stream._sansio.stream import SendStream
+from amp_stream._transport import SendGate
 from amp_stream.errors import StreamError, TransferCut
-from amp_stream.outgoing import OutgoingStream
-from amp_stream.tcp import SendGate
 
 __all__ = ["GRACE", "Body", "IncomingCarrier", "OutgoingCarrier", "Sink"]
 

@@ -21,8 +21,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from amp_stream._transport import tuneForBulk
 from amp_stream.errors import TransferCut
-from amp_stream.tcp import tuneForBulk
 
 __all__ = ["FirstLine", "NoBodyYet", "RequestBody", "ResponseBody"]
 

@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory
 from zope.interface import implementer
 
+from amp_stream._transport import lowestTransport, tuneForBulk
 from amp_stream.outofband.httprequest import BulkRequest
-from amp_stream.tcp import lowestTransport, tuneForBulk
 
 __all__ = ["Authority", "BulkFactory"]
 

@@ -10,12 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from amp_stream._sansio.sending import SendStream
+from amp_stream._outgoing import OutgoingStream, Source
+from amp_stream._sansio.stream import SendStream
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import StreamCancelled, StreamError
-from amp_stream.outgoing import OutgoingStream
 from amp_stream.outofband.carriers import OutgoingCarrier
-from amp_stream.sources import Source
 
 __all__ = ["Offer"]
 

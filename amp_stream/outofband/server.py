@@ -23,6 +23,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from amp_stream._multiplexer import StreamLink
+from amp_stream._outgoing import Source
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream._sansio.tickets import Grant, Owner, Refusal, hashToken, judge
 from amp_stream.errors import (
@@ -33,13 +35,11 @@ from amp_stream.errors import (
     TicketExpired,
     TransferRefused,
 )
-from amp_stream.link import StreamLink
 from amp_stream.outofband.httpserver import BulkFactory
 from amp_stream.outofband.listening import EndpointLike, Listener, Place
 from amp_stream.outofband.offers import Offer
 from amp_stream.outofband.side import OutOfBandSide
 from amp_stream.outofband.store import MemoryTicketStore, TicketStore
-from amp_stream.sources import Source
 
 __all__ = ["DEFAULT_LIFETIME", "BulkServer", "Exchange"]
 

@@ -20,8 +20,11 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._sansio.chunk import parseNumber
-from amp_stream._sansio.sending import SendStream
+from amp_stream._incoming import IncomingStream
+from amp_stream._multiplexer import StreamLink
+from amp_stream._outgoing import OutgoingStream, Source
+from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.stream import SendStream
 from amp_stream._sansio.ticketbox import Ticket, ticketFromBox, ticketToBox
 from amp_stream.errors import (
     InvalidChunk,
@@ -32,13 +35,9 @@ from amp_stream.errors import (
     TooManyTickets,
     errorForCode,
 )
-from amp_stream.incoming import IncomingStream
-from amp_stream.link import StreamLink
-from amp_stream.outgoing import OutgoingStream
 from amp_stream.outofband.carriers import IncomingCarrier, OutgoingCarrier
 from amp_stream.outofband.client import BulkClient
 from amp_stream.outofband.offers import Offer
-from amp_stream.sources import Source
 
 __all__ = ["TICKET_COMMANDS", "OutOfBandSide"]
 

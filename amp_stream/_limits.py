@@ -14,6 +14,7 @@ from attrs.validators import and_, ge, instance_of, le, optional
 
 __all__ = ["INITIAL_MAXIMUM", "MAX_CHUNK", "MAX_NUMBER", "Limits"]
 
+
 MAX_CHUNK = 0xFFFF
 """
 The most bytes that one value of an AMP box can hold.

@@ -1,25 +1,350 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
+The states of the two halves of a stream, as tables.
+
+The names are those of RFC 9000, sections 3.1 (sending) and 3.2 (receiving), but:
+
+ - The connection below is reliable and ordered, so a reset needs no
+   acknowledgement, and nobody waits to hear that the application knows of it.
+
+ - A receiver that gives up is done at once (C{STOPPED}): what is still under way
+   is thrown away, because the connection remembers which streams have ended.
+
+ - A reset counts until the last byte has been read.  The RFC leaves it open
+   whether a value that has arrived whole survives one; here it does not.
+
+A state that no transition leaves is an end: what happens to the stream afterwards
+is ignored.  The diagrams in the documentation are made from these tables.
+
+The end-to-end check of a stream's bytes.
+
+The digest comes with the last chunk, but must be computed from the first one
+on, and a large stream whose sender never gives one should not pay for it.  So a
+sender that uses windows says at the start that a digest will follow, with an
+empty C{sha256}.  One chunk, and the streams of senders that wait for each answer,
+are hashed in any case: for them the digest may come without notice.
+
+The sending half of one stream (RFC 9000, section 3.1).
+
+It counts bytes and never sees them: they go from their source to the transport
+without a stop.
+
 The receiving half of one stream (RFC 9000, section 3.2).
 """
 
 from __future__ import annotations
 
-from amp_stream._sansio.digest import DigestCheck
-from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
+import hashlib
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
+from hmac import compare_digest
+from typing import TypeVar
+
+from amp_stream._limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.reassembly import Reassembly
-from amp_stream._sansio.states import RECEIVING, ReceiveInput, ReceiveState, advance
-from amp_stream._sansio.window import ReceiveWindow
+from amp_stream._sansio.window import ReceiveWindow, SendWindow
 from amp_stream.errors import (
+    DigestMismatch,
     FinalSizeError,
     InvalidChunk,
     StreamError,
     StreamTooLong,
     StreamTruncated,
+    UsageError,
 )
 
-__all__ = ["ReceiveStream"]
+__all__ = [
+    "RECEIVING",
+    "SENDING",
+    "UNANNOUNCED",
+    "DigestCheck",
+    "ReceiveInput",
+    "ReceiveState",
+    "ReceiveStream",
+    "SendInput",
+    "SendState",
+    "SendStream",
+    "advance",
+]
+
+
+class SendState(Enum):
+    """
+    Where the sending half of a stream is.
+    """
+
+    READY = auto()
+    SEND = auto()
+    DATA_SENT = auto()
+    DATA_RECVD = auto()
+    RESET_SENT = auto()
+
+
+class SendInput(Enum):
+    """
+    What can happen to the sending half.
+    """
+
+    DATA = auto()
+    FIN = auto()
+    ACKNOWLEDGED = auto()
+    RESET = auto()
+
+
+class ReceiveState(Enum):
+    """
+    Where the receiving half of a stream is.
+    """
+
+    RECV = auto()
+    SIZE_KNOWN = auto()
+    DATA_RECVD = auto()
+    DATA_READ = auto()
+    RESET_RECVD = auto()
+    STOPPED = auto()
+
+
+class ReceiveInput(Enum):
+    """
+    What can happen to the receiving half.
+    """
+
+    DATA = auto()
+    FIN = auto()
+    COMPLETE = auto()
+    READ = auto()
+    RESET = auto()
+    STOP = auto()
+
+
+SENDING: Mapping[tuple[SendState, SendInput], SendState] = {
+    (SendState.READY, SendInput.DATA): SendState.SEND,
+    (SendState.READY, SendInput.FIN): SendState.DATA_SENT,
+    (SendState.READY, SendInput.RESET): SendState.RESET_SENT,
+    (SendState.SEND, SendInput.DATA): SendState.SEND,
+    (SendState.SEND, SendInput.FIN): SendState.DATA_SENT,
+    (SendState.SEND, SendInput.RESET): SendState.RESET_SENT,
+    (SendState.DATA_SENT, SendInput.ACKNOWLEDGED): SendState.DATA_RECVD,
+    (SendState.DATA_SENT, SendInput.RESET): SendState.RESET_SENT,
+}
+
+RECEIVING: Mapping[tuple[ReceiveState, ReceiveInput], ReceiveState] = {
+    (ReceiveState.RECV, ReceiveInput.DATA): ReceiveState.RECV,
+    (ReceiveState.RECV, ReceiveInput.FIN): ReceiveState.SIZE_KNOWN,
+    (ReceiveState.RECV, ReceiveInput.COMPLETE): ReceiveState.DATA_RECVD,
+    (ReceiveState.RECV, ReceiveInput.RESET): ReceiveState.RESET_RECVD,
+    (ReceiveState.RECV, ReceiveInput.STOP): ReceiveState.STOPPED,
+    (ReceiveState.SIZE_KNOWN, ReceiveInput.DATA): ReceiveState.SIZE_KNOWN,
+    (ReceiveState.SIZE_KNOWN, ReceiveInput.FIN): ReceiveState.SIZE_KNOWN,
+    (ReceiveState.SIZE_KNOWN, ReceiveInput.COMPLETE): ReceiveState.DATA_RECVD,
+    (ReceiveState.SIZE_KNOWN, ReceiveInput.RESET): ReceiveState.RESET_RECVD,
+    (ReceiveState.SIZE_KNOWN, ReceiveInput.STOP): ReceiveState.STOPPED,
+    (ReceiveState.DATA_RECVD, ReceiveInput.COMPLETE): ReceiveState.DATA_RECVD,
+    (ReceiveState.DATA_RECVD, ReceiveInput.READ): ReceiveState.DATA_READ,
+    (ReceiveState.DATA_RECVD, ReceiveInput.RESET): ReceiveState.RESET_RECVD,
+    (ReceiveState.DATA_RECVD, ReceiveInput.STOP): ReceiveState.STOPPED,
+}
+
+_S = TypeVar("_S", bound=Enum)
+_I = TypeVar("_I", bound=Enum)
+
+
+def advance(table: Mapping[tuple[_S, _I], _S], state: _S, event: _I) -> _S:
+    """
+    Look a transition up.
+
+    @return: The next state.
+
+    @raise UsageError: If the table has no such transition: it takes a mistake
+        in this program to get there, no peer can.
+    """
+    try:
+        return table[state, event]
+    except KeyError:
+        raise UsageError(
+            f"a stream that is {state.name} cannot take {event.name}"
+        ) from None
+
+
+UNANNOUNCED = MAX_CHUNK
+"""
+How many bytes of a stream are hashed without notice.  Hashing takes longer than
+everything else that is done to a byte.
+"""
+
+
+class DigestCheck:
+    """
+    The SHA-256 of the bytes of one stream, as long as it may be needed.
+    """
+
+    __slots__ = ("_announced", "_expected", "_hash", "_hashed")
+
+    def __init__(self) -> None:
+        self._hash: hashlib._Hash | None = hashlib.sha256()
+        self._hashed = 0
+        self._announced = False
+        self._expected = b""
+
+    def note(self, sha256: bytes) -> None:
+        """
+        Take the sender's word.
+
+        @param sha256: The digest, or C{b""} to say that it will come.
+
+        @raise InvalidChunk: If it is too late to check a digest.
+
+        @raise DigestMismatch: If the sender gave another one before.
+        """
+        if self._hash is None:
+            raise InvalidChunk(
+                "the digest of a stream of this size must be announced: send an "
+                "empty sha256 with the first chunk"
+            )
+        if sha256 and self._expected not in (b"", sha256):
+            raise DigestMismatch("the sender gave two different digests")
+        self._announced = True
+        self._expected = sha256 or self._expected
+
+    def update(self, readable: Iterable[bytes], asked: bool) -> None:
+        """
+        Hash the next bytes of the stream.
+
+        @param readable: The bytes, in their order.
+
+        @param asked: Whether the sender waits for each answer.
+        """
+        if self._hash is None:
+            return
+        for data in readable:
+            self._hashed += len(data)
+            if self._hashed > UNANNOUNCED and not (self._announced or asked):
+                self._hash = None
+                return
+            self._hash.update(data)
+
+    def verify(self) -> None:
+        """
+        Compare, now that every byte has been hashed.
+
+        @raise DigestMismatch: If a digest was announced, and did not come or is
+            another one.
+        """
+        if self._hash is None or not self._announced:
+            return
+        if not self._expected:
+            raise DigestMismatch("a digest was announced, but did not come")
+        if not compare_digest(self._hash.digest(), self._expected):
+            raise DigestMismatch
+
+
+_READY, _SEND = SendState.READY, SendState.SEND
+
+
+class SendStream:
+    """
+    One stream of outgoing bytes.
+
+    @ivar id: Its number, unique among the streams that this side sends.
+
+    @ivar state: Where it is in L{SENDING}.
+
+    @ivar window: What may be sent.
+
+    @ivar offered: Whether its source may have something to send.
+
+    @ivar error: Why it was reset, if it was.
+
+    @ivar mark: See L{Watched}.
+    """
+
+    __slots__ = ("error", "id", "mark", "offered", "state", "window")
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.state = SendState.READY
+        self.window = SendWindow()
+        self.offered = False
+        self.error: StreamError | None = None
+        self.mark: tuple[int, float] | None = None
+
+    @property
+    def isSending(self) -> bool:
+        """
+        Whether there may be more bytes to send.
+        """
+        state = self.state
+        return state is _SEND or state is _READY
+
+    @property
+    def isEnded(self) -> bool:
+        """
+        Whether nothing more can happen to it.
+        """
+        return self.state in (SendState.DATA_RECVD, SendState.RESET_SENT)
+
+    @property
+    def isIdle(self) -> bool:
+        """
+        Whether it waits for the peer: the time that its source takes is its own.
+        """
+        if self.state is SendState.DATA_SENT:
+            return True
+        return self.isSending and self.offered
+
+    @property
+    def progress(self) -> int:
+        """
+        A number that changes whenever a byte, or the end, has moved.
+        """
+        return self.window.offset + self.window.maximum + (not self.isSending)
+
+    def send(self, count: int, fin: bool) -> int:
+        """
+        The next bytes are about to be sent.
+
+        @param count: How many, within what the window allows.
+
+        @param fin: Whether they are the last.
+
+        @return: The offset of the first of them.
+
+        @raise UsageError: If there is not so much credit, or there has been an
+            end.
+        """
+        state = self.state
+        if fin or state is not _SEND:
+            event = SendInput.FIN if fin else SendInput.DATA
+            state = advance(SENDING, state, event)
+        offset = self.window.spend(count)
+        self.state = state
+        return offset
+
+    def acknowledge(self) -> bool:
+        """
+        The peer has every byte.
+
+        @return: Whether that is news.
+        """
+        before = self.state
+        if before is not SendState.DATA_SENT:
+            return False
+        self.state = advance(SENDING, before, SendInput.ACKNOWLEDGED)
+        return True
+
+    def reset(self, error: StreamError) -> bool:
+        """
+        Give up, because this side or the peer wants no more.
+
+        @return: Whether that changed anything: it does not once it has ended.
+        """
+        if self.isEnded:
+            return False
+        self.state = advance(SENDING, self.state, SendInput.RESET)
+        self.error = error
+        return True
+
 
 _OPEN = frozenset({ReceiveState.RECV, ReceiveState.SIZE_KNOWN})
 _COMPLETE = frozenset({ReceiveState.DATA_RECVD, ReceiveState.DATA_READ})

@@ -1,20 +1,31 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
+Whose turn it is.
+
+Which streams have waited too long.
+
+Nothing is noted when a byte moves: that would cost time with every chunk.
+Instead each stream has a number that changes with progress, and four times in
+the allowed time somebody looks whether it has.
+
+All outgoing streams of one connection: ids, turns, credit.
+
 All incoming streams of one connection: who may open one, and who may hold what.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
+from typing import Generic, Protocol, TypeVar
 
-from amp_stream._sansio.frames import Frame, MaxStreamData, StopSending
-from amp_stream._sansio.growth import WindowGrowth
-from amp_stream._sansio.idle import IdleWatch
-from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
-from amp_stream._sansio.receiving import ReceiveStream
+from amp_stream._limits import INITIAL_MAXIMUM, Limits
+from amp_stream._sansio.frames import Frame, MaxStreamData, ResetStream, StopSending
+from amp_stream._sansio.stream import ReceiveStream, SendStream
+from amp_stream._sansio.window import WindowGrowth
 from amp_stream.errors import (
     InvalidChunk,
     StreamError,
@@ -25,7 +36,265 @@ from amp_stream.errors import (
     errorForCode,
 )
 
-__all__ = ["Inbound"]
+__all__ = ["IdleWatch", "Inbound", "Outbound", "Turns", "Watched"]
+
+
+class Turns:
+    """
+    Round robin: everybody who waits gets one turn before anybody gets two.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[int, None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, id: int) -> None:
+        """
+        Let a stream wait at the end of the line.  One that waits keeps its place.
+        """
+        self._waiting.setdefault(id)
+
+    def discard(self, id: int) -> None:
+        """
+        Let a stream wait no longer.  One that does not wait is no error.
+        """
+        self._waiting.pop(id, None)
+
+    def next(self) -> int | None:
+        """
+        @return: The stream at the head of the line, which waits no longer, or
+            L{None}.
+        """
+        if not self._waiting:
+            return None
+        return self._waiting.popitem(last=False)[0]
+
+
+_HAIR = 0.999
+"""
+The sum of four intervals must not be a rounding error short of the timeout.
+"""
+
+
+class Watched(Protocol):
+    """
+    What can be watched.
+
+    @ivar mark: Its L{progress} and the time (seconds) when it was first seen with
+        that; L{None} while it does not wait.  It is this module's to change.
+    """
+
+    mark: tuple[int, float] | None
+
+    @property
+    def isIdle(self) -> bool:
+        """
+        Whether it waits for something that the limit is for.
+        """
+
+    @property
+    def progress(self) -> int:
+        """
+        A number that changes whenever a byte has moved.
+        """
+
+
+_T = TypeVar("_T", bound=Watched)
+
+
+class IdleWatch(Generic[_T]):
+    """
+    Looks for streams that have not moved.
+
+    @ivar interval: How often to L{look} (seconds), or L{None} for never.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        """
+        @param timeout: How long a stream may wait (seconds), or L{None} for ever.
+        """
+        self.interval = None if timeout is None else timeout / 4
+        self._timeout = inf if timeout is None else timeout * _HAIR
+
+    def look(self, now: float, streams: Iterable[_T]) -> list[_T]:
+        """
+        Compare every stream with what it was before.
+
+        @param now: The time (seconds, from any start).
+
+        @param streams: All that exist.
+
+        @return: Those that have waited for longer than allowed.
+        """
+        expired = []
+        for stream in streams:
+            if not stream.isIdle:
+                stream.mark = None
+                continue
+            progress = stream.progress
+            mark = stream.mark
+            if mark is None or mark[0] != progress:
+                stream.mark = (progress, now)
+            elif now - mark[1] >= self._timeout:
+                expired.append(stream)
+        return expired
+
+
+class Outbound:
+    """
+    The sending side of a connection.
+
+    A stream waits for its turn while it has credit and its source is L{offer}ed.
+    Whoever writes to the connection asks for the L{next} stream, and says
+    afterwards whether there is more.
+
+    @ivar streams: Those that have not ended, by id.
+
+    @ivar frames: What has to be sent.  The caller takes them out.
+
+    @ivar chunk: The most bytes to send in one chunk.  It may be changed.
+
+    @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.streams: dict[int, SendStream] = {}
+        self.frames: list[Frame] = []
+        self.chunk = limits.chunk
+        self._turns = Turns()
+        self._nextId = 0
+        self._idle: IdleWatch[SendStream] = IdleWatch(limits.idleTimeout)
+        self.interval = self._idle.interval
+
+    @property
+    def hasTurn(self) -> bool:
+        """
+        Whether a stream waits for its turn.
+        """
+        return bool(self._turns)
+
+    def open(self) -> SendStream:
+        """
+        Make a stream.  Nothing is sent before it is L{offer}ed.
+        """
+        stream = self.streams[self._nextId] = SendStream(self._nextId)
+        self._nextId += 1
+        return stream
+
+    def offer(self, stream: SendStream) -> None:
+        """
+        The source of a stream has bytes, or its end, or may have.
+        """
+        if stream.isSending:
+            stream.offered = True
+        if self._canSend(stream):
+            self._turns.add(stream.id)
+
+    def next(self) -> SendStream | None:
+        """
+        Whose turn it is.
+
+        @return: A stream that may send L{allowance} bytes, at least one, and must
+            then be L{offer}ed or L{withdraw}n again; or L{None}.
+        """
+        while (id := self._turns.next()) is not None:
+            stream = self.streams.get(id)
+            # One that was offered during its own turn may have ended in it, or
+            # have used its credit up.
+            if stream is not None and self._canSend(stream):
+                return stream
+        return None
+
+    def allowance(self, stream: SendStream) -> int:
+        """
+        How many bytes a stream may send in its turn.
+        """
+        return min(self.chunk, stream.window.available)
+
+    def withdraw(self, stream: SendStream) -> None:
+        """
+        The source of a stream has nothing now; it will be offered again.
+        """
+        stream.offered = False
+        self._turns.discard(stream.id)
+
+    def grant(self, id: int, maximum: int) -> bool:
+        """
+        The peer will take more of a stream.
+
+        @return: Whether that lets it wait for a turn.
+        """
+        stream = self.streams.get(id)
+        if stream is None or not stream.window.grant(maximum):
+            return False
+        if not stream.offered or not self._canSend(stream):
+            return False
+        self._turns.add(id)
+        return True
+
+    def acknowledge(self, id: int) -> SendStream | None:
+        """
+        The peer has every byte of a stream.
+
+        @return: The stream, which has ended, or L{None} if that is no news.
+        """
+        stream = self.streams.get(id)
+        if stream is None or not stream.acknowledge():
+            return None
+        del self.streams[id]
+        return stream
+
+    def reset(
+        self, id: int, error: StreamError, tell: bool = True
+    ) -> SendStream | None:
+        """
+        Give a stream up, because this side or the peer wants no more.
+
+        @param tell: Whether to have the peer told.
+
+        @return: The stream, which has ended, or L{None} if there is none.
+        """
+        stream = self.streams.pop(id, None)
+        if stream is None:
+            return None
+        self.withdraw(stream)
+        stream.reset(error)
+        if tell:
+            self.frames.append(ResetStream(id, error.code, stream.window.offset))
+        return stream
+
+    def expire(self, now: float) -> list[SendStream]:
+        """
+        Give the streams up whose peer has let them wait for too long.
+
+        @param now: The time (seconds, from any start).
+
+        @return: Those streams.
+        """
+        expired = self._idle.look(now, self.streams.values())
+        for stream in expired:
+            self.reset(stream.id, StreamTimedOut())
+        return expired
+
+    def clear(self) -> list[SendStream]:
+        """
+        The connection is gone: forget everything.
+
+        @return: The streams that there were.
+        """
+        streams = list(self.streams.values())
+        self.streams.clear()
+        self.frames.clear()
+        self._turns = Turns()
+        return streams
+
+    def _canSend(self, stream: SendStream) -> bool:
+        return stream.isSending and stream.window.available > 0
+
 
 _REMEMBERED = 1024
 """

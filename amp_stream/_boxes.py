@@ -1,0 +1,236 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Errors found while a box is parsed, in the form that AMP deals with best.
+
+When parsing the arguments of a request fails, C{amp.AMP} answers the caller and
+keeps the connection only if the exception is a C{RemoteAmpError}; after any
+other it hangs up.  When parsing a response fails, the exception goes to the
+caller's Deferred, and there a C{RemoteAmpError} would lose its class.
+
+The box tells which of the two it is: a response has the key C{_answer}.  An item
+of an C{AmpList} or C{ListOf} has no key that tells, and counts as a request: an
+error that lost its class is better than a lost connection.
+
+What a responder gave, as a box to answer with.
+
+What C{amp.AMP} raises for a box that it cannot write, and what this package says
+about it: both at once.
+
+What the parts of the package expect of each other.
+
+A box that knows where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.protocols.amp import ANSWER, RemoteAmpError
+from twisted.python.failure import Failure
+
+from amp_stream._incoming import IncomingStream
+from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
+from amp_stream.errors import KeyTooLong, OversizeValue, StreamError
+
+__all__ = [
+    "ISendingSide",
+    "IStreamReceiver",
+    "OversizeValueTooLong",
+    "StreamBox",
+    "answerThere",
+    "asAnswer",
+    "asError",
+    "boxErrors",
+    "localError",
+    "streamKeys",
+]
+
+
+@contextmanager
+def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:
+    """
+    Parse within this, and every L{StreamError} leaves it in the right form.
+
+    @param box: The box that is parsed; nothing, if it is not known.
+
+    @raise StreamError: As it was raised, if the box is a response.
+
+    @raise RemoteAmpError: With the code and the text of the L{StreamError}, if it
+        is a request, or part of a box of either kind.
+    """
+    try:
+        yield
+    except StreamError as error:
+        if ANSWER in box:
+            raise
+        raise RemoteAmpError(
+            error.code, str(error), fatal=False, local=Failure(error)
+        ) from error
+
+
+_log = Logger()
+
+
+def answerThere(result: Deferred[Any]) -> amp.AmpBox | None:
+    """
+    @return: The answer that a Deferred has been fired with, if nothing more is to be
+        done to it; L{None} if it has not been fired yet, or has failed.
+    """
+    fired: Any = result
+    answer = getattr(fired, "result", None)
+    if not isinstance(answer, amp.AmpBox) or fired.paused or fired._runningCallbacks:
+        return None
+    return answer
+
+
+def asAnswer(answer: amp.AmpBox, tag: bytes) -> amp.AmpBox:
+    """
+    Say what a box answers.
+
+    @param tag: The C{_ask} of the command.
+
+    @return: The same box.
+    """
+    answer[amp.ANSWER] = tag
+    return answer
+
+
+def asError(failure: Failure, tag: bytes) -> amp.AmpBox:
+    """
+    Write the failure of a responder.
+
+    @param tag: The C{_ask} of the command.
+
+    @return: A box, with which the connection ends if the failure is fatal, or is one
+        that the command does not declare: that is logged.
+    """
+    error: Any = failure.value
+    if isinstance(error, amp.RemoteAmpError):
+        box = amp.QuitBox() if error.fatal else amp.AmpBox()
+        code, text = error.errorCode, error.description
+        if isinstance(text, str):
+            text = text.encode("utf-8", "replace")
+    else:
+        _log.failure("while a command was carried out", failure)
+        box = amp.QuitBox()
+        code, text = amp.UNKNOWN_ERROR_CODE, b"Unknown Error"
+    box[amp.ERROR] = tag
+    box[amp.ERROR_CODE] = code
+    box[amp.ERROR_DESCRIPTION] = text
+    return box
+
+
+class OversizeValueTooLong(OversizeValue, amp.TooLong):
+    """
+    A value that cannot be sent to this peer, for those who expect C{amp.TooLong}.
+    """
+
+    def __init__(self, message: str, key: bytes, value: bytes) -> None:
+        # Not the constructor of OversizeValue: the next after it is that of TooLong,
+        # which wants other arguments.
+        Exception.__init__(self, message)
+        self.code = self.wireCode
+        self.isKey = False
+        self.isLocal = True
+        self.value = value
+        self.keyName = key
+
+
+def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
+    """
+    @param error: What came of writing a box.
+
+    @return: The exception to raise.
+    """
+    if isinstance(error, OversizeValue):
+        for key, value in sorted(box.items()):
+            if len(value) > MAX_SEGMENT:
+                return OversizeValueTooLong(str(error), key, value)
+    if isinstance(error, KeyTooLong):
+        for key in sorted(box):
+            if not 0 < len(key) <= MAX_KEY:
+                return amp.TooLong(True, True, key, None)
+    return error
+
+
+class ISendingSide(Protocol):
+    """
+    The outgoing streams of a connection, as far as the peer has a say in them.
+    """
+
+    def granted(self, id: int, maximum: int) -> None:
+        """
+        The peer will take more.
+        """
+
+    def stopped(self, id: int, error: StreamError) -> None:
+        """
+        The peer wants no more.
+        """
+
+
+class IStreamReceiver(Protocol):
+    """
+    A connection that streams come in by.
+    """
+
+    def incoming(
+        self, id: int, size: int | None = None, maxSize: int | None = None
+    ) -> IncomingStream:
+        """
+        Ask for a stream.
+        """
+
+
+def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
+    """
+    @param declared: The arguments or the response of a command.
+
+    @return: The keys by which it announces streams.
+    """
+    return [name for name, kind in declared if getattr(kind, "announcesStream", False)]
+
+
+class StreamBox(amp.AmpBox):
+    """
+    A box that arrived on a connection with streams.
+
+    AMP hands an argument the locator of its responder, which need not be the
+    connection; but it hands it the box, too.
+
+    @ivar connection: Where the streams that it announces come in.
+
+    @ivar claimed: The streams that its arguments have asked for.
+    """
+
+    __slots__ = ("claimed", "connection")
+
+    def __init__(self, connection: IStreamReceiver, values: dict[bytes, bytes]) -> None:
+        # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
+        dict.__init__(self, values)
+        self.connection = connection
+        self.claimed: list[IncomingStream] = []
+
+    def copy(self) -> StreamBox:
+        """
+        A copy, for arguments to take their keys out of.  What they claim, they
+        claim for both.
+        """
+        box = StreamBox(self.connection, self)
+        box.claimed = self.claimed
+        return box
+
+    def callEnded(self, error: StreamError | None) -> None:
+        """
+        The call that this box began has been answered.
+
+        @param error: Why it failed, or L{None}.
+        """
+        for stream in self.claimed:
+            stream.callEnded(error)
