@@ -492,7 +492,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             super().sendBox(box)
             return
         layer = self._boxLayer or self._boxes()
-        if layer.writeSmall(box):
+        if layer.writeInline(box):
             return
         announced = self._link().announce(box)
         try:

@@ -36,6 +36,8 @@ class OutOfBand(Stream):
     C{name.listens} and C{name.digest}.
     """
 
+    _mayBeInline = False
+
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
