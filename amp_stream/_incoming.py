@@ -675,7 +675,7 @@ class IncomingStream:
 
     def deliverTo(self, protocol: IProtocol) -> None:
         """
-        Feed the bytes to a protocol, as C{treq} and C{twisted.web} do with the
+        Feed the bytes to a protocol, as C{twisted.web} does with the
         body of a response.
 
         @param protocol: Its C{makeConnection} gets a transport that can pause and

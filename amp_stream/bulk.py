@@ -10,11 +10,11 @@ from importlib.util import find_spec
 
 from twisted.internet.defer import Deferred
 
-from amp_stream import BulkServer
+from amp_stream.outofband import OutOfBandServer
 
 __all__ = ["startBulk", "whyNoHTTP"]
 
-_NEEDED = ("cryptography", "OpenSSL", "service_identity", "treq")
+_NEEDED = ("cryptography", "OpenSSL", "service_identity")
 
 
 def whyNoHTTP() -> str | None:
@@ -30,7 +30,7 @@ def whyNoHTTP() -> str | None:
     )
 
 
-def startBulk(server: BulkServer) -> Deferred[object]:
+def startBulk(server: OutOfBandServer) -> Deferred[object]:
     """
     Let a server listen.
 
@@ -38,6 +38,6 @@ def startBulk(server: BulkServer) -> Deferred[object]:
     """
     started: Deferred[object] = Deferred()
     # Before it starts: its own Deferred tells of a failure once.
-    server.listening.addCallbacks(started.callback, started.errback)
+    server.whenListening().addCallbacks(started.callback, started.errback)
     server.privilegedStartService()
     return started.addCallback(lambda ignored: server.startService())

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import UsageError
 
-from amp_stream import BulkServer
 from amp_stream.bulk import whyNoHTTP
+from amp_stream.outofband import OutOfBandServer
 
 __all__ = ["BULK_FLAGS", "BULK_PARAMETERS", "bulkServerOf"]
 
@@ -36,18 +36,6 @@ BULK_PARAMETERS = [
         None,
         "Where clients reach --bulk, if not at its own address: https://HOST:PORT/",
     ],
-    [
-        "tickets",
-        None,
-        None,
-        "Share tickets with other services: redis://HOST:PORT/DB",
-    ],
-    [
-        "bulk-handover",
-        None,
-        None,
-        "With --tickets, where the other services reach this one: an endpoint string.",
-    ],
 ]
 """
 In the form of C{usage.Options.optParameters}.
@@ -62,15 +50,10 @@ _NEEDS = [
     ("bulk-plain", "bulk"),
     ("bulk-certificate", "bulk"),
     ("bulk-url", "bulk"),
-    ("tickets", "bulk"),
-    ("bulk-handover", "bulk"),
-    # A service with only one of them would use up the tickets of the others.
-    ("tickets", "bulk-handover"),
-    ("bulk-handover", "tickets"),
 ]
 
 
-def bulkServerOf(options: Mapping[str, Any], reactor: Any) -> BulkServer | None:
+def bulkServerOf(options: Mapping[str, Any], reactor: Any) -> OutOfBandServer | None:
     """
     Make the server that options describe.
 
@@ -83,7 +66,7 @@ def bulkServerOf(options: Mapping[str, Any], reactor: Any) -> BulkServer | None:
     for option, needed in _NEEDS:
         if options[option] and not options[needed]:
             raise UsageError(f"--{option} needs --{needed}")
-    where, handover = options["bulk"], options["bulk-handover"]
+    where = options["bulk"]
     if where is None:
         return None
     obstacle = whyNoHTTP()
@@ -98,25 +81,16 @@ def bulkServerOf(options: Mapping[str, Any], reactor: Any) -> BulkServer | None:
         raise UsageError(
             "--bulk-certificate does not go with an ssl: endpoint, which has its own"
         )
-    if handover is not None and not (plain or ownTLS or certificate):
-        raise UsageError(
-            "--bulk-handover needs --bulk-certificate: services that share tickets "
-            "need one certificate for all of them"
-        )
     url = options["bulk-url"]
     if url is not None and not url.isascii():
         raise UsageError("--bulk-url: write a URL with ASCII only")
     _check("bulk", where, reactor)
-    if handover is not None:
-        _check("bulk-handover", handover, reactor)
     try:
-        return BulkServer(
+        return OutOfBandServer(
             where,
-            plain=plain,
+            plainHTTP=plain,
             certificate=certificate,
-            url=url,
-            store=_store(options["tickets"], reactor),
-            handover=handover,
+            publicURL=url,
             reactor=reactor,
         )
     except (ValueError, OSError) as error:
@@ -131,14 +105,3 @@ def _check(option: str, description: str, reactor: Any) -> None:
         raise UsageError(
             f"--{option} {description}: no server endpoint ({error})"
         ) from error
-
-
-def _store(address: str | None, reactor: Any) -> Any:
-    if address is None:
-        return None
-    try:
-        from amp_stream.outofband.redisstore import RedisTicketStore
-
-        return RedisTicketStore.fromURL(address, reactor=reactor)
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"--tickets: {error}") from error

@@ -19,8 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.amp import Command
 from twisted.python.failure import Failure
 
-from amp_stream import BulkClient, BulkServer, StreamAMP
-from amp_stream._sansio.ticketbox import Ticket
+from amp_stream import StreamAMP
 from amp_stream.blocking import InThread
 from amp_stream.errors import DigestMismatch
 from amp_stream.files import (
@@ -34,6 +33,7 @@ from amp_stream.files import (
     TicketFile,
 )
 from amp_stream.hashed import HashedSink, HashedSource, Progress
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
 from amp_stream.storage import FileInfo
 from amp_stream.transports import TRANSPORTS, Transport
 
@@ -129,8 +129,8 @@ def connect(
     timeout: float,
     version: str | int = "auto",
     *,
-    bulkServer: BulkServer | None = None,
-    bulkClient: BulkClient | None = None,
+    bulkServer: OutOfBandServer | None = None,
+    bulkClient: OutOfBandClient | None = None,
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.

@@ -25,12 +25,12 @@ from twisted.internet.error import ConnectionClosed
 from twisted.logger import globalLogBeginner
 from twisted.protocols.amp import UnhandledCommand
 
-from amp_stream import BulkClient, BulkServer
 from amp_stream.addresses import clientEndpoint
 from amp_stream.bulk import startBulk
 from amp_stream.client import FileClient, connect
 from amp_stream.errors import UntrustedServer
 from amp_stream.fileerrors import InvalidName
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 from amp_stream.running import Interrupted, run
 from amp_stream.storage import checkName
 from amp_stream.transports import TRANSPORTS, Transport
@@ -116,7 +116,7 @@ class Route:
             if value:
                 raise click.UsageError(f"{option} is for --via oob")
 
-    async def listen(self, reactor: Any) -> BulkServer | None:
+    async def listen(self, reactor: Any) -> OutOfBandServer | None:
         """
         Listen, if that is wanted.
 
@@ -133,7 +133,7 @@ class Route:
             raise click.UsageError(
                 f"--bulk {self.bulk}: no server endpoint ({error})"
             ) from error
-        server = BulkServer(self.bulk, reactor=reactor)
+        server = OutOfBandServer(self.bulk, reactor=reactor)
         try:
             await startBulk(server)
         except Exception as error:
@@ -141,11 +141,11 @@ class Route:
             raise CommandFailed(f"--bulk {self.bulk}: {error}", FAILED) from error
         return server
 
-    def client(self) -> BulkClient:
+    def client(self) -> OutOfBandClient:
         """
         Make what makes the out-of-band requests.
         """
-        return BulkClient(hosts=self.hosts, plain=self.plain)
+        return OutOfBandClient(allowedHosts=self.hosts, allowPlainHTTP=self.plain)
 
 
 def endpointArgument(function: _F) -> _F:
@@ -344,6 +344,10 @@ def _explain(error: Exception) -> str:
         return _CLOSED
     if isinstance(error, UntrustedServer):
         # The error speaks to programs; these are the same things in options.
-        text = str(error).replace("BulkClient(plain=True)", "--plain-http")
-        return re.sub(r"BulkClient\(hosts=\['(.+?)'\]\)", r"--allow-host \1", text)
+        text = str(error).replace(
+            "OutOfBandClient(allowPlainHTTP=True)", "--plain-http"
+        )
+        return re.sub(
+            r"OutOfBandClient\(allowedHosts=\['(.+?)'\]\)", r"--allow-host \1", text
+        )
     return str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from amp_stream._sansio.ticketbox import Ticket
+from amp_stream.outofband import Ticket
 
 __all__ = ["curlArguments", "curlConfig"]
 

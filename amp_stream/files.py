@@ -27,8 +27,8 @@ from twisted.protocols.amp import (
 
 from amp_stream import BigString, Limits, OutOfBand, Stream
 from amp_stream._commands import argumentKey
-from amp_stream._sansio.ticketbox import ticketFromBox, ticketToBox
 from amp_stream.fileerrors import FILE_ERRORS
+from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 __all__ = [
     "FILE_LIMITS",
@@ -178,7 +178,7 @@ class GetValue(Command):
 
 class TicketFields(Argument):
     """
-    A L{Ticket <amp_stream._sansio.ticketbox.Ticket>}.  On the wire, its fields are
+    A L{Ticket <amp_stream.outofband.Ticket>}.  On the wire, its fields are
     keys of the box itself: C{url}, C{token}, C{method}, C{lifetime} (seconds),
     C{max_size} (bytes), C{certificate} and C{server_name}.
     """

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import BulkServer, IncomingStream, StreamAMP
+from amp_stream import IncomingStream, StreamAMP
 from amp_stream.blocking import InThread, ThreadedSource, pour
 from amp_stream.errors import DigestMismatch, NobodyListens
 from amp_stream.fileerrors import FileTooLarge
@@ -41,6 +41,7 @@ from amp_stream.files import (
     TicketFile,
 )
 from amp_stream.filetickets import FileTickets
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.storage import FileInfo, FileStore, Incoming
 
 __all__ = ["DEFAULT_MAX_CONNECTIONS", "FileServiceFactory", "FileServiceProtocol"]
@@ -251,7 +252,7 @@ class FileServiceFactory(ServerFactory):
         *,
         maxConnections: int = DEFAULT_MAX_CONNECTIONS,
         inThread: InThread = deferToThread,
-        bulkServer: BulkServer | None = None,
+        bulkServer: OutOfBandServer | None = None,
     ) -> None:
         """
         @param store: Where the files are.

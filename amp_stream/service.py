@@ -29,10 +29,10 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import BulkServer
 from amp_stream.addresses import clientString
 from amp_stream.bulk import startBulk
 from amp_stream.fileserver import FileServiceFactory
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.wholefile import WholeFile
 
 __all__ = ["FileService"]
@@ -72,7 +72,7 @@ class FileService(Service):
         self._addressFile = addressFile
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
-        self._bulk: BulkServer | None = None
+        self._bulk: OutOfBandServer | None = None
 
     def privilegedStartService(self) -> None:
         """

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.client import FileClient, FileTicket
 from amp_stream.console import (
     FAILED,
@@ -30,6 +29,7 @@ from amp_stream.console import (
     timeoutOption,
 )
 from amp_stream.curl import curlArguments, curlConfig
+from amp_stream.outofband import Ticket
 
 __all__ = ["ticket"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.curl import curlArguments, curlConfig
+from amp_stream.outofband import Ticket
 
 TOKEN = "T" * 43
 

@@ -42,7 +42,7 @@ table["bigstring"] = evolve(table["bigstring"], maxSize=2**20)
 
 NO_HTTP_CLIENT = """
 import sys
-sys.modules["treq"] = None
+sys.modules["cryptography"] = None
 """
 
 NO_SERVICE = """
@@ -182,7 +182,9 @@ class DemonstrationTests(ServedTestCase):
                 self.quickly(NO_HTTP_CLIENT, "--size", "1M")
             )
             self.assertEqual((status, errors), (0, b""))
-            self.assertRegex(output, rb"oob +not tried: .* need treq: pip install")
+            self.assertRegex(
+                output, rb"oob +not tried: .* need cryptography: pip install"
+            )
             self.check()
 
         return ensureDeferred(test())

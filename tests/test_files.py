@@ -30,7 +30,7 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from amp_stream import BulkServer, fileserver, filetickets, hashed
+from amp_stream import fileserver, filetickets, hashed
 from amp_stream.addresses import clientEndpoint, clientString
 from amp_stream.bulk import startBulk
 from amp_stream.client import FileClient, FileClientProtocol, connect
@@ -51,6 +51,7 @@ from amp_stream.fileerrors import (
 )
 from amp_stream.files import MAX_PAGE, GetFile, ListFiles, Ping, PutBig, PutFile
 from amp_stream.fileserver import FileServiceFactory, FileServiceProtocol
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.storage import FileInfo, FileStore, Incoming
 from amp_stream.testing import ConnectedPair, connectInMemory
 from amp_stream.transports import TRANSPORTS
@@ -682,7 +683,7 @@ class NetworkTestCase(TestCase):
     timeout = 60
 
     async def serve(
-        self, maxSize: int = 2**30, bulkServer: BulkServer | None = None
+        self, maxSize: int = 2**30, bulkServer: OutOfBandServer | None = None
     ) -> Callable[[], Deferred[FileClient]]:
         """
         Start a service.
@@ -823,7 +824,7 @@ class OutOfBandTests(NetworkTestCase):
 
         @return: A client of it.
         """
-        bulk = BulkServer(LOCAL)
+        bulk = OutOfBandServer(LOCAL)
         self.addCleanup(bulk.stopService)
         await startBulk(bulk)
         connectOne = await self.serve(bulkServer=bulk, **options)

@@ -14,10 +14,9 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from amp_stream import BulkServer
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.service import FileService
 from amp_stream.tap import Options, makeService
-from tests.redisserver import MISSING as NO_REDIS
 from tests.twistdservice import LOCAL, NO_HTTP
 
 
@@ -99,7 +98,7 @@ class OptionsTests(SynchronousTestCase):
             ["--bulk", LOCAL, "--bulk-url", "https://example.com/bulk"],
         ):
             parsed = self.parse(*options)
-            self.assertIsInstance(parsed["bulk-server"], BulkServer)
+            self.assertIsInstance(parsed["bulk-server"], OutOfBandServer)
             service: Any = makeService(parsed)
             protocol = service._factory.buildProtocol(None)
             self.assertIs(protocol.bulkServer, parsed["bulk-server"])
@@ -115,17 +114,10 @@ class OptionsTests(SynchronousTestCase):
         with open(empty, "wb"):
             pass
         bulk = ["--bulk", LOCAL]
-        redis = ["--tickets", "redis://127.0.0.1:1/0"]
-        handover = ["--bulk-handover", LOCAL]
         for arguments, reason in [
             (["--bulk-plain"], "--bulk-plain needs --bulk"),
             (["--bulk-certificate", "c"], "--bulk-certificate needs --bulk"),
             (["--bulk-url", "https://a/"], "--bulk-url needs --bulk"),
-            (redis, "--tickets needs --bulk"),
-            (handover, "--bulk-handover needs --bulk"),
-            ([*bulk, *redis], "--tickets needs --bulk-handover"),
-            ([*bulk, *handover], "--bulk-handover needs --tickets"),
-            ([*bulk, *redis, *handover], "--bulk-handover needs --bulk-certificate"),
             ([*bulk, "--bulk-plain", "--bulk-certificate", "c"], "--bulk-plain does"),
             (["--bulk", "ssl:1:privateKey=k", "--bulk-plain"], "--bulk-plain does"),
             (["--bulk", "ssl:1", "--bulk-certificate", "c"], "--bulk-certificate does"),
@@ -133,34 +125,14 @@ class OptionsTests(SynchronousTestCase):
             (["--bulk", "ssl:1:privateKey=nosuch"], "--bulk ssl:"),
             ([*bulk, "--bulk-certificate", "nosuch"], "No such file"),
             ([*bulk, "--bulk-certificate", empty], "there is no certificate in it"),
-            ([*bulk, "--bulk-url", "ftp://a/"], "url must be like"),
+            ([*bulk, "--bulk-url", "ftp://a/"], "publicURL must be like"),
             ([*bulk, "--bulk-url", "https://\u00e9/"], "--bulk-url"),
-            (
-                [*bulk, "--bulk-plain", *redis, "--bulk-handover", "nonsense"],
-                "--bulk-handover nonsense: no server endpoint",
-            ),
         ]:
             error = self.assertRaises(UsageError, self.parse, *arguments)
             self.assertIn(reason, str(error))
             self.assertNotIn("\n", str(error))
 
     test_wrongBulk.skip = NO_HTTP  # type: ignore[attr-defined]
-
-    def test_wrongTickets(self) -> None:
-        """
-        An address of tickets that is none is a usage error, which does not repeat it:
-        it may have a password.
-        """
-        error = self.assertRaises(
-            UsageError,
-            self.parse,
-            *("--bulk", LOCAL, "--bulk-plain", "--bulk-handover", LOCAL),
-            *("--tickets", "gopher://:secret@a"),
-        )
-        self.assertIn("--tickets: ", str(error))
-        self.assertNotIn("secret", str(error))
-
-    test_wrongTickets.skip = NO_HTTP or NO_REDIS  # type: ignore[attr-defined]
 
     def test_noRoot(self) -> None:
         """

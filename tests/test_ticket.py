@@ -20,15 +20,13 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol
 
-from amp_stream import BulkServer, StreamAMP, cli
-from amp_stream._sansio.ticketbox import Ticket
+from amp_stream import StreamAMP, cli
 from amp_stream.bulk import startBulk
 from amp_stream.files import TicketFile
-from amp_stream.outofband.certificates import selfSigned
+from amp_stream.outofband import OutOfBandServer, Ticket
+from amp_stream.outofband._certificates import selfSigned
 from tests.commandline import command, environment, reactor
 from tests.processes import Child
-from tests.redisserver import MISSING as NO_REDIS
-from tests.redisserver import RedisServer
 from tests.twistdservice import LOCAL, TwistdTestCase
 
 CURL = shutil.which("curl")
@@ -302,46 +300,6 @@ class CurlTests(TicketTestCase):
 
         return ensureDeferred(test())
 
-    def test_shared(self) -> Deferred[None]:
-        """
-        Services with the same --tickets honour each other's tickets, once.
-        """
-
-        async def test() -> None:
-            redis = RedisServer(tcp=True)
-            self.addCleanup(redis.remove)
-            await redis.start()
-            shared = (
-                *("--bulk-certificate", self.certificate()),
-                *("--tickets", f"redis://127.0.0.1:{redis.port}/0"),
-                *("--bulk-handover", LOCAL),
-            )
-            other = await self.offer(*shared)
-            child, found = await self.described(other, "a")
-            child.process.signalProcess("INT")  # type: ignore[attr-defined]
-            await child.ended
-            there = urlsplit(found["url"]).netloc
-            endpoint = await self.offer(*shared)
-            child, found = await self.described(endpoint, "a")
-            here = urlsplit(found["url"]).netloc
-            self.assertNotEqual(here, there)
-            # The name of the certificate, at the port of the other service.
-            arguments = [
-                each.replace(here.rpartition(":")[2], there.rpartition(":")[2])
-                for each in found["curl"][1:]
-            ]
-            kept = shutil.copy(found["certificateFile"], self.path("pem"))
-            self.assertEqual((await self.curl(*arguments))[0], 0)
-            self.assertEqual(self.read("a"), BODY)
-            await self.used(child)
-            for each in (arguments, found["curl"][1:]):
-                again = [kept if word.endswith(".pem") else word for word in each]
-                self.assertEqual(await self.status(again), "401")
-
-        return ensureDeferred(test())
-
-    test_shared.skip = NO_REDIS  # type: ignore[attr-defined]
-
     def certificate(self) -> str:
         """
         Make a file with a private key and its certificate.
@@ -425,7 +383,7 @@ class FailureTests(TicketTestCase):
             endpoint = await self.serve()
             self.put("a", BODY)
             self.temporary = self.makeDirectory()
-            bulk = self.factory.bulkServer = BulkServer(LOCAL, lifetime=1)
+            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL, ticketLifetime=1)
             self.addCleanup(bulk.stopService)
             await startBulk(bulk)
             child = self.ticket(endpoint, "a")
