@@ -392,7 +392,7 @@ class Stream(amp.Argument):
         if data is not None:
             if amp.COMMAND not in strings and amp.ANSWER not in strings:
                 raise DeclarationError(_NOT_IN_LIST)
-            stream = connection._reader().incoming.takeInline(data, self._maxSize)
+            stream = connection._reader().acceptInline(data, self._maxSize)
             if box is not None:
                 box.claimed.append(stream)
             return stream

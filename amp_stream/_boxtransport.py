@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from amp_stream._incoming import IncomingStream
 from amp_stream._limits import Limits
-from amp_stream._multiplexer import IncomingSide, StreamLink
+from amp_stream._multiplexer import StreamDemultiplexer, StreamMultiplexer
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
 from amp_stream._sansio.boxes import (
     MAX_SEGMENT,
@@ -70,7 +70,9 @@ class BoxAssembly:
     windows hold their sender back.
     """
 
-    def __init__(self, incoming: IncomingSide, limits: Limits, taker: BoxTaker) -> None:
+    def __init__(
+        self, incoming: StreamDemultiplexer, limits: Limits, taker: BoxTaker
+    ) -> None:
         self._incoming = incoming
         self._limits = limits
         self._taker = taker
@@ -99,7 +101,7 @@ class BoxAssembly:
             )
             self._incoming.refuse(id, error, tell=True)
             raise error
-        stream = self._incoming.claim(id, size, self._most)
+        stream = self._incoming.accept(id, size, self._most)
         self._queue.append((stream, size))
         self._gatherMore()
 
@@ -209,7 +211,7 @@ class BoxLayer:
     def __init__(
         self,
         port: BoxLayerPort,
-        link: StreamLink,
+        link: StreamMultiplexer,
         limits: Limits,
         version: str | int,
         clock: IReactorTime,
@@ -238,7 +240,7 @@ class BoxLayer:
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
         self._sending: dict[bytes, OutgoingStream] = {}
-        self._assembly = BoxAssembly(link.incoming, limits, port)
+        self._assembly = BoxAssembly(link, limits, port)
         # The most bytes that the peer takes in a box.
         self._most = inf
 
@@ -468,7 +470,7 @@ class BoxLayer:
             _log.warn("a call without an answer was not sent: {error}", error=error)
 
     def _settingsReceived(self, settings: Settings) -> None:
-        self._link.reader.peerKnown = True
+        self._link.peerKnown = True
         self._most = settings.box
         self._versionDue = self._negotiation.settingsReceived(settings)
         self.resume()

@@ -673,23 +673,27 @@ class OutgoingStream:
             read = source.read(side.allowance(stream))
         except Exception:
             self._sourceFailed(Failure())
-        self._called(source)
+        self._calling = False
+        if self._source is None:
+            # A generator, for one, cannot be closed from inside.
+            _close(source)
         if read is None or self._source is None:
             side.withdraw(stream)
             return False
         data, fin = read
         if self.size is not None:
-            total = self.sent + len(data)
+            total = stream.window.offset + len(data)
             if total > self.size or (fin and total < self.size):
                 wrong = ValueError(f"the source has not {self.size} bytes, as it said")
                 self._sourceFailed(Failure(wrong))
                 return False
-        side.writeChunk(stream, data, fin, self._hash(data, fin))
+        sha256 = None if self._digest is None else self._hash(data, fin)
+        side.writeChunk(stream, data, fin, sha256)
         if fin:
             side.withdraw(stream)
             self._close()
-        else:
-            self._ready()
+        elif self._source is not None:
+            side.offer(stream)
         return True
 
     def succeed(self) -> None:

@@ -34,9 +34,8 @@ from amp_stream._incoming import IncomingStream
 from amp_stream._limits import Limits
 from amp_stream._multiplexer import (
     WIRE_COMMANDS,
-    BoxReader,
-    IncomingSide,
-    StreamLink,
+    StreamDemultiplexer,
+    StreamMultiplexer,
     frameToBox,
 )
 from amp_stream._outgoing import (
@@ -99,7 +98,7 @@ class StreamReceiver(amp.CommandLocator):
     streamClock: IReactorTime | None = None
 
     _located: dict[bytes, Any] | None = None
-    _boxReader: BoxReader | None = None
+    _boxReader: StreamDemultiplexer | None = None
     _attached: amp.BoxDispatcher | None = None
 
     def __init_subclass__(cls, **kw: Any) -> None:
@@ -152,7 +151,7 @@ class StreamReceiver(amp.CommandLocator):
         @raise StreamError: If it has failed already.  L{StreamReused}, if somebody
             has asked for it before.
         """
-        return self._reader().incoming.claim(id, size, maxSize)
+        return self._reader().accept(id, size, maxSize)
 
     def chunkReceived(self, chunk: Chunk) -> Deferred[dict[str, Any]]:
         """
@@ -165,7 +164,7 @@ class StreamReceiver(amp.CommandLocator):
             made its stream fail with.
         """
         try:
-            return self._reader().incoming.receiveAsked(chunk)
+            return self._reader().receiveAsked(chunk)
         except StreamError:
             return fail()
 
@@ -177,16 +176,16 @@ class StreamReceiver(amp.CommandLocator):
         @param protocol: What the peer's boxes come by.
         """
         self._attached = protocol
-        self._reader().incoming.useClock(self._clock())
+        self._reader().useClock(self._clock())
 
-    def adopt(self, reader: BoxReader) -> None:
+    def adopt(self, reader: StreamDemultiplexer) -> None:
         """
         Serve the connection of another object: that of the L{StreamAMP} whose
         locator this is.
 
         @raise UsageError: If this serves a connection already.
         """
-        if self._boxReader is not None and self._boxReader.incoming.lost is None:
+        if self._boxReader is not None and self._boxReader.lost is None:
             raise UsageError(
                 "a StreamReceiver serves one connection: give each its own locator"
             )
@@ -200,7 +199,7 @@ class StreamReceiver(amp.CommandLocator):
 
         @param reason: Why the connection is gone.
         """
-        self._reader().incoming.connectionLost(reason)
+        self._reader().connectionLost(reason)
 
     def stopReceivingBoxes(self, reason: Failure) -> None:
         """
@@ -245,7 +244,7 @@ class StreamReceiver(amp.CommandLocator):
         class C{amp.AMP} comes.
         """
         if command.commandName in WIRE_COMMANDS:
-            return self._reader().read
+            return self._reader().readBox
         respond: _Responder = super()._wrapWithSerialization(aCallable, command)
 
         announces = streamKeys(command.arguments)
@@ -282,7 +281,7 @@ class StreamReceiver(amp.CommandLocator):
         as an error, too, so that nothing is logged for each stream.
         """
         error: BaseException | None = failure.value
-        lost = self._reader().incoming.lost
+        lost = self._reader().lost
         if lost is not None and error is lost.value:
             error = StreamAborted("the connection was lost")
         if isinstance(error, amp.BadLocalReturn):
@@ -295,15 +294,14 @@ class StreamReceiver(amp.CommandLocator):
             )
         return failure
 
-    def _reader(self) -> BoxReader:
+    def _reader(self) -> StreamDemultiplexer:
         """
         Made when first needed: there may be no C{__init__} that is called.
         """
         if self._boxReader is None:
-            side = IncomingSide(self.limits, self._sendFrame)
-            self._boxReader = BoxReader(side)
+            self._boxReader = StreamDemultiplexer(self.limits, self._sendFrame)
             if isinstance(self, amp.BoxDispatcher):
-                side.useClock(self._clock())
+                self._boxReader.useClock(self._clock())
         return self._boxReader
 
     def _clock(self) -> IReactorTime:
@@ -353,7 +351,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
     bulkServer: Any = None
     bulkClient: Any = None
 
-    _streamLink: StreamLink | None = None
+    _streamLink: StreamMultiplexer | None = None
     _boxLayer: BoxLayer | None = None
     _framingError: FramingError | None = None
     _calling: type[amp.Command] | None = None
@@ -528,7 +526,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             if values is None:
                 return
             if isinstance(values, StreamFrame):
-                self._reader().readPlain(values)
+                self._reader().readFrame(values)
             else:
                 self.boxReceived(values)
 
@@ -656,12 +654,12 @@ class StreamAMP(StreamReceiver, amp.AMP):
 
     # What follows is not for callers.
 
-    def _link(self) -> StreamLink:
+    def _link(self) -> StreamMultiplexer:
         """
         Made when first needed: there may be no C{__init__} that is called.
         """
         if self._streamLink is None:
-            self._streamLink = StreamLink(self, self.limits, self._clock())
+            self._streamLink = StreamMultiplexer(self, self.limits, self._clock())
         return self._streamLink
 
     def _boxes(self) -> BoxLayer:
@@ -674,8 +672,8 @@ class StreamAMP(StreamReceiver, amp.AMP):
             )
         return self._boxLayer
 
-    def _reader(self) -> BoxReader:
-        return self._link().reader
+    def _reader(self) -> StreamDemultiplexer:
+        return self._link()
 
     def _startTLS(self, certificate: Any, verifyAuthorities: Any) -> None:
         waiting: Any = self._startingTLSBuffer

@@ -74,10 +74,9 @@ class IdleTimer:
         """
         self._clock = clock
 
-    @property
     def now(self) -> float:
         """
-        The time (seconds, from any start); 0 without a clock.
+        @return: The time (seconds, from any start); 0 without a clock.
         """
         return 0.0 if self._clock is None else self._clock.seconds()
 
@@ -180,10 +179,10 @@ class KernelQueue:
         self._limit = NOT_SENT_LOWAT
         self._pacing = 0.0
 
-    @property
     def unsent(self) -> int | None:
         """
-        How many bytes have not been sent (bytes), or L{None} if that is not known.
+        @return: How many bytes have not been sent (bytes), or L{None} if that is not
+            known.
         """
         if self._socket is None:
             return None
@@ -429,6 +428,13 @@ class Pump:
                     self._pause()
         finally:
             self._busy = False
+
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether a turn is being written, and what is offered meanwhile will be seen.
+        """
+        return self._busy and self._running
 
     def hold(self, wait: float) -> None:
         """

@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits
 from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.boxes import BoxParser, encodeBox
 from amp_stream._sansio.frames import StreamFrame, encodeChunk
-from amp_stream._sansio.streams import Inbound
 from amp_stream.errors import FramingError
 from amp_stream.testing import connectInMemory
 from tests.commands import Server
@@ -322,56 +320,10 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(results[0][-1:] == ["error"], results[1][-1:] == ["error"])
 
 
-class ExtendTests(SynchronousTestCase):
+class FaultyFrameTests(SynchronousTestCase):
     """
-    L{Inbound.extend}.
+    A frame that is refused leaves the connection alone.
     """
-
-    def setUp(self):
-        self.inbound = Inbound(Limits(maxStreamSize=100_000))
-
-    def test_taken(self):
-        """
-        A chunk that goes on is taken, and everything is as if L{Inbound.receive} had.
-        """
-        for take in (Inbound.extend, Inbound.receive):
-            self.setUp()
-            stream = self.inbound.claim(0)
-            for start in range(0, 50_000, 10_000):
-                self.assertIs(take(self.inbound, 0, start, bytes(10_000)), stream)
-            self.assertEqual(self.inbound.promised, 262_144)
-            self.assertEqual(stream.received, 50_000)
-            self.assertEqual(stream.held, 50_000)
-            self.assertEqual(stream.window.highest, 50_000)
-            self.assertFalse(stream.isDry)
-            while self.inbound.read(stream):
-                pass
-            self.assertTrue(stream.isDry)
-
-    def test_refused(self):
-        """
-        Any other is left to L{Inbound.receive}: of a stream that nobody has asked
-        for, that does not exist or has an end; with a gap, or bytes that were here
-        before; beyond what was granted, announced or allowed.
-        """
-        self.inbound.receive(1, 0, b"abc")
-        self.assertIsNone(self.inbound.extend(1, 3, b"abc"))
-        self.assertIsNone(self.inbound.extend(2, 0, b"abc"))
-        self.inbound.claim(0, size=90_000)
-        self.assertIsNone(self.inbound.extend(0, 1, b"abc"))
-        self.assertIsNone(self.inbound.extend(0, 0, bytes(90_001)))
-        self.assertIsNotNone(self.inbound.extend(0, 0, b"abc"))
-        self.assertIsNone(self.inbound.extend(0, 1, b"abc"))
-        self.inbound.receive(0, 10, b"abc")
-        self.assertIsNone(self.inbound.extend(0, 3, b"abc"))
-        self.inbound.claim(3)
-        self.assertIsNone(self.inbound.extend(3, 0, bytes(100_001)))
-        self.assertIsNotNone(self.inbound.extend(3, 0, b"abc"))
-        self.inbound.receive(3, 5, b"", True)
-        self.assertIsNone(self.inbound.extend(3, 3, b"a"))
-        self.inbound = Inbound(Limits())
-        self.inbound.claim(4)
-        self.assertIsNone(self.inbound.extend(4, 0, bytes(262_145)))
 
     def test_protocol(self):
         """
@@ -399,8 +351,8 @@ class ExtendTests(SynchronousTestCase):
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()
-        incoming = pair.server._reader().incoming
-        self.patch(incoming, "receivePlain", lambda *a: 1 / 0)
+        incoming = pair.server._reader()
+        self.patch(incoming._inbound, "receive", lambda *a, **kw: 1 / 0)
         pair.client.transport.write(b"".join(encodeChunk(0, 0, b"abc")))
         pair.flush()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

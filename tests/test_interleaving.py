@@ -70,7 +70,7 @@ class Transfer:
         self.gate = None
         self.disturbed = False
         if claimFirst:
-            id = sender._link().outgoing._outbound._nextId
+            id = sender._link()._outbound._nextId
             self.take(receiver, id)
         self.outgoing = sender.sendStream(self.source, digest=True)
         self.outgoing.done.addBoth(self.setSent)
@@ -229,10 +229,10 @@ class Interleaving(RuleBasedStateMachine):
                     result.trap(StreamError, CancelledError, Broken)
         for protocol in (self.pair.client, self.pair.server):
             link = protocol._link()
-            assert link.incoming._inbound.streams == {}
-            assert link.incoming._inbound.promised == 0
-            assert link.incoming._inbound.unclaimed == 0
-            assert link.outgoing._outbound.streams == {}
+            assert link._inbound.streams == {}
+            assert link._inbound.promised == 0
+            assert link._inbound.unclaimed == 0
+            assert link._outbound.streams == {}
             assert not protocol.transport.disconnecting
             assert protocol.transport.producer is None
         assert self.clock.getDelayedCalls() == []

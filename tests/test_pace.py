@@ -52,8 +52,8 @@ class PaceTests(SynchronousTestCase):
         in version 2.
         """
         pace = Pace()
-        self.assertEqual((pace.turn, pace.chunk, pace.budget), (FIRST, FIRST, 1))
-        self.assertEqual(Pace(1000).chunk, 1000)
+        self.assertEqual((pace.turn, *pace.sizes()), (FIRST, FIRST, 1))
+        self.assertEqual(Pace(1000).sizes()[0], 1000)
 
     def test_slow(self):
         """
@@ -63,7 +63,7 @@ class PaceTests(SynchronousTestCase):
             pace = Pace()
             run(pace, rate, 500)
             self.assertLess(abs(pace.turn - rate * 0.001), rate * 0.00025)
-            self.assertEqual((pace.chunk, pace.budget), (pace.turn, 1))
+            self.assertEqual(pace.sizes(), (pace.turn, 1))
 
     def test_verySlow(self):
         """
@@ -81,9 +81,9 @@ class PaceTests(SynchronousTestCase):
         pace = Pace()
         run(pace, 2_000_000_000, 500)
         self.assertEqual(pace.turn, LONGEST)
-        self.assertEqual(pace.chunk + HEADERS, BOX)
-        self.assertEqual(pace.budget, LONGEST)
-        self.assertEqual(Pace(1000).chunk, 1000)
+        self.assertEqual(pace.sizes()[0] + HEADERS, BOX)
+        self.assertEqual(pace.sizes()[1], LONGEST)
+        self.assertEqual(Pace(1000).sizes()[0], 1000)
 
     def test_smallChunks(self):
         """
@@ -91,7 +91,7 @@ class PaceTests(SynchronousTestCase):
         """
         pace = Pace(1000)
         run(pace, 2_000_000_000, 500)
-        self.assertEqual(pace.chunk, 1000)
+        self.assertEqual(pace.sizes()[0], 1000)
 
     def test_busy(self):
         """
@@ -177,4 +177,4 @@ class PaceTests(SynchronousTestCase):
             pace.asked(now, unsent)
             pace.wrote(pace.turn)
             self.assertTrue(SHORTEST <= pace.turn <= LONGEST)
-            self.assertTrue(0 < pace.chunk <= min(MAX_CHUNK, pace.turn))
+            self.assertTrue(0 < pace.sizes()[0] <= min(MAX_CHUNK, pace.turn))

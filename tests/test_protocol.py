@@ -126,10 +126,10 @@ class StreamTests(SynchronousTestCase):
         """
         for protocol in (self.client, self.server):
             link = protocol._link()
-            self.assertEqual(link.incoming._inbound.streams, {})
-            self.assertEqual(link.incoming._handles, {})
-            self.assertEqual(link.outgoing._outbound.streams, {})
-            self.assertEqual(link.outgoing._handles, {})
+            self.assertEqual(link._inbound.streams, {})
+            self.assertEqual(link._incoming, {})
+            self.assertEqual(link._outbound.streams, {})
+            self.assertEqual(link._outgoing, {})
 
 
 class CallTests(StreamTests):
@@ -286,7 +286,7 @@ class CallTests(StreamTests):
         self.assertEqual(self.successResultOf(result), {"size": len(value)})
 
         result = self.call(StoreChecked, name="y", body=pattern(150_000))
-        stream = next(iter(self.client._link().outgoing._handles.values()))
+        stream = next(iter(self.client._link()._outgoing.values()))
         stream._digest = sha256(b"something else")
         self.pair.flush()
         self.failureResultOf(result, DigestMismatch)
@@ -362,7 +362,7 @@ class LatencyTests(StreamTests):
         source = Source(endless())
         stuck = self.client.callRemote(Store, name="x", body=source)
         self.pair.flush()
-        stream = self.client._link().outgoing._handles[0]
+        stream = self.client._link()._outgoing[0]
         self.assertLessEqual(stream.sent, Limits().window)
         self.server.take = self.server.collectIt
         other = self.client.callRemote(Store, name="y", body=bytes(2_000_000))
@@ -561,7 +561,7 @@ class FailureTests(StreamTests):
         source = Source(endless())
         self.server.take = lambda name, body: {"size": 0}
         result = self.client.callRemote(Store, name="x", body=source)
-        stream = self.client._link().outgoing._handles[0]
+        stream = self.client._link()._outgoing[0]
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), {"size": 0})
         self.assertIsInstance(stream.failure.value, StreamRefused)
@@ -596,7 +596,7 @@ class FailureTests(StreamTests):
 
         self.server.take = take
         self.client.callRemote(Store, name="x", body=Source(endless()))
-        stream = self.client._link().outgoing._handles[0]
+        stream = self.client._link()._outgoing[0]
         self.pair.flush()
         self.assertIsInstance(stream.failure.value, StreamAborted)
         self.assertEqual(stream.failure.value.code, b"NO_SPACE_ON_MARS")
@@ -880,7 +880,7 @@ class SenderTimeOutTests(StreamTests):
         waiting, self.server.take = held()
         source = Source(endless())
         result = self.call(Store, name="x", body=source)
-        stream = self.client._link().outgoing._handles[0]
+        stream = self.client._link()._outgoing[0]
         self.pair.flush()
         for _ in range(6):
             self.pair.clock.advance(2.5)

@@ -88,12 +88,12 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_inOrder(self):
         """
-        A chunk where the one before it ended can be read at once, and is the same
-        object.
+        Bytes that are appended where those before ended can be read at once, and are
+        the same object.
         """
         reassembly = Reassembly(1)
         chunk = VALUE[:5000]
-        self.assertEqual(reassembly.write(0, chunk), [chunk])
+        reassembly.append(chunk)
         self.assertEqual((reassembly.start, reassembly.end), (0, 5000))
         self.assertIs(reassembly.read(), chunk)
         self.assertEqual((reassembly.start, reassembly.held), (5000, 0))

@@ -22,8 +22,8 @@ from amp_stream import (
     StreamAMP,
     StreamData,
     StreamReceiver,
-    commands,
 )
+from amp_stream import _commands as commands
 from amp_stream.errors import (
     DigestMismatch,
     InvalidChunk,

@@ -425,7 +425,7 @@ class DigestTests(StreamTests):
             piece = value[offset : offset + 50_000]
             fin = offset + 50_000 == len(value)
             digest = sha256(value).digest() if fin else None
-            self.stream.window.grant(1_048_576)
+            self.stream.grant(1_048_576)
             self.receive(offset, piece, fin, digest, asked=True)
             self.stream.read()
         self.assertTrue(self.stream.isComplete)
@@ -445,7 +445,7 @@ class RoomTests(StreamTests):
         self.assertTrue(self.stream.hasRoom)
         self.receive(last, b"x")
         self.assertFalse(self.stream.hasRoom)
-        self.stream.window.grant(262_145)
+        self.stream.grant(262_145)
         self.assertTrue(self.stream.hasRoom)
 
     def test_gap(self):
@@ -501,7 +501,7 @@ class PromiseTests(StreamTests):
         self.assertEqual(self.stream.promised, 262_144)
         self.stream.read()
         self.assertEqual(self.stream.promised, 262_141)
-        self.stream.window.grant(1_000_000)
+        self.stream.grant(1_000_000)
         self.assertEqual(self.stream.promised, 1_000_000)
 
     def test_knownSize(self):
@@ -690,7 +690,7 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 300))
     def grant(self, size):
-        self.stream.window.grant(size)
+        self.stream.grant(size)
         self.granted = max(self.granted, self.consumed + size)
 
     @rule(

@@ -14,7 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import StreamAMP, tcp
+from amp_stream import StreamAMP
+from amp_stream import _transport as tcp
 from amp_stream._sansio.congestion import Sample
 from amp_stream._sansio.pacer import SHORTEST
 from amp_stream._transport import (

@@ -408,7 +408,7 @@ class FragmentTests(SynchronousTestCase):
         held = []
 
         def look():
-            streams = pair.server._link().incoming._inbound.streams.values()
+            streams = pair.server._link()._inbound.streams.values()
             held.append(sum(one.received for one in streams))
             return len(pair.server.forgotten) == 4
 

@@ -134,7 +134,7 @@ class ReceiveWindowTests(SynchronousTestCase):
             (499, 499, False),
         ):
             window.consumed, window.highest = consumed, highest
-            self.assertEqual(window.isDue(1000), due, (consumed, highest))
+            self.assertEqual(window.isWorth(1000), due, (consumed, highest))
 
     def test_halfOfWhatIsKnown(self):
         """
@@ -146,9 +146,9 @@ class ReceiveWindowTests(SynchronousTestCase):
         window.grant(600)
         window.tell()
         window.consumed = window.highest = 1299
-        self.assertFalse(window.isDue(10_000))
+        self.assertFalse(window.isWorth(10_000))
         window.consumed = window.highest = 1300
-        self.assertTrue(window.isDue(10_000))
+        self.assertTrue(window.isWorth(10_000))
 
     @given(
         st.lists(
@@ -205,7 +205,7 @@ class ReceiveWindowTests(SynchronousTestCase):
                 self.assertGreater(receiver.highest, receiver.consumed, "stalled")
                 receiver.consumed = min(receiver.highest, receiver.consumed + taken)
                 size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-                if receiver.isDue(size):
+                if receiver.isWorth(size):
                     receiver.grant(size)
                     grants += 1
                     self.assertTrue(sender.grant(receiver.tell()))

@@ -175,7 +175,7 @@ class HostilePeerTests(SynchronousTestCase):
         A mistake in this package is logged and answered, and nobody hangs up.
         """
         pair = connectInMemory(amp.AMP(), StreamAMP())
-        pair.server._link().incoming.reset = None
+        pair.server._link()._inbound.reset = None
         results = []
         pair.client.callRemoteString(
             b"ResetStream", id=b"1", code=b"X", final_size=b"0"

@@ -99,22 +99,15 @@ class Pace:
         self._asks = 0
         self._starved = 0
 
-    @property
-    def chunk(self) -> int:
+    def sizes(self) -> tuple[int, int]:
         """
-        The most bytes of a stream to put into one chunk.
+        @return: The most bytes of a stream to put into one chunk, and how many bytes to
+            write before the turn is over.  A last chunk may exceed that: a turn that
+            is no longer than a chunk is one chunk, however short.
         """
         if self.turn <= BOX:
-            return min(self.turn, self._largest)
-        return min(BOX - HEADERS, self._largest)
-
-    @property
-    def budget(self) -> int:
-        """
-        How many bytes to write before the turn is over, which a last chunk may exceed:
-        a turn that is no longer than a chunk is one chunk, however short.
-        """
-        return self.turn if self.turn > BOX else 1
+            return min(self.turn, self._largest), 1
+        return min(BOX - HEADERS, self._largest), self.turn
 
     def asked(self, now: float, unsent: int | None) -> None:
         """

@@ -157,14 +157,6 @@ class _Run(PieceQueue):
         """
         return self.start + self.size
 
-    def pop(self) -> bytes:
-        """
-        See L{PieceQueue.pop}.
-        """
-        data = super().pop()
-        self.start += len(data)
-        return data
-
     def prepend(self, data: bytes) -> None:
         """
         See L{PieceQueue.prepend}.
@@ -220,26 +212,25 @@ class Reassembly:
         @raise TooFragmented: If there would be one gap too many.
         """
         first = self._runs[0]
-        if self.extend(offset, data):
-            return [data]
         gone = max(0, first.start - offset)
         view = memoryview(data)[gone:]
         if not view:
             return []
         return self._merge(offset + gone, view)
 
-    def extend(self, offset: int, data: bytes) -> bool:
+    @property
+    def hasGaps(self) -> bool:
         """
-        Add a chunk, if it begins where the others end.
+        Whether bytes are here that come after missing ones.
+        """
+        return len(self._runs) > 1
 
-        @return: Whether it has been added.
+    def append(self, data: bytes) -> None:
         """
-        first = self._runs[0]
-        if len(self._runs) > 1 or offset != first.start + first.size:
-            return False
-        first.append(data)
+        Add bytes that begin where the others end.  There are no gaps.
+        """
+        self._runs[0].append(data)
         self.held += len(data)
-        return True
 
     @property
     def isReadable(self) -> bool:
@@ -254,7 +245,9 @@ class Reassembly:
 
         @return: At least one byte, or C{b""} if none is readable.
         """
-        data = self._runs[0].pop()
+        first = self._runs[0]
+        data = first.pop()
+        first.start += len(data)
         self.held -= len(data)
         return data
 

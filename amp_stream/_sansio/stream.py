@@ -57,7 +57,6 @@ from amp_stream.errors import (
 __all__ = [
     "RECEIVING",
     "SENDING",
-    "UNANNOUNCED",
     "DigestCheck",
     "InlineStream",
     "ReceiveInput",
@@ -168,25 +167,19 @@ def advance(table: Mapping[tuple[_S, _I], _S], state: _S, event: _I) -> _S:
         ) from None
 
 
-UNANNOUNCED = MAX_CHUNK
-"""
-How many bytes of a stream are hashed without notice.  Hashing takes longer than
-everything else that is done to a byte.
-"""
-
-
 class DigestCheck:
     """
     The SHA-256 of the bytes of one stream, as long as it may be needed.
+
+    @ivar isAnnounced: Whether the sender has said that a digest comes.
     """
 
-    __slots__ = ("_announced", "_expected", "_hash", "_hashed")
+    __slots__ = ("_expected", "_hash", "isAnnounced")
 
     def __init__(self) -> None:
-        self._hash: hashlib._Hash | None = hashlib.sha256()
-        self._hashed = 0
-        self._announced = False
+        self._hash = hashlib.sha256()
         self._expected = b""
+        self.isAnnounced = False
 
     def note(self, sha256: bytes) -> None:
         """
@@ -194,35 +187,18 @@ class DigestCheck:
 
         @param sha256: The digest, or C{b""} to say that it will come.
 
-        @raise InvalidChunk: If it is too late to check a digest.
-
         @raise DigestMismatch: If the sender gave another one before.
         """
-        if self._hash is None:
-            raise InvalidChunk(
-                "the digest of a stream of this size must be announced: send an "
-                "empty sha256 with the first chunk"
-            )
         if sha256 and self._expected not in (b"", sha256):
             raise DigestMismatch("the sender gave two different digests")
-        self._announced = True
+        self.isAnnounced = True
         self._expected = sha256 or self._expected
 
-    def update(self, readable: Iterable[bytes], asked: bool) -> None:
+    def update(self, readable: Iterable[bytes]) -> None:
         """
-        Hash the next bytes of the stream.
-
-        @param readable: The bytes, in their order.
-
-        @param asked: Whether the sender waits for each answer.
+        Hash the next bytes of the stream, in their order.
         """
-        if self._hash is None:
-            return
         for data in readable:
-            self._hashed += len(data)
-            if self._hashed > UNANNOUNCED and not (self._announced or asked):
-                self._hash = None
-                return
             self._hash.update(data)
 
     def verify(self) -> None:
@@ -232,7 +208,7 @@ class DigestCheck:
         @raise DigestMismatch: If a digest was announced, and did not come or is
             another one.
         """
-        if self._hash is None or not self._announced:
+        if not self.isAnnounced:
             return
         if not self._expected:
             raise DigestMismatch("a digest was announced, but did not come")
@@ -384,6 +360,8 @@ class ReceiveStream:
         "_digest",
         "_fed",
         "_maxSize",
+        "_most",
+        "_next",
         "_reassembly",
         "asks",
         "attended",
@@ -411,9 +389,10 @@ class ReceiveStream:
         self.mark: tuple[int, float] | None = None
         self.window = ReceiveWindow()
         self._reassembly = Reassembly(limits.maxGaps)
-        self._digest = DigestCheck()
+        self._digest: DigestCheck | None = None
         self._maxSize = limits.maxStreamSize
         self._fed = False
+        self._setBounds()
 
     @property
     def held(self) -> int:
@@ -525,38 +504,49 @@ class ReceiveStream:
                 )
             self.size = size
         self._checkLength(self.window.highest if self.size is None else self.size)
+        self._setBounds()
 
     def receive(
-        self, offset: int, data: bytes, fin: bool, sha256: bytes | None, asked: bool
+        self,
+        offset: int,
+        data: bytes,
+        fin: bool = False,
+        sha256: bytes | None = None,
+        asked: bool = False,
     ) -> None:
         """
-        Take a chunk.
+        Take bytes.
 
-        @param offset: The offset of its first byte.
+        @param offset: The offset of the first byte.
 
-        @param data: Its bytes; none is allowed.
+        @param data: The bytes; none is allowed.
 
-        @param fin: Whether the stream ends with it.
+        @param fin: Whether the stream ends with them.
 
         @param sha256: The digest of the whole stream, with C{fin}; C{b""} before
             that says that there will be one.
 
         @param asked: Whether the sender waits for an answer.
 
-        @raise StreamError: If the stream breaks a rule or a limit with it.
+        @raise StreamError: If the stream breaks a rule or a limit with them.
         """
+        end = offset + len(data)
+        if self.isNext(offset, end) and not (fin or asked) and sha256 is None:
+            self.append(data, end)
+            return
         if self.isEnded:
             return
-        end = offset + len(data)
         self._checkEnd(end, fin)
         self._checkLength(end)
         if data or not self.carried:
             self.window.admit(end)
         self.asks = asked
-        if sha256 is not None:
-            self._digest.note(sha256)
+        if sha256 is not None or (asked and not self._next):
+            self._noteDigest(sha256)
         reassembly = self._reassembly
-        self._digest.update(reassembly.write(offset, data), asked)
+        readable = reassembly.write(offset, data)
+        if self._digest is not None:
+            self._hash(readable)
         self.received = reassembly.start + reassembly.held
         event = ReceiveInput.DATA
         if fin:
@@ -564,28 +554,85 @@ class ReceiveStream:
             self.size = end
         if (fin or self._endIsKnown) and reassembly.end == self.size:
             event = ReceiveInput.COMPLETE
-            self._digest.verify()
+            if self._digest is not None:
+                self._digest.verify()
         elif self._fed and self.size is not None and reassembly.end < self.size:
             raise StreamTruncated(
                 f"the transfer ended after {reassembly.end} of {self.size} bytes"
             )
         self.state = advance(RECEIVING, self.state, event)
+        self._setBounds()
 
-    def extend(self, offset: int, data: bytes) -> bool:
+    def isNext(self, offset: int, end: int) -> bool:
         """
-        Take a chunk without an end, a digest or a question, if it begins where those
-        before it ended and breaks no rule.
+        Whether bytes come in order, within every bound: as most do.
+        """
+        return offset == self._next and end <= self._most
 
-        @return: Whether it has been taken.
+    def append(self, data: bytes, end: int) -> None:
         """
-        if (
-            self.carried
-            or offset + len(data) > self.window.granted
-            or not self._goOn(offset, data)
-        ):
-            return False
+        Take bytes for which L{isNext} is true, which come with nothing to note.
+
+        @param end: The offset behind the last of them.
+        """
+        self._reassembly.append(data)
+        self._next = self.received = end
+        if end > self.window.highest:
+            # An empty chunk may have been further on.
+            self.window.highest = end
         self.asks = False
-        return True
+        if self._digest is not None:
+            self._hash((data,))
+
+    def grant(self, size: int) -> None:
+        """
+        Let the sender go on.
+
+        @param size: How many bytes may wait for their consumer from now on (bytes).
+        """
+        self.window.grant(size)
+        self._setBounds()
+
+    def _setBounds(self) -> None:
+        """
+        Note up to where bytes that come in order break no rule, so that L{isNext} has
+        one number to compare.
+        """
+        self._next = self._reassembly.end
+        if self.state is not ReceiveState.RECV or self._reassembly.hasGaps:
+            self._most = -1
+            return
+        most = MAX_NUMBER if self.carried else self.window.granted
+        for bound in (self.size, self._maxSize):
+            if bound is not None:
+                most = min(most, bound)
+        self._most = most
+
+    def _noteDigest(self, sha256: bytes | None) -> None:
+        """
+        A digest has come or will come: it can be checked if it was announced before any
+        byte came, or if the sender waits for answers.
+        """
+        if self._digest is None:
+            if self._next:
+                raise InvalidChunk(
+                    "the digest of a stream must be announced: send an empty sha256 "
+                    "with the first chunk"
+                )
+            self._digest = DigestCheck()
+        if sha256 is not None:
+            self._digest.note(sha256)
+
+    def _hash(self, readable: Iterable[bytes]) -> None:
+        digest = self._digest
+        if digest is None:
+            return
+        if not (digest.isAnnounced or self.asks):
+            # A sender that waits for answers need not announce a digest; this one does
+            # not wait any more.
+            self._digest = None
+            return
+        digest.update(readable)
 
     @property
     def isDry(self) -> bool:
@@ -606,7 +653,8 @@ class ReceiveStream:
             raise InvalidChunk("chunks of a stream whose bytes travel out of band")
         self.carried = True
         if digest:
-            self._digest.note(b"")
+            self._noteDigest(b"")
+        self._setBounds()
 
     def feed(self, data: bytes, last: bool) -> None:
         """
@@ -622,21 +670,10 @@ class ReceiveStream:
         """
         window = self.window
         window.grant(window.highest - window.consumed + len(data))
-        self._fed = self._fed or last
-        self.receive(window.highest, data, False, None, self.asks)
-
-    def feedOn(self, data: bytes) -> bool:
-        """
-        Take the next bytes of a stream that is carried, if they are not the last and
-        break no rule.
-
-        @return: Whether they have been taken.
-        """
-        window = self.window
-        if self._fed or not self._goOn(window.highest, data):
-            return False
-        window.grant(window.highest - window.consumed)
-        return True
+        if last:
+            self._fed = True
+            self._most = -1
+        self.receive(window.highest, data, asked=self.asks)
 
     def read(self) -> bytes:
         """
@@ -700,29 +737,11 @@ class ReceiveStream:
         """
         return self.state is not ReceiveState.RECV
 
-    def _goOn(self, offset: int, data: bytes) -> bool:
-        """
-        Take bytes that begin where those before them ended, if they are within the
-        bounds of a stream whose end has not come.
-
-        @return: Whether they have been taken.
-        """
-        end = offset + len(data)
-        if (
-            self.state is not ReceiveState.RECV
-            or (self.size is not None and end > self.size)
-            or (self._maxSize is not None and end > self._maxSize)
-            or not self._reassembly.extend(offset, data)
-        ):
-            return False
-        self.window.highest = self.received = end
-        self._digest.update((data,), False)
-        return True
-
     def _fail(self, event: ReceiveInput, error: StreamError) -> None:
         self.state = advance(RECEIVING, self.state, event)
         self._reassembly.clear()
         self.error = error
+        self._most = -1
 
     def _checkEnd(self, end: int, fin: bool) -> None:
         size = self.size

@@ -37,48 +37,7 @@ from amp_stream.errors import (
     errorForCode,
 )
 
-__all__ = ["IdleWatch", "Inbound", "Outbound", "Turns", "Watched"]
-
-
-class Turns:
-    """
-    Round robin: everybody who waits gets one turn before anybody gets two.
-    """
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[int, None] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def add(self, id: int) -> None:
-        """
-        Let a stream wait at the end of the line.  One that waits keeps its place.
-        """
-        self._waiting.setdefault(id)
-
-    def discard(self, id: int) -> None:
-        """
-        Let a stream wait no longer.  One that does not wait is no error.
-        """
-        self._waiting.pop(id, None)
-
-    def next(self) -> int | None:
-        """
-        @return: The stream at the head of the line, which waits no longer, or
-            L{None}.
-        """
-        if not self._waiting:
-            return None
-        return self._waiting.popitem(last=False)[0]
-
-
-_HAIR = 0.999
-"""
-The sum of four intervals must not be a rounding error short of the timeout.
-"""
+__all__ = ["IdleWatch", "Inbound", "Outbound", "Watched"]
 
 
 class Watched(Protocol):
@@ -105,6 +64,12 @@ class Watched(Protocol):
 
 
 _T = TypeVar("_T", bound=Watched)
+
+
+_HAIR = 0.999
+"""
+The sum of four intervals must not be a rounding error short of the timeout.
+"""
 
 
 class IdleWatch(Generic[_T]):
@@ -166,17 +131,11 @@ class Outbound:
         self.streams: dict[int, SendStream] = {}
         self.frames: list[Frame] = []
         self.chunk = limits.chunk
-        self._turns = Turns()
+        # Round robin: each waits for one turn before any gets two.
+        self._waiting: OrderedDict[int, None] = OrderedDict()
         self._nextId = 0
         self._idle: IdleWatch[SendStream] = IdleWatch(limits.idleTimeout)
         self.interval = self._idle.interval
-
-    @property
-    def hasTurn(self) -> bool:
-        """
-        Whether a stream waits for its turn.
-        """
-        return bool(self._turns)
 
     def open(self) -> SendStream:
         """
@@ -186,14 +145,17 @@ class Outbound:
         self._nextId += 1
         return stream
 
-    def offer(self, stream: SendStream) -> None:
+    def offer(self, stream: SendStream) -> bool:
         """
         The source of a stream has bytes, or its end, or may have.
+
+        @return: Whether any stream waits for its turn.
         """
         if stream.isSending:
             stream.offered = True
-        if self._canSend(stream):
-            self._turns.add(stream.id)
+            if stream.window.maximum > stream.window.offset:
+                self._waiting.setdefault(stream.id)
+        return bool(self._waiting)
 
     def next(self) -> SendStream | None:
         """
@@ -202,7 +164,8 @@ class Outbound:
         @return: A stream that may send L{allowance} bytes, at least one, and must
             then be L{offer}ed or L{withdraw}n again; or L{None}.
         """
-        while (id := self._turns.next()) is not None:
+        while self._waiting:
+            id, _ = self._waiting.popitem(last=False)
             stream = self.streams.get(id)
             # One that was offered during its own turn may have ended in it, or
             # have used its credit up.
@@ -210,18 +173,26 @@ class Outbound:
                 return stream
         return None
 
+    @property
+    def hasTurn(self) -> bool:
+        """
+        Whether a stream waits for its turn.
+        """
+        return bool(self._waiting)
+
     def allowance(self, stream: SendStream) -> int:
         """
         How many bytes a stream may send in its turn.
         """
-        return min(self.chunk, stream.window.available)
+        window = stream.window
+        return min(self.chunk, window.maximum - window.offset)
 
     def withdraw(self, stream: SendStream) -> None:
         """
         The source of a stream has nothing now; it will be offered again.
         """
         stream.offered = False
-        self._turns.discard(stream.id)
+        self._waiting.pop(stream.id, None)
 
     def grant(self, id: int, maximum: int) -> bool:
         """
@@ -234,7 +205,7 @@ class Outbound:
             return False
         if not stream.offered or not self._canSend(stream):
             return False
-        self._turns.add(id)
+        self._waiting.setdefault(id)
         return True
 
     def acknowledge(self, id: int) -> SendStream | None:
@@ -290,11 +261,11 @@ class Outbound:
         streams = list(self.streams.values())
         self.streams.clear()
         self.frames.clear()
-        self._turns = Turns()
+        self._waiting.clear()
         return streams
 
     def _canSend(self, stream: SendStream) -> bool:
-        return stream.isSending and stream.window.available > 0
+        return stream.isSending and stream.window.maximum > stream.window.offset
 
 
 _REMEMBERED = 1024
@@ -364,6 +335,18 @@ class Inbound:
             failed before: the answer may be the only way to say so.
         """
         stream = self.streams.get(id)
+        end = offset + len(data)
+        if (
+            stream is not None
+            and stream.isNext(offset, end)
+            and stream.claimed
+            and not (fin or asked or stream.carried)
+            and sha256 is None
+        ):
+            # These bytes were promised: nothing that is added up here changes.
+            stream.append(data, end)
+            self._measure(stream, end, now)
+            return stream
         if stream is None:
             if id in self._ended:
                 failure = self._failureOf(id)
@@ -376,36 +359,18 @@ class Inbound:
                 if asked:
                     # Its sender need not know about windows, and is held to what
                     # fits.
-                    stream.window.grant(self._affordable(stream))
+                    stream.grant(self._affordable(stream))
                 if stream.carried and data:
                     raise InvalidChunk(
                         "the bytes of this stream travel out of band, not in chunks"
                     )
                 stream.receive(offset, data, fin, sha256, asked)
-                self._measure(stream, offset + len(data), now)
+                self._measure(stream, end, now)
             if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
                 raise TooMuchUnclaimed
         except StreamError as error:
             self.stop(stream, error, tell=not asked)
             raise
-        return stream
-
-    def extend(
-        self, id: int, offset: int, data: bytes, now: float = 0.0
-    ) -> ReceiveStream | None:
-        """
-        Take a chunk, if it does no more than to go on where a stream was that somebody
-        has asked for.  It changes none of the sums.
-
-        @param now: The time (seconds, from any start).
-
-        @return: The stream, or L{None} if the chunk has not been taken: L{receive}
-            has to see what it is.
-        """
-        stream = self.streams.get(id)
-        if stream is None or not stream.claimed or not stream.extend(offset, data):
-            return None
-        self._measure(stream, offset + len(data), now)
         return stream
 
     def feed(self, id: int, data: bytes, last: bool = False) -> ReceiveStream | None:
@@ -426,22 +391,6 @@ class Inbound:
             self.stop(stream, error)
             raise
         return stream
-
-    def feedOn(self, id: int, data: bytes) -> ReceiveStream | None:
-        """
-        Take the next bytes of a stream that is carried, if there is nothing special
-        about them: as with most.
-
-        @return: The stream, or L{None} if they have not been taken: L{feed} has to see
-            what they are.
-        """
-        stream = self.streams.get(id)
-        if stream is None:
-            return None
-        self._count(stream, -1)
-        taken = stream.feedOn(data)
-        self._count(stream, 1)
-        return stream if taken else None
 
     def claim(
         self,
@@ -546,14 +495,14 @@ class Inbound:
         """
         if self.streams.get(stream.id) is not stream:
             return stream.read()
-        self._count(stream, -1)
-        try:
-            data = stream.read()
-            if stream.isOpen and not stream.carried:
+        data = stream.read()
+        if data:
+            self.promised -= len(data)
+            if not stream.claimed:
+                self.unclaimed -= len(data)
+            if not stream.carried and (stream.asks or stream.window.isDue()):
                 self._grant(stream, now)
-        finally:
-            self._count(stream, 1)
-        if stream.isEnded:
+        elif stream.isEnded:
             self._forget(stream)
         return data
 
@@ -718,14 +667,16 @@ class Inbound:
 
     def _grant(self, stream: ReceiveStream, now: float) -> None:
         """
-        Give the sender of a stream, which is out of the sums, the room that there
-        is, if it needs it now.
+        Give the sender of a stream the room that there is, if it needs it now.
         """
+        if not stream.isOpen:
+            return
         window = stream.window
-        size = self._affordable(stream)
-        if stream.asks:
-            # An answer may tell it.
-            window.grant(size)
-        if stream.needsMore and window.isDue(size):
-            window.grant(size)
-            self.frames.append(MaxStreamData(stream.id, window.tell(now)))
+        with self._changing(stream):
+            size = self._affordable(stream)
+            if stream.asks:
+                # An answer may tell it.
+                stream.grant(size)
+            if stream.needsMore and window.isWorth(size):
+                stream.grant(size)
+                self.frames.append(MaxStreamData(stream.id, window.tell(now)))

@@ -203,16 +203,19 @@ class ReceiveWindow:
             )
         self.highest = max(self.highest, end)
 
-    def isDue(self, size: int) -> bool:
+    def isDue(self) -> bool:
         """
-        Whether the sender should be granted more, and told so.
+        Whether the sender has used up half of what it was told the last time.
+        """
+        return self.told - self.highest <= self._span // 2
+
+    def isWorth(self, size: int) -> bool:
+        """
+        Whether the sender should be told of more.
 
         @param size: How many bytes may wait for their consumer.
         """
-        return (
-            self.consumed + size - self.told >= size // 2
-            and self.told - self.highest <= self._span // 2
-        )
+        return self.isDue() and self.consumed + size - self.told >= size // 2
 
     def grant(self, size: int) -> None:
         """

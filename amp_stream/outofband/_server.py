@@ -38,7 +38,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream._multiplexer import StreamLink
+from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Source
 from amp_stream.errors import (
     NobodyListens,
@@ -218,7 +218,7 @@ class OutOfBandServer(Service):
         self._waiting.append(waiting)
         return waiting
 
-    def offer(self, link: StreamLink, source: Source) -> Deferred[Offer]:
+    def offer(self, link: StreamMultiplexer, source: Source) -> Deferred[Offer]:
         """
         Make an offer for L{StreamAMP.offer}.
 

@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from amp_stream._incoming import IncomingStream
 from amp_stream._limits import MAX_NUMBER
-from amp_stream._multiplexer import StreamLink
+from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import OutgoingStream, Source
 from amp_stream._sansio.frames import parseNumber
 from amp_stream._sansio.stream import SendStream
@@ -504,14 +504,14 @@ class Transfers:
 
     commands = frozenset({b"TakeTicket", b"AskTicket"})
 
-    def __init__(self, link: StreamLink) -> None:
+    def __init__(self, link: StreamMultiplexer) -> None:
         """
         @param link: The streams of the connection.
         """
         self._link = link
         self._port = link.port
-        self._incoming = link.incoming
-        self._outgoing = link.outgoing
+        self._incoming = link
+        self._outgoing = link
         self._ask = link.sendAsking
         self._maxSize = link.limits.maxStreamSize
         self._clock = link.clock
@@ -554,7 +554,7 @@ class Transfers:
             partial(self._incoming.giveUp, id),
             self._clock.callLater,
         )
-        stream = self._incoming.claim(id, size, maxSize, receiver, digest)
+        stream = self._incoming.accept(id, size, maxSize, receiver, digest)
         if not (self.listens or peerListens):
             error = NobodyListens()
             self._incoming.giveUp(id, error)
