@@ -912,11 +912,11 @@ class FailureTests(OutOfBandTestCase):
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
-                self.assertEqual(len(bulk._factory._channels), 1)
+                self.assertEqual(len(bulk._factory.connections), 1)
                 client.transport.abortConnection()
                 await self.fails(call, Exception)
                 self.assertIsInstance(await server.ended, Exception)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
 
     @run
     async def test_connectionLostBefore(self):
@@ -1006,7 +1006,7 @@ class FailureTests(OutOfBandTestCase):
                 end(call, body)
                 await self.fails(call, error)
                 self.assertIsInstance(await server.ended, StreamError)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
                 await self.turns(lambda stopped=stopped: stopped)
                 await self.works(client)
 
@@ -1092,7 +1092,7 @@ class FailureTests(OutOfBandTestCase):
                 collected.cancel()
                 await self.fails(collected, CancelledError)
                 await self.turns(lambda stopped=stopped: stopped)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
                 await self.works(client)
 
     @run
@@ -1230,7 +1230,7 @@ class FailureTests(OutOfBandTestCase):
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
             self.assertIn("OutOfBandClient(allowPlainHTTP=True)", str(error))
             bulk = client.bulkServer or server.bulkServer
-            self.assertEqual(len(bulk._factory._channels), 0)
+            self.assertEqual(len(bulk._factory.connections), 0)
 
     @run
     async def test_noTlsByDefault(self):

@@ -78,6 +78,15 @@ class JudgeTests(SynchronousTestCase):
         ):
             self.assertEqual(self.status(made, method, length), status)
 
+    def test_noLength(self):
+        """
+        A PUT without a length and without chunks is refused; a GET needs neither.
+        """
+        self.assertEqual(judge(grant(), b"PUT", 0, False).status, 411)
+        self.assertEqual(judge(grant(size=0), b"PUT", 0, False).status, 411)
+        self.assertEqual(judge(grant(b"GET"), b"PUT", 0, False).status, 405)
+        self.assertIsNone(judge(grant(b"GET"), b"GET", 0, False))
+
     def test_allowed(self):
         """
         For another method, the answer has the one that would do.
