@@ -30,6 +30,7 @@ from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
 from amp_stream.outofband._certificates import selfSigned
 from tests.outofband import (
     LOCAL,
+    Clocked,
     Consumer,
     Endless,
     Get,
@@ -267,6 +268,24 @@ class RequestTests(OutOfBandTestCase):
             self.assertIn("Content-Encoding", str(error))
             self.assertEqual(bytes(receiver.received), b"")
             await server.connections[0].closed
+
+    @run
+    async def test_expectEnd(self):
+        """
+        A response that goes on although the stream is complete loses its connection
+        after a few seconds, and so does one that has not begun.
+        """
+        for answer in (OK % 4 + b"abc", b"HTTP/1.1 100 Continue\r\n\r\n"):
+            clock = Clock()
+            self.client = OutOfBandClient(allowPlainHTTP=True, reactor=Clocked(clock))
+            receiver, server = await self.get(answer, close=False)
+            raw = await server.connected
+            await raw.until(b"\r\n\r\n")
+            await self.settled(receiver.received.__len__, 50)
+            receiver.body.expectEnd()
+            clock.advance(5)
+            await raw.closed
+            receiver.over.addErrback(lambda failure: None)
 
     @run
     async def test_identity(self):

@@ -503,6 +503,42 @@ class TransferTests(OutOfBandTestCase):
             self.assertEqual(await written, 600 * 65_536)
 
     @run
+    async def test_enough(self):
+        """
+        A receiver that has enough of a short body closes its HTTP connection, and
+        nothing goes wrong at the sender.
+        """
+        for plain in (True, False):
+            client, server = await self.pair(plain=plain)
+            server.value = b"x" * 3000
+            for _ in range(5):
+                body = (await client.callRemote(Get))["body"]
+                async for _piece in body:
+                    break
+                body.abort(b"ENOUGH")
+            connections = server.bulkServer._factory.connections
+            await self.turns(lambda connections=connections: not connections)
+            await self.works(client)
+
+    @run
+    async def test_deaf(self):
+        """
+        A client that has got all bytes, and goes away without having heard so over AMP,
+        leaves no HTTP connection behind.
+        """
+        for plain in (True, False):
+            client, server = await self.pair(plain=plain)
+            server.value = b"x" * 3_000_000
+            body = (await client.callRemote(Get))["body"]
+            async for _piece in body:
+                client.transport.pauseProducing()
+                if body.received == 3_000_000:
+                    break
+            client.transport.abortConnection()
+            connections = server.bulkServer._factory.connections
+            await self.turns(lambda connections=connections: not connections)
+
+    @run
     async def test_untouched(self):
         """
         For a stream that its responder never touches, no ticket is issued.
@@ -1425,6 +1461,27 @@ class WireTests(OutOfBandTestCase):
             error = await call
             self.assertEqual(error.errorCode, b"STREAM_FINAL_SIZE")
             await puppet.tell(b"Ping")
+
+    @run
+    async def test_declaredLonger(self):
+        """
+        When a stream is complete, the body of its PUT has to end, whatever length it
+        has declared: its connection is closed after a few seconds.
+        """
+        clock = Clock()
+        bulk = await self.bulk(plain=True, reactor=Clocked(clock))
+        puppet, _ = await self.puppet(bulkServer=bulk)
+        call = self.announce(puppet)
+        ticket = await puppet.ticket
+        raw = await self.raw(ticket["url"].decode())
+        raw.write(head("PUT", ticket["token"], "Content-Length: 4") + b"abc")
+        await puppet.tell(b"StreamData", id=b"7", offset=b"3", data=b"", fin=b"True")
+        self.assertEqual((await call)[b"size"], b"3")
+        await puppet.tell(b"Ping")
+        self.assertFalse(raw.closed.called)
+        clock.advance(5)
+        await raw.closed
+        self.assertEqual(bulk._factory.connections, set())
 
     TICKET = {
         "url": b"http://127.0.0.1:1/",

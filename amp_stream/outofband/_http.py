@@ -55,7 +55,8 @@ _HEAD_TIMEOUT = 30.0
 
 _LINGER = 5.0
 """
-For how long to throw away the body of a refused request (seconds).  If the connection
+For how long to read on when the rest of a body is not needed (seconds).  The body of a
+refused request is thrown away for that long.  If the connection
 were closed at once, with bytes unread, the client's system would throw away the answer
 (RFC 9112, section 9.6).
 """
@@ -407,6 +408,11 @@ class _Upload:
             self._connection.transport.resumeProducing()
             if self._remaining is None:
                 self._readChunks()
+
+    def expectEnd(self) -> None:
+        """Close the connection if the body does not end soon."""
+        if not (self._hasEnded or self._connection.isOver):
+            self._connection.setTimer(_LINGER)
 
     def finish(self) -> None:
         """Say that the body has been accepted."""
