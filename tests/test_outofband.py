@@ -146,7 +146,7 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_inAmpList(self):
         """
-        So is one in a list of boxes.
+        C{OutOfBand} in an C{AmpList} is refused, and the error names it.
         """
         listed = amp.AmpList([(b"body", OutOfBand())])
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
@@ -158,7 +158,8 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_noStreamsAtAll(self):
         """
-        One that arrives at a stock protocol is an error that says what is missing.
+        C{OutOfBand} at a protocol without streams is an error that says what is
+        missing.
         """
         box = amp.AmpBox(
             {
@@ -252,7 +253,7 @@ class TransferTests(OutOfBandTestCase):
 
     def sources(self) -> list[Any]:
         """
-        One of each kind.
+        Make a source of each kind.
         """
         path = FilePath(self.mktemp())
         path.setContent(VALUE)
@@ -314,14 +315,14 @@ class TransferTests(OutOfBandTestCase):
     @run
     async def test_serverListensPlain(self):
         """
-        The same with the called side, over plain HTTP.
+        The called side listens for plain HTTP: arguments are put, responses are got.
         """
         await self.everyWay("server", plain=True)
 
     @run
     async def test_clientListensPlain(self):
         """
-        The same with the calling side, over plain HTTP.
+        The calling side listens for plain HTTP: arguments are got, responses are put.
         """
         await self.everyWay("client", plain=True)
 
@@ -725,7 +726,8 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedTooLong(self):
         """
-        One that turns out to be too long is refused then, and both ends fail.
+        A chunked body that turns out to be longer than its receiver allows is refused,
+        and both ends fail.
         """
         client, server, call = await self.tooMuch(
             PutLimited,
@@ -738,7 +740,8 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedLongerThanKnown(self):
         """
-        So is one that turns out to be longer than the stream was announced with.
+        A chunked body that turns out to be longer than announced is refused, and both
+        ends fail.
         """
         client, server, call = await self.tooMuch(
             Put,
@@ -808,7 +811,7 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedTooShort(self):
         """
-        One that ends too early, without having said so, is no complete value.
+        A chunked body that ends before the stream does is not delivered as complete.
         """
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
@@ -891,7 +894,7 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_digestOfResponse(self):
         """
-        So do bytes that were changed on the way from a server.
+        A response whose bytes were changed on the way fails at both ends.
         """
         for plain in (True, False):
             from amp_stream.outofband._certificates import selfSigned
@@ -1271,7 +1274,7 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_noTlsByDefault(self):
         """
-        Nobody has to ask for TLS.
+        Without an option, the server speaks TLS.
         """
         bulk = await self.bulk()
         self.assertTrue(bulk._urlFor("").startswith("https://127.0.0.1:"))
@@ -1391,7 +1394,8 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_bytesInBandBefore(self):
         """
-        So do chunks that came before the announcement.
+        Chunks over AMP that come before the announcement of an out-of-band stream fail
+        it.
         """
         puppet, _ = await self.puppet()
         puppet.tell(b"StreamData", id=b"7", offset=b"0", data=b"abc").addErrback(
@@ -1443,7 +1447,7 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_longerThanTheEnd(self):
         """
-        So does an end within it.
+        An end over AMP that is before the end of the HTTP body fails the stream.
         """
         for first in (True, False):
             puppet, _ = await self.puppet()
@@ -1503,8 +1507,7 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_unknownStream(self):
         """
-        Who asks for a ticket for a stream that there is not, or offers one, is told
-        so.
+        A ticket command for a stream that does not exist is answered with an error.
         """
         puppet, _, _ = await self.sending()
         for id in (b"99", b"4611686018427387903"):
@@ -1592,7 +1595,8 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_wrongMethodInTheAnswer(self):
         """
-        Nor is it where it was asked for.
+        A ticket for another method than C{GET} in the answer to C{AskTicket} is
+        refused.
         """
         puppet, peer = await self.puppet(bulkServer=None)
         for change, code in (

@@ -97,7 +97,7 @@ class JudgeTests(SynchronousTestCase):
 
     def test_hash(self):
         """
-        What is kept of a token is not the token.
+        The hash of a token is kept, not the token.
         """
         token = b"A" * 43
         self.assertEqual(len(hashToken(token)), 32)
@@ -283,7 +283,7 @@ class BoxTests(SynchronousTestCase):
 
     def test_least(self):
         """
-        What is not there is not sent.
+        Optional fields without a value are not sent.
         """
         self.assertEqual(set(self.BOX), {b"url", b"token", b"method", b"lifetime"})
         ticket = ticketFromBox(self.BOX)

@@ -107,14 +107,14 @@ class OneTokenTests(ServerTestCase):
     @run
     async def test_putTls(self):
         """
-        The same with TLS.
+        Of a hundred clients that put with one token at once over TLS, one succeeds.
         """
         await self.manyClients(False, b"PUT")
 
     @run
     async def test_getTls(self):
         """
-        The same with TLS, the other way.
+        Of a hundred clients that get with one token at once over TLS, one succeeds.
         """
         await self.manyClients(False, b"GET")
 
@@ -271,7 +271,7 @@ class AuthorisationTests(ServerTestCase):
     @run
     async def test_expectRefused(self):
         """
-        One that is not authorised is not asked.
+        A client without a valid token is not told to continue.
         """
         bulk = await self.bulk(plain=True)
         for token in (None, b"x" * 43):
@@ -446,7 +446,7 @@ class HttpTests(ServerTestCase):
     @run
     async def test_pipelinedBehindGet(self):
         """
-        So is what comes behind a GET, while that is being answered.
+        Bytes behind a GET are ignored while it is answered, and use no ticket.
         """
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
@@ -498,8 +498,8 @@ class HttpTests(ServerTestCase):
     @run
     async def test_garbage(self):
         """
-        What is no HTTP is answered with an error, or not at all, and the connection
-        is closed.
+        Bytes that are not HTTP are answered with an error, or not at all, and the
+        connection is closed.
         """
         bulk = await self.bulk(plain=True)
         for request in (
@@ -788,7 +788,7 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_restart(self):
         """
-        It can be started again.
+        A server that was stopped can be started again.
         """
         for plain in (True, False):
             bulk = await self.bulk(plain=plain)
@@ -802,7 +802,8 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_privileged(self):
         """
-        It listens when there are still privileges, and then only once.
+        A server listens in C{privilegedStartService}, and C{startService} does not
+        listen again.
         """
         bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.privilegedStartService()
@@ -884,7 +885,7 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_endpoint(self):
         """
-        It takes an endpoint as well as a string for one.
+        A server takes an endpoint as well as its description.
         """
         bulk = await self.bulk(serverFromString(reactor, LOCAL), plain=True)
         self.assertIn("http://127.0.0.1:", repr(bulk))
