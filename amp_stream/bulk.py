@@ -14,7 +14,7 @@ from amp_stream.outofband import OutOfBandServer
 
 __all__ = ["startBulk", "whyNoHTTP"]
 
-_NEEDED = ("cryptography", "OpenSSL", "service_identity")
+_NEEDED = ("cryptography", "OpenSSL", "h11", "service_identity")
 
 
 def whyNoHTTP() -> str | None:

@@ -27,7 +27,7 @@ class SelfSignedTests(SynchronousTestCase):
 
     def test_names(self):
         """
-        It is for the hosts that were asked for, be they names or addresses, and for
+        A certificate made here is for the names and addresses that were given, and for
         the name that leads nowhere.
         """
         identity = selfSigned(["127.0.0.1", "::1", "example.org"])
@@ -80,7 +80,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_selfMade(self):
         """
-        One that vouches for itself is told to clients, wherever the key stands.
+        A certificate in the file that vouches for itself goes into tickets, wherever
+        the key stands.
         """
         made = makeCertificate()
         key, pem = made.privateKey.dump(1), ssl.Certificate(made.original).dumpPEM()
@@ -112,7 +113,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_otherKey(self):
         """
-        So is a file with a key that is not that of the certificate.
+        A file whose key does not match its certificate is refused.
         """
         made, other = makeCertificate(), makeCertificate()
         pem = ssl.Certificate(made.original).dumpPEM()
@@ -134,7 +135,7 @@ class TrustTests(SynchronousTestCase):
 
     def test_nonsense(self):
         """
-        What is no certificate is an error.
+        A ticket with a malformed certificate is refused.
         """
         for pem in (b"x", b"-----BEGIN CERTIFICATE-----\n", b"\xff"):
             with self.assertRaises(ValueError):

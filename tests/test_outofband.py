@@ -146,7 +146,7 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_inAmpList(self):
         """
-        So is one in a list of boxes.
+        C{OutOfBand} in an C{AmpList} is refused, and the error names it.
         """
         listed = amp.AmpList([(b"body", OutOfBand())])
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
@@ -158,7 +158,8 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_noStreamsAtAll(self):
         """
-        One that arrives at a stock protocol is an error that says what is missing.
+        C{OutOfBand} at a protocol without streams is an error that says what is
+        missing.
         """
         box = amp.AmpBox(
             {
@@ -252,7 +253,7 @@ class TransferTests(OutOfBandTestCase):
 
     def sources(self) -> list[Any]:
         """
-        One of each kind.
+        Make a source of each kind.
         """
         path = FilePath(self.mktemp())
         path.setContent(VALUE)
@@ -314,14 +315,14 @@ class TransferTests(OutOfBandTestCase):
     @run
     async def test_serverListensPlain(self):
         """
-        The same with the called side, over plain HTTP.
+        The called side listens for plain HTTP: arguments are put, responses are got.
         """
         await self.everyWay("server", plain=True)
 
     @run
     async def test_clientListensPlain(self):
         """
-        The same with the calling side, over plain HTTP.
+        The calling side listens for plain HTTP: arguments are got, responses are put.
         """
         await self.everyWay("client", plain=True)
 
@@ -501,6 +502,42 @@ class TransferTests(OutOfBandTestCase):
             self.assertLess(body.received, 2_000_000)
             consumer.producer.resumeProducing()
             self.assertEqual(await written, 600 * 65_536)
+
+    @run
+    async def test_enough(self):
+        """
+        A receiver that has enough of a short body closes its HTTP connection, and
+        nothing goes wrong at the sender.
+        """
+        for plain in (True, False):
+            client, server = await self.pair(plain=plain)
+            server.value = b"x" * 3000
+            for _ in range(5):
+                body = (await client.callRemote(Get))["body"]
+                async for _piece in body:
+                    break
+                body.abort(b"ENOUGH")
+            connections = server.bulkServer._factory.connections
+            await self.turns(lambda connections=connections: not connections)
+            await self.works(client)
+
+    @run
+    async def test_deaf(self):
+        """
+        A client that has got all bytes, and goes away without having heard so over AMP,
+        leaves no HTTP connection behind.
+        """
+        for plain in (True, False):
+            client, server = await self.pair(plain=plain)
+            server.value = b"x" * 3_000_000
+            body = (await client.callRemote(Get))["body"]
+            async for _piece in body:
+                client.transport.pauseProducing()
+                if body.received == 3_000_000:
+                    break
+            client.transport.abortConnection()
+            connections = server.bulkServer._factory.connections
+            await self.turns(lambda connections=connections: not connections)
 
     @run
     async def test_untouched(self):
@@ -689,7 +726,8 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedTooLong(self):
         """
-        One that turns out to be too long is refused then, and both ends fail.
+        A chunked body that turns out to be longer than its receiver allows is refused,
+        and both ends fail.
         """
         client, server, call = await self.tooMuch(
             PutLimited,
@@ -702,7 +740,8 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedLongerThanKnown(self):
         """
-        So is one that turns out to be longer than the stream was announced with.
+        A chunked body that turns out to be longer than announced is refused, and both
+        ends fail.
         """
         client, server, call = await self.tooMuch(
             Put,
@@ -772,7 +811,7 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_chunkedTooShort(self):
         """
-        One that ends too early, without having said so, is no complete value.
+        A chunked body that ends before the stream does is not delivered as complete.
         """
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
@@ -855,7 +894,7 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_digestOfResponse(self):
         """
-        So do bytes that were changed on the way from a server.
+        A response whose bytes were changed on the way fails at both ends.
         """
         for plain in (True, False):
             from amp_stream.outofband._certificates import selfSigned
@@ -912,11 +951,11 @@ class FailureTests(OutOfBandTestCase):
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
-                self.assertEqual(len(bulk._factory._channels), 1)
+                self.assertEqual(len(bulk._factory.connections), 1)
                 client.transport.abortConnection()
                 await self.fails(call, Exception)
                 self.assertIsInstance(await server.ended, Exception)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
 
     @run
     async def test_connectionLostBefore(self):
@@ -1006,7 +1045,7 @@ class FailureTests(OutOfBandTestCase):
                 end(call, body)
                 await self.fails(call, error)
                 self.assertIsInstance(await server.ended, StreamError)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
                 await self.turns(lambda stopped=stopped: stopped)
                 await self.works(client)
 
@@ -1092,7 +1131,7 @@ class FailureTests(OutOfBandTestCase):
                 collected.cancel()
                 await self.fails(collected, CancelledError)
                 await self.turns(lambda stopped=stopped: stopped)
-                await self.turns(lambda bulk=bulk: not bulk._factory._channels)
+                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
                 await self.works(client)
 
     @run
@@ -1230,12 +1269,12 @@ class FailureTests(OutOfBandTestCase):
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
             self.assertIn("OutOfBandClient(allowPlainHTTP=True)", str(error))
             bulk = client.bulkServer or server.bulkServer
-            self.assertEqual(len(bulk._factory._channels), 0)
+            self.assertEqual(len(bulk._factory.connections), 0)
 
     @run
     async def test_noTlsByDefault(self):
         """
-        Nobody has to ask for TLS.
+        Without an option, the server speaks TLS.
         """
         bulk = await self.bulk()
         self.assertTrue(bulk._urlFor("").startswith("https://127.0.0.1:"))
@@ -1355,7 +1394,8 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_bytesInBandBefore(self):
         """
-        So do chunks that came before the announcement.
+        Chunks over AMP that come before the announcement of an out-of-band stream fail
+        it.
         """
         puppet, _ = await self.puppet()
         puppet.tell(b"StreamData", id=b"7", offset=b"0", data=b"abc").addErrback(
@@ -1407,7 +1447,7 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_longerThanTheEnd(self):
         """
-        So does an end within it.
+        An end over AMP that is before the end of the HTTP body fails the stream.
         """
         for first in (True, False):
             puppet, _ = await self.puppet()
@@ -1425,6 +1465,27 @@ class WireTests(OutOfBandTestCase):
             error = await call
             self.assertEqual(error.errorCode, b"STREAM_FINAL_SIZE")
             await puppet.tell(b"Ping")
+
+    @run
+    async def test_declaredLonger(self):
+        """
+        When a stream is complete, the body of its PUT has to end, whatever length it
+        has declared: its connection is closed after a few seconds.
+        """
+        clock = Clock()
+        bulk = await self.bulk(plain=True, reactor=Clocked(clock))
+        puppet, _ = await self.puppet(bulkServer=bulk)
+        call = self.announce(puppet)
+        ticket = await puppet.ticket
+        raw = await self.raw(ticket["url"].decode())
+        raw.write(head("PUT", ticket["token"], "Content-Length: 4") + b"abc")
+        await puppet.tell(b"StreamData", id=b"7", offset=b"3", data=b"", fin=b"True")
+        self.assertEqual((await call)[b"size"], b"3")
+        await puppet.tell(b"Ping")
+        self.assertFalse(raw.closed.called)
+        clock.advance(5)
+        await raw.closed
+        self.assertEqual(bulk._factory.connections, set())
 
     TICKET = {
         "url": b"http://127.0.0.1:1/",
@@ -1446,8 +1507,7 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_unknownStream(self):
         """
-        Who asks for a ticket for a stream that there is not, or offers one, is told
-        so.
+        A ticket command for a stream that does not exist is answered with an error.
         """
         puppet, _, _ = await self.sending()
         for id in (b"99", b"4611686018427387903"):
@@ -1535,7 +1595,8 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_wrongMethodInTheAnswer(self):
         """
-        Nor is it where it was asked for.
+        A ticket for another method than C{GET} in the answer to C{AskTicket} is
+        refused.
         """
         puppet, peer = await self.puppet(bulkServer=None)
         for change, code in (

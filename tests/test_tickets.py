@@ -78,6 +78,15 @@ class JudgeTests(SynchronousTestCase):
         ):
             self.assertEqual(self.status(made, method, length), status)
 
+    def test_noLength(self):
+        """
+        A PUT without a length and without chunks is refused; a GET needs neither.
+        """
+        self.assertEqual(judge(grant(), b"PUT", 0, False).status, 411)
+        self.assertEqual(judge(grant(size=0), b"PUT", 0, False).status, 411)
+        self.assertEqual(judge(grant(b"GET"), b"PUT", 0, False).status, 405)
+        self.assertIsNone(judge(grant(b"GET"), b"GET", 0, False))
+
     def test_allowed(self):
         """
         For another method, the answer has the one that would do.
@@ -88,7 +97,7 @@ class JudgeTests(SynchronousTestCase):
 
     def test_hash(self):
         """
-        What is kept of a token is not the token.
+        The hash of a token is kept, not the token.
         """
         token = b"A" * 43
         self.assertEqual(len(hashToken(token)), 32)
@@ -274,7 +283,7 @@ class BoxTests(SynchronousTestCase):
 
     def test_least(self):
         """
-        What is not there is not sent.
+        Optional fields without a value are not sent.
         """
         self.assertEqual(set(self.BOX), {b"url", b"token", b"method", b"lifetime"})
         ticket = ticketFromBox(self.BOX)

@@ -26,8 +26,8 @@ NO_HTTP = None
 """
 Why tests of out-of-band transfers are skipped, or L{None} if they are not.
 """
-if not (find_spec("OpenSSL") and find_spec("cryptography")):
-    NO_HTTP = "pyOpenSSL or cryptography is not installed"
+if not all(map(find_spec, ("OpenSSL", "cryptography", "h11"))):
+    NO_HTTP = "the extra http is not installed"
 
 
 class TwistdTestCase(ServedTestCase):

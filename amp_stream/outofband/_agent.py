@@ -55,6 +55,9 @@ _ANSWER = 30.0
 _PATIENCE = 10.0
 """How long to wait for the first line of the text of an error (seconds)."""
 
+_LINGER = 5.0
+"""How long to wait for the end of a body whose stream is complete (seconds)."""
+
 _MAX_LINE = 512
 """The longest such line (bytes)."""
 
@@ -70,7 +73,7 @@ def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
     @param timeout: How long to try to connect (seconds).
     """
     getting = ensureDeferred(_get(ticket, receiver, reactor, timeout))
-    receiver.begin(_NoBodyYet(getting))
+    receiver.begin(_NoBodyYet(getting, reactor))
     getting.addErrback(_failed, receiver)
 
 
@@ -98,7 +101,7 @@ async def _get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> N
     response = await _request(ticket, None, reactor, timeout)
     await _checkStatus(response, 200, reactor)
     _checkEncoding(response)
-    response.deliverBody(_ResponseBody(receiver))
+    response.deliverBody(_ResponseBody(receiver, reactor))
 
 
 async def _put(
@@ -251,14 +254,19 @@ class _FirstLine(Protocol):
 class _NoBodyYet:
     """Stands for the body of a response that has not come yet, as a L{BodyReader}."""
 
-    def __init__(self, request: Deferred[None]) -> None:
+    def __init__(self, request: Deferred[None], clock: Any) -> None:
         self._request = request
+        self._clock = clock
 
     def pauseProducing(self) -> None:
         """Nothing comes yet."""
 
     def resumeProducing(self) -> None:
         """Nothing waits yet."""
+
+    def expectEnd(self) -> None:
+        """Give the request up if no response comes soon."""
+        self._request.addTimeout(_LINGER, self._clock)
 
     def finish(self) -> None:
         """Nothing can be complete yet."""
@@ -273,8 +281,10 @@ class _ResponseBody(Protocol):
 
     transport: Any
 
-    def __init__(self, receiver: Any) -> None:
+    def __init__(self, receiver: Any, clock: Any) -> None:
         self._receiver = receiver
+        self._clock = clock
+        self._ending: IDelayedCall | None = None
         self._aborted = False
 
     def connectionMade(self) -> None:
@@ -289,6 +299,8 @@ class _ResponseBody(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say whether the body is complete."""
+        if self._ending is not None and self._ending.active():
+            self._ending.cancel()
         if self._aborted:
             return
         self._aborted = True
@@ -305,6 +317,11 @@ class _ResponseBody(Protocol):
     def resumeProducing(self) -> None:
         """Read on."""
         self.transport.resumeProducing()
+
+    def expectEnd(self) -> None:
+        """Close the connection if the body does not end soon."""
+        if not self._aborted:
+            self._ending = self._clock.callLater(_LINGER, _abort, self.transport)
 
     def finish(self) -> None:
         """The server hears of the outcome over AMP."""

@@ -35,9 +35,9 @@ __all__ = ["SELF_MADE_NAME", "Identity", "TrustPolicy", "readIdentity", "selfSig
 
 SELF_MADE_NAME = "amp-stream.invalid"
 """
-A name that every certificate made here is for.  It leads nowhere (RFC 2606, section
-2): whoever trusts such a certificate has it from a ticket, and may know its server by
-an address that was not known when it was made.
+A name that is in every certificate made here, and leads nowhere (RFC 2606, section 2).
+A client has such a certificate from a ticket, and may reach its server by an address
+that was not known when the certificate was made.
 """
 
 _VALID = timedelta(days=3650)
@@ -52,12 +52,12 @@ class Identity:
     """
     A key with its certificate.
 
-    @ivar options: What TLS needs of them.
+    @ivar options: The key and the certificate in the form that TLS takes.
 
     @ivar names: The host names and addresses that the certificate is for.
 
-    @ivar certificate: The certificate in PEM, if clients have to be told of it;
-        empty if an authority vouches for it.
+    @ivar certificate: The certificate in PEM, for tickets; empty if an authority
+        vouches for it.
     """
 
     options: CertificateOptions = field(repr=False)
@@ -67,9 +67,9 @@ class Identity:
 
 def selfSigned(hosts: Iterable[str]) -> Identity:
     """
-    Make a key, and a certificate that only those trust who are told to.
+    Make a key, and a certificate that no authority vouches for.
 
-    @param hosts: Host names and addresses that it shall be for, besides
+    @param hosts: Host names and addresses that the certificate is for, besides
         L{SELF_MADE_NAME}.
     """
     names = frozenset({*hosts, SELF_MADE_NAME})
@@ -102,12 +102,12 @@ def readIdentity(path: str) -> Identity:
     """
     Read a key and its certificate.
 
-    @param path: A file in PEM: the private key, without a password; the certificate;
-        and then those between it and its authority, if there are any.
+    @param path: A file in PEM with the private key, without a password, the
+        certificate, and those between it and its authority, if there are any.
 
-    @raise OSError: If it cannot be read.
+    @raise OSError: The file cannot be read.
 
-    @raise ValueError: If these are not in it.
+    @raise ValueError: The key or the certificate is missing, or they do not match.
     """
     with open(path, "rb") as file:
         pem = file.read()
@@ -135,17 +135,17 @@ def readIdentity(path: str) -> Identity:
 
 @implementer(IPolicyForHTTPS)
 class TrustPolicy:
-    """Trusts the server of one ticket."""
+    """Trusts the server of one ticket, and no other."""
 
     def __init__(self, certificate: bytes, serverName: str) -> None:
         """
-        @param certificate: The certificate that it must have, in PEM; if it is empty,
-            one that the authorities of this machine vouch for.
+        @param certificate: The certificate that the server must have, in PEM; empty
+            for one that the authorities of this machine vouch for.
 
-        @param serverName: The name that the certificate must be for, if that is not
-            the host that is connected to.
+        @param serverName: The name that the certificate must be for; empty for the host
+            of the URL.
 
-        @raise ValueError: If C{certificate} is none.
+        @raise ValueError: C{certificate} is malformed.
         """
         self._serverName = serverName
         self._trust: Any = None

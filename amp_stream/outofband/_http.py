@@ -3,28 +3,32 @@
 """
 HTTP/1.1 on the server's side, one request per connection.
 
-C{twisted.web} gathers the body of a request in a file, and calls the application when
-it has all of it.  Here a request is authorised before its body, and the body goes to
-its stream as it comes; where that has no room, the body waits in the socket.
+C{h11} reads the head of a request and chunked bodies, and writes the heads of
+responses, by the rules of RFC 9112.  A body with a declared length does not pass
+through it: counting its bytes takes no parser, and copies nothing.
+
+A request is authorised before its body.  The body goes to its stream as it comes, and
+waits in the socket where the stream has no room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, cast
 
+import h11
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IProtocolNegotiationFactory,
     IPushProducer,
+    ISSLTransport,
 )
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel, HTTPFactory, Request
 from zope.interface import implementer
 
 from amp_stream._transport import lowestTransport, tuneForBulk
@@ -34,228 +38,41 @@ from amp_stream.errors import (
     StreamTruncated,
     TransferCut,
 )
-from amp_stream.outofband._tickets import Authorise, Refusal
+from amp_stream.outofband._tickets import Authorise, Refusal, RequestTarget
 
 __all__ = ["HTTPServerFactory"]
 
 _log = Logger()
 
-_HEADER_TIMEOUT = 30
-_LINGER = 5
+_MAX_HEAD = 16_384
+"""The most bytes of a head, and of the head of a chunk."""
+
+_MAX_DIGITS = 19
+"""The most digits of a length: 2**62 has as many."""
+
+_HEAD_TIMEOUT = 30.0
+"""How long the head of a request may take, from the start of a connection (seconds)."""
+
+_LINGER = 5.0
+"""
+For how long to read on when the rest of a body is not needed (seconds).  The body of a
+refused request is thrown away for that long.  If the connection
+were closed at once, with bytes unread, the client's system would throw away the answer
+(RFC 9112, section 9.6).
+"""
+
+_CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
 
 _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed")
 
 
-class _Request(Request):
-    """One request, which is all that its connection is for."""
-
-    _target: Any = None
-    _own: Any
-    _length: int | None = 0
-    _begun = False
-    _uploading = False
-    _received = False
-    _lost = False
-    _answered = False
-
-    def gotLength(self, length: int | None) -> None:
-        """Make no place for the body."""
-        self._length = length
-
-    def parseCookies(self) -> None:
-        """There is no use for any."""
-
-    def begin(self, method: bytes, uri: bytes, version: bytes) -> None:
-        """The headers have come, and perhaps nothing else."""
-        self._begun = True
-        # That of the base class is gone when the response has been written.
-        self._own = self.channel
-        self.method, self.uri, self.path = method, uri, uri
-        self.clientproto = version
-        headers = self.requestHeaders.getRawHeaders(b"authorization") or []
-        # From here on nobody can show it by accident.
-        self.requestHeaders.removeHeader(b"authorization")
-        scheme, _, token = (headers[0] if len(headers) == 1 else b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token.strip():
-            self.refuse(_BAD_TOKEN)
-            return
-        try:
-            self._authorise(token.strip(), method)
-        except Exception:
-            _log.failure("while a request was authorised")
-            self.refuse(Refusal(500, "an error of the server"))
-
-    def _authorise(self, token: bytes, method: bytes) -> None:
-        authorise = self._own.serverFactory.authorise
-        decision = authorise(token, method, self._length)
-        if isinstance(decision, Refusal):
-            self.refuse(decision)
-            return
-        self._target = decision
-        self._own.setTimeout(None)
-        if method == b"GET":
-            decision.begin(_ResponseWriter(self))
-            return
-        self._uploading = True
-        decision.begin(_RequestReader(self))
-        if self._received and self._uploading:
-            self._uploading = False
-            decision.ended()
-        elif self._uploading:
-            self._own.welcome(self)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Some of the body has come."""
-        if not self._uploading:
-            return
-        self._target.data(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request has come."""
-        self._received = True
-        if not self._begun:
-            self.begin(command, path, version)
-        elif self._uploading:
-            self._uploading = False
-            self._target.ended()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client is gone."""
-        super().connectionLost(reason)
-        self._lost = True
-        target, self._target = self._target, None
-        if target is not None and not self._answered:
-            self._answered = True
-            target.cut(TransferCut())
-
-    def refuse(self, refusal: Refusal) -> None:
-        """
-        Answer with an error, and read no more of the body than the client needs to
-        notice.
-        """
-        if self._answered or self._lost:
-            return
-        self._answered = True
-        self._uploading = False
-        self._target = None
-        if refusal.status == 401:
-            self.setHeader(b"WWW-Authenticate", b'Bearer realm="amp_stream"')
-        if refusal.status == 405:
-            self.setHeader(b"Allow", refusal.allowed)
-        text = refusal.reason.encode("utf-8", "replace") + b"\n"
-        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        if not self._received:
-            self._own.discard()
-        self._reply(refusal.status, text)
-
-    def succeed(self) -> None:
-        """The body was welcome."""
-        if not (self._answered or self._lost):
-            self._answered = True
-            self._target = None
-            self._reply(204, b"")
-
-    def startResponse(self, size: int | None) -> None:
-        """Begin to answer a GET."""
-        self.setResponseCode(200)
-        self.setHeader(b"Content-Type", b"application/octet-stream")
-        self.setHeader(b"Cache-Control", b"no-store")
-        if size is not None:
-            self.setHeader(b"Content-Length", b"%d" % size)
-
-    def endResponse(self) -> None:
-        """The body of the response is complete."""
-        if not (self._answered or self._lost):
-            self._answered = True
-            self._target = None
-            self.unregisterProducer()
-            self.finish()
-
-    def breakResponse(self) -> None:
-        """The body of the response stays incomplete, and the client shall see that."""
-        self._answered = True
-        self._target = None
-        if not self._lost:
-            self._own.abort()
-
-    def hold(self) -> None:
-        """Let the body wait."""
-        if not self._lost:
-            self._own.hold()
-
-    def go(self) -> None:
-        """Let it come."""
-        if not self._lost:
-            self._own.go()
-
-    def _reply(self, status: int, text: bytes) -> None:
-        self.setResponseCode(status, RESPONSES.get(status, b"Refused"))
-        if text:
-            self.setHeader(b"Content-Length", b"%d" % len(text))
-            self.write(text)
-        self.finish()
-
-
-class _RequestReader:
-    """The body of a PUT."""
-
-    def __init__(self, request: _Request) -> None:
-        self._request = request
-
-    def pauseProducing(self) -> None:
-        """Let it wait in the socket."""
-        self._request.hold()
-
-    def resumeProducing(self) -> None:
-        """Let it come."""
-        self._request.go()
-
-    def finish(self) -> None:
-        """Say that it has come."""
-        self._request.succeed()
-
-    def abort(self, error: BaseException) -> None:
-        """Say that it is not wanted."""
-        status = 409
-        if isinstance(error, (StreamTooLong, FinalSizeError)):
-            status = 413
-        elif isinstance(error, StreamTruncated):
-            status = 400
-        self._request.refuse(Refusal(status, str(error)))
-        self._request.go()
-
-
-class _ResponseWriter:
-    """The body of the response to a GET."""
-
-    def __init__(self, request: _Request) -> None:
-        self._request = request
-        self.transport: Any = request.transport
-
-    def start(self, size: int | None) -> None:
-        """It begins."""
-        self._request.startResponse(size)
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Say when to go on, and when to wait."""
-        self._request.registerProducer(producer, streaming)
-
-    def write(self, data: bytes) -> None:
-        """Send some of it."""
-        self._request.write(data)
-
-    def finish(self) -> None:
-        """That was all."""
-        self._request.endResponse()
-
-    def abort(self) -> None:
-        """There will be no more, though that was not all."""
-        self._request.breakResponse()
-
-
 @implementer(IProtocolNegotiationFactory)
-class HTTPServerFactory(HTTPFactory):
-    """Makes the connections of one server."""
+class HTTPServerFactory(ServerFactory):
+    """
+    Makes the connections of one server.
+
+    @ivar connections: Those that are open.
+    """
 
     noisy = False
 
@@ -269,52 +86,42 @@ class HTTPServerFactory(HTTPFactory):
         """
         @param authorise: Decides about each request.
 
-        @param maxConnections: How many connections to serve at once: more are closed
-            as they come.
+        @param maxConnections: How many connections to serve at once.
 
-        @param idleTimeout: How long a client may take no byte of a response
-            (seconds), or L{None} to wait for ever.
+        @param idleTimeout: How long a client may accept no byte of a response
+            (seconds), or L{None}.
 
         @param reactor: The clock.
         """
-        super().__init__(timeout=_HEADER_TIMEOUT, reactor=reactor)
-        self.idleTimeout = idleTimeout
-        # Not its default, which would offer HTTP/2 where that is installed.
-        self.protocol: Any = _Channel
         self.authorise = authorise
+        self.idleTimeout = idleTimeout
+        self.reactor = reactor
+        self.connections: set[_Connection] = set()
         self._maxConnections = maxConnections
-        self._channels: set[_Channel] = set()
         self._empty: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Serve a connection, unless there are too many."""
-        if len(self._channels) >= self._maxConnections:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Serve a connection, unless too many are open."""
+        if len(self.connections) >= self._maxConnections:
             _log.warn(
                 "refused {addr}: {most} connections are open",
                 addr=addr,
                 most=self._maxConnections,
             )
-            # TLS has wrapped it already, and does not expect nothing.
-            return _Refused()
-        return super().buildProtocol(addr)
+            # TLS has wrapped the connection already, and needs a protocol.
+            return _Excess()
+        return _Connection(self)
 
     def acceptableProtocols(self) -> list[bytes]:
+        """
+        @return: What TLS may negotiate: not HTTP/2.
+        """
         return [b"http/1.1"]
 
-    def startFactory(self) -> None:
-        """Keep no access log: who moved what is known at the AMP connection."""
-
-    def stopFactory(self) -> None:
-        """See L{startFactory}."""
-
-    def opened(self, channel: _Channel) -> None:
-        """A connection was opened."""
-        self._channels.add(channel)
-
-    def closed(self, channel: _Channel) -> None:
-        """A connection was closed."""
-        self._channels.discard(channel)
-        if not self._channels:
+    def closed(self, connection: _Connection) -> None:
+        """Take note that a connection is closed."""
+        self.connections.discard(connection)
+        if not self.connections:
             empty, self._empty = self._empty, []
             for deferred in empty:
                 deferred.callback(None)
@@ -325,157 +132,408 @@ class HTTPServerFactory(HTTPFactory):
 
         @return: Fires when they are closed.
         """
-        if not self._channels:
+        if not self.connections:
             return succeed(None)
         empty: Deferred[None] = Deferred()
         self._empty.append(empty)
-        for channel in list(self._channels):
-            channel.abort()
+        for connection in list(self.connections):
+            connection.abort()
         return empty
 
 
-class _Refused(TwistedProtocol):
-    """A connection that is one too many."""
+class _Excess(Protocol):
+    """Closes a connection that is one too many."""
 
     def connectionMade(self) -> None:
         """Close it."""
-        transport: Any = self.transport
-        transport.abortConnection()
+        cast(Any, self.transport).abortConnection()
 
 
-class _Channel(HTTPChannel):
-    """One connection."""
+class _Connection(Protocol):
+    """
+    One connection, with one request.
 
-    requestFactory = _Request
-    serverFactory: HTTPServerFactory
-    _discarding = False
-    _lingering = False
+    @ivar parser: Reads the request, and writes the heads of the response.
+
+    @ivar isReceived: Whether the request is complete.
+
+    @ivar isOver: Whether the response is complete: everything that still comes is
+        thrown away.
+
+    @ivar isLost: Whether the connection is closed.
+    """
+
+    transport: Any
+
+    def __init__(self, factory: HTTPServerFactory) -> None:
+        self.factory: HTTPServerFactory = factory
+        self.parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        self.isReceived = False
+        self.isOver = False
+        self.isLost = False
+        self._method = b""
+        self._transfer: _Upload | _Download | None = None
+        self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Count this connection."""
-        super().connectionMade()
-        self.serverFactory = cast(HTTPServerFactory, self.factory)
+        """Wait for a request."""
+        self.factory.connections.add(self)
         tuneForBulk(self.transport)
-        self.serverFactory.opened(self)
+        # One deadline for the whole head, which does not begin anew with each byte.
+        self.setTimer(_HEAD_TIMEOUT)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Count it no more."""
-        super().connectionLost(reason)
-        self.serverFactory.closed(self)
+        """Let the transfer fail, unless it is complete."""
+        self.isLost = True
+        self.setTimer(None)
+        transfer, self._transfer = self._transfer, None
+        try:
+            if transfer is not None:
+                transfer.target.cut(TransferCut())
+        finally:
+            self.factory.closed(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        Take bytes.  The time for the headers is one for all of them together, so it
-        does not begin anew with each byte.
-        """
-        if not self._discarding:
-            LineReceiver.dataReceived(self, data)
+        """Read the request."""
+        if self.isOver:
+            return
+        if self._transfer is not None:
+            self._transfer.dataReceived(data)
+            return
+        try:
+            self.parser.receive_data(data)
+            event = self.parser.next_event()
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint
+            self.refuse(Refusal(status, "this is no valid request of HTTP/1.1"))
+            return
+        if isinstance(event, h11.Request):
+            self._requested(event)
 
-    def rawDataReceived(self, data: bytes) -> None:
-        if not (self._discarding or self._handlingRequest):
-            super().rawDataReceived(data)
+    def _requested(self, request: h11.Request) -> None:
+        self._method = request.method
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in request.headers:
+            found.setdefault(name, []).append(value)
+        isChunked = b"transfer-encoding" in found
+        (digits,) = found.get(b"content-length", [b""])
+        refusal = _malformed(request.http_version, found)
+        tokens = found.get(b"authorization", [])
+        scheme, _, token = (tokens[0] if len(tokens) == 1 else b"").partition(b" ")
+        if refusal is None and (scheme.lower() != b"bearer" or not token.strip()):
+            refusal = _BAD_TOKEN
+        if refusal is not None:
+            self.refuse(refusal)
+            return
+        length = None if isChunked else int(digits or b"0")
+        self.isReceived = length == 0
+        hasLength = isChunked or bool(digits)
+        try:
+            self._authorise(token.strip(), length, hasLength, request.http_version)
+        except Exception:
+            _log.failure("while a request was authorised")
+            self.refuse(Refusal(500, "an error of the server"))
 
-    def allContentReceived(self) -> None:
-        if not self._discarding:
-            super().allContentReceived()
+    def _authorise(
+        self, token: bytes, length: int | None, hasLength: bool, version: bytes
+    ) -> None:
+        authorise = self.factory.authorise
+        decision = authorise(token, self._method, length, hasLength)
+        if isinstance(decision, Refusal):
+            self.refuse(decision)
+            return
+        self.setTimer(None)
+        if self._method == b"GET":
+            self._transfer = download = _Download(self, decision, version)
+            # What follows the request is thrown away.  But reading goes on, to notice
+            # that the client leaves.
+            decision.begin(download)
+            return
+        body = self.parser.trailing_data[0]
+        self._transfer = upload = _Upload(self, decision, length)
+        decision.begin(upload)
+        if self.parser.they_are_waiting_for_100_continue and not (body or self.isOver):
+            self.write(self._head(_CONTINUE))
+        upload.dataReceived(body if length is not None else b"")
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error, unless an answer has been sent."""
+        if self.isOver or self.isLost:
+            return
+        headers = [(b"Content-Type", b"text/plain; charset=utf-8")]
+        if refusal.status == 401:
+            headers.append((b"WWW-Authenticate", b'Bearer realm="amp_stream"'))
+        if refusal.status == 405:
+            headers.append((b"Allow", refusal.allowed))
+        self.reply(refusal.status, headers, refusal.reason.encode("utf-8", "replace"))
+
+    def reply(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], text: bytes = b""
+    ) -> None:
+        """Send a response with a short text, or without a body."""
+        body = text + b"\n" if text else b""
+        length = [(b"Content-Length", b"%d" % len(body))] if text else []
+        head = self.head(status, [*headers, *length])
+        self.write(head if self._method == b"HEAD" else head + body)
+        self.close()
+
+    def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """
+        @return: The head of the response.
+        """
+        return self._head(
+            h11.Response(
+                status_code=status,
+                headers=[*headers, (b"Connection", b"close")],
+                reason=HTTPStatus(status).phrase.encode("ascii"),
+            )
+        )
+
+    def _head(self, event: h11.Response | h11.InformationalResponse) -> bytes:
+        return self.parser.send(event) or b""
 
     def write(self, data: bytes) -> None:
         """
-        Write, if there is somebody to read it.  When a client closes TLS while it is
-        written to, the transport takes bytes for ever, and does nothing with them.
+        Write, if the client listens.  If it closes TLS while it is written to, the
+        transport would take bytes for ever, and drop them.
         """
-        if self._isHeard():
-            super().write(data)
+        if lowestTransport(self.transport).disconnecting:
+            self.abort()
+        elif not self.isLost:
+            self.transport.write(data)
 
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        if self._isHeard():
-            super().writeSequence(iovec)
+    def close(self) -> None:
+        """Close the connection, once the client has got the response."""
+        self.isOver = True
+        self._transfer = None
+        if self.isLost:
+            return
+        if self.isReceived:
+            self.setTimer(self.factory.idleTimeout)
+            self.transport.loseConnection()
+            return
+        self.setTimer(_LINGER)
+        self.transport.resumeProducing()
+        # Either ends this side's half, and lets the other half go on: TLS waits for
+        # the client to close, too.
+        if ISSLTransport.providedBy(self.transport):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
 
-    def allHeadersReceived(self) -> None:
+    def abort(self) -> None:
+        """Close the connection now."""
+        if not self.isLost:
+            self.transport.abortConnection()
+
+    def setTimer(self, seconds: float | None) -> None:
+        """Close the connection after some time (seconds), or do not."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        if seconds is not None:
+            self._timer = self.factory.reactor.callLater(seconds, self.abort)
+
+
+class _Upload:
+    """
+    The body of a C{PUT}; a L{BodyReader}.
+
+    @ivar target: The receiver of the body.
+    """
+
+    def __init__(
+        self, connection: _Connection, target: RequestTarget, length: int | None
+    ) -> None:
         """
-        Authorise the request, if it has a body: one without is complete, and
-        authorised when this returns.  C{100 Continue} is not said before that.
+        @param length: The length of the body (bytes), or L{None} if it is chunked.
         """
-        request = cast(_Request, self.requests[-1])
-        self.persistent = False
-        request.setHeader(b"Connection", b"close")
-        request.gotLength(self.length)
-        if self.length != 0:
-            request.begin(self._command, self._path, self._version)
+        self.target = target
+        self._connection = connection
+        self._remaining = length
+        self._paused = False
+        self._reading = False
+        self._hasEnded = False
 
-    def welcome(self, request: _Request) -> None:
-        """Ask for the body, if the client waits to be asked."""
-        expected = request.requestHeaders.getRawHeaders(b"expect") or [b""]
-        isNew = request.clientproto == b"HTTP/1.1"
-        if isNew and expected[0].lower() == b"100-continue":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    def dataReceived(self, data: bytes) -> None:
+        """Hand on what has come."""
+        if self._remaining is None:
+            if data:
+                self._connection.parser.receive_data(data)
+            self._readChunks()
+            return
+        if self._remaining:
+            # What follows the body is not read.
+            data = data[: self._remaining]
+            self._remaining -= len(data)
+            if data:
+                self.target.data(data)
+        self._endIfComplete(not self._remaining)
 
-    def hold(self) -> None:
-        """Take no bytes for now, neither from the socket nor from what was read."""
-        self.paused = True
-        self._networkProducer.pauseProducing()
+    def _endIfComplete(self, isComplete: bool) -> None:
+        connection = self._connection
+        if isComplete and not (self._hasEnded or connection.isOver):
+            self._hasEnded = connection.isReceived = True
+            self.target.ended()
 
-    def go(self) -> None:
-        """Take bytes again."""
-        if self.paused:
-            self.paused = False
-            self._networkProducer.resumeProducing()
-            self.dataReceived(b"")
+    def _readChunks(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            while not (self._paused or self._hasEnded or self._connection.isOver):
+                event = self._connection.parser.next_event()
+                if isinstance(event, h11.Data):
+                    self.target.data(bytes(event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    self._endIfComplete(True)
+                else:
+                    break
+        except h11.RemoteProtocolError:
+            self.target.cut(TransferCut("the chunks of the body are malformed"))
+            self._connection.refuse(Refusal(400, "the chunks are malformed"))
+        finally:
+            self._reading = False
+
+    def pauseProducing(self) -> None:
+        """Leave further bytes in the socket."""
+        self._paused = True
+        if not self._connection.isLost:
+            self._connection.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._paused = False
+        if not self._connection.isLost:
+            self._connection.transport.resumeProducing()
+            if self._remaining is None:
+                self._readChunks()
+
+    def expectEnd(self) -> None:
+        """Close the connection if the body does not end soon."""
+        if not (self._hasEnded or self._connection.isOver):
+            self._connection.setTimer(_LINGER)
+
+    def finish(self) -> None:
+        """Say that the body has been accepted."""
+        if not (self._connection.isOver or self._connection.isLost):
+            self._connection.reply(204, [])
+
+    def abort(self, error: BaseException) -> None:
+        """Refuse the body, or the rest of it."""
+        status = 409
+        if isinstance(error, (StreamTooLong, FinalSizeError)):
+            status = 413
+        elif isinstance(error, StreamTruncated):
+            status = 400
+        self._connection.refuse(Refusal(status, str(error)))
+
+
+@implementer(IPushProducer)
+class _Download:
+    """
+    The body of the response to a C{GET}; a L{BodyWriter}.
+
+    @ivar target: The sender of the body.
+    """
+
+    def __init__(
+        self, connection: _Connection, target: RequestTarget, version: bytes
+    ) -> None:
+        self.target = target
+        self.transport: Any = connection.transport
+        self._connection = connection
+        self._version = version
+        self._isChunked = False
+        self._producer: IPushProducer | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Throw away what follows the request."""
+
+    def start(self, size: int | None) -> None:
+        """Send the head of the response."""
+        headers = [
+            (b"Content-Type", b"application/octet-stream"),
+            (b"Cache-Control", b"no-store"),
+        ]
+        if size is not None:
+            headers.append((b"Content-Length", b"%d" % size))
+        # A client of HTTP/1.0 knows no chunks, and reads until the connection closes.
+        self._isChunked = size is None and self._version == b"1.1"
+        self._connection.write(self._connection.head(200, headers))
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Tell the sender when to pause, and when to go on."""
+        self._producer = producer
+        if not self._connection.isLost:
+            self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
         """
-        The socket takes no bytes for now.  A body that is held back is the business of
-        its stream; a response that nobody reads may be nobody's.
+        Let the sender pause, and the client read on within C{idleTimeout}: a response
+        that no one reads would keep its connection.
         """
-        super().pauseProducing()
-        if self._handlingRequest and not self._lingering:
-            self.setTimeout(self.serverFactory.idleTimeout)
+        self._connection.setTimer(self._connection.factory.idleTimeout)
+        if self._producer is not None:
+            self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The socket takes bytes again; that does not mean that the body may come."""
-        if self._handlingRequest and not self._lingering:
-            self.setTimeout(None)
-        super().resumeProducing()
-        if self.paused:
-            self._networkProducer.pauseProducing()
+        """Let the sender go on."""
+        if not self._connection.isOver:
+            self._connection.setTimer(None)
+        if self._producer is not None:
+            self._producer.resumeProducing()
 
-    def discard(self) -> None:
-        """
-        The request is about to be refused: what is still coming is thrown away, for a
-        while.  To close at once would make the client's system throw the answer away.
-        """
-        self._discarding = True
-        self.clearLineBuffer()
+    def stopProducing(self) -> None:
+        """The connection tells the sender that it is lost."""
 
-    def loseConnection(self) -> None:
-        """
-        Close, once everything has been written, and the client had time to read it.
-        """
-        if self._discarding and not self._lingering:
-            self._lingering = True
-            self.setTimeout(_LINGER)
+    def write(self, data: bytes) -> None:
+        """Send the next bytes."""
+        if self._isChunked:
+            data = self._connection.parser.send(h11.Data(data=data)) or b""
+        self._connection.write(data)
+
+    def finish(self) -> None:
+        """End the response."""
+        connection = self._connection
+        if connection.isOver or connection.isLost:
             return
-        # Somebody has to take what has been written.
-        self.setTimeout(_LINGER if self._lingering else self.serverFactory.idleTimeout)
-        super().loseConnection()
-
-    def timeoutConnection(self) -> None:
-        """The client has had its time."""
-        if self._discarding or self._handlingRequest:
-            self.abort()
-        else:
-            super().timeoutConnection()
+        if self._isChunked:
+            connection.write(connection.parser.send(h11.EndOfMessage()) or b"")
+        if self._producer is not None:
+            self._producer = None
+            self.transport.unregisterProducer()
+        connection.close()
 
     def abort(self) -> None:
-        """Close now."""
-        self._transport.abortConnection()
+        """Close the connection, so that the client sees an incomplete response."""
+        self._connection.abort()
 
-    def _isHeard(self) -> bool:
-        if lowestTransport(self.transport).disconnecting:
-            self.abort()
-            return False
-        return True
 
-    @property
-    def _transport(self) -> Any:
-        return self.transport
+def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | None:
+    """
+    Check what C{h11} leaves open.
+
+    @param version: The version of HTTP, such as C{b"1.1"}.
+
+    @param found: The values of each header, by its name in lower case.
+    """
+    if not version.startswith(b"1."):
+        return Refusal(505, "this server speaks HTTP/1.1")
+    if b"transfer-encoding" in found and (
+        b"content-length" in found or version == b"1.0"
+    ):
+        # RFC 9112, section 6.1: what is between may see another end of the body.
+        return Refusal(
+            400, "a body has either a length or chunks, and these in HTTP/1.1"
+        )
+    if len(found.get(b"content-length", [b""])[0]) > _MAX_DIGITS:
+        return Refusal(413, "the body is too long")
+    # RFC 9110, section 10.1.1.
+    expected = b",".join(found.get(b"expect", [])).lower().split(b",")
+    if version != b"1.0" and not {each.strip() for each in expected} <= {
+        b"",
+        b"100-continue",
+    }:
+        return Refusal(417, "100-continue is all that can be expected")
+    return None

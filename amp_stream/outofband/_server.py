@@ -121,6 +121,8 @@ class OutOfBandServer(Service):
             or C{certificate} does not contain a key and its certificate.
 
         @raise OSError: C{certificate} cannot be read.
+
+        @raise ImportError: The extra C{http} is not installed.
         """
         _checkNumber("ticketLifetime", ticketLifetime, 1)
         _checkNumber("maxConnections", maxConnections, 1, int)
@@ -146,8 +148,12 @@ class OutOfBandServer(Service):
             )
         if plainHTTP and certificate is not None:
             raise ValueError("plain HTTP has no certificate: pass one of the two")
-        from amp_stream.outofband._http import HTTPServerFactory
-
+        try:
+            from amp_stream.outofband._http import HTTPServerFactory
+        except ImportError as error:
+            raise ImportError(
+                "an HTTP server needs h11: pip install 'amp-stream[http]'"
+            ) from error
         if reactor is None:
             from twisted.internet import reactor
         self._reactor: IReactorTime = reactor
@@ -388,12 +394,12 @@ class OutOfBandServer(Service):
         self._setTimer()
 
     def _consume(
-        self, token: bytes, method: bytes, length: int | None
+        self, token: bytes, method: bytes, length: int | None, hasLength: bool
     ) -> RequestTarget | Refusal:
         """
         Authorise a request.
 
-        @param length: The length of its body (bytes), or L{None} if it is chunked.
+        For the parameters see L{Authorise}.
 
         @return: The target of the request, or why it is refused.
         """
@@ -401,7 +407,7 @@ class OutOfBandServer(Service):
         self._setTimer()
         if grant is None:
             return Refusal(401, "the token is unknown, has been used, or is too old")
-        refusal = judge(grant, method, length)
+        refusal = judge(grant, method, length, hasLength)
         if refusal is None:
             return grant.target
         kind = StreamTooLong if refusal.status == 413 else TransferRefused

@@ -192,10 +192,10 @@ class Refusal:
     allowed: bytes = b""
 
 
-Authorise = Callable[[bytes, bytes, "int | None"], "RequestTarget | Refusal"]
+Authorise = Callable[[bytes, bytes, "int | None", bool], "RequestTarget | Refusal"]
 """
-Decides about a request, from its token, its method and the length of its body (bytes,
-or L{None} if it is chunked).
+Decides about a request, from its token, its method, the length of its body (bytes, or
+L{None} if it is chunked), and whether it says how its body ends.
 """
 
 
@@ -207,7 +207,9 @@ def hashToken(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def judge(grant: Grant, method: bytes, length: int | None) -> Refusal | None:
+def judge(
+    grant: Grant, method: bytes, length: int | None, hasLength: bool = True
+) -> Refusal | None:
     """
     Check a request before its body is read.
 
@@ -217,6 +219,8 @@ def judge(grant: Grant, method: bytes, length: int | None) -> Refusal | None:
 
     @param length: The length of its body (bytes), or L{None} if it is chunked.
 
+    @param hasLength: Whether it has a header that tells how its body ends.
+
     @return: Why the request is refused, or L{None} if it is served.
     """
     if method != grant.method:
@@ -224,6 +228,9 @@ def judge(grant: Grant, method: bytes, length: int | None) -> Refusal | None:
         return Refusal(405, text, grant.method)
     if grant.method == b"GET":
         return None if length == 0 else Refusal(400, "a GET with a body")
+    if not hasLength:
+        # RFC 9110, section 15.5.12: such a body would have no bytes.
+        return Refusal(411, "a PUT needs Content-Length or Transfer-Encoding")
     most = grant.maxSize if grant.size is None else grant.size
     if length is not None and most is not None and length > most:
         return Refusal(413, f"the body may have {most} bytes")

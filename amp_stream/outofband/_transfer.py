@@ -88,6 +88,9 @@ class BodyReader(Protocol):
     def resumeProducing(self) -> None:
         """Read on."""
 
+    def expectEnd(self) -> None:
+        """Close the connection unless the body ends soon, as the stream is complete."""
+
     def finish(self) -> None:
         """Accept the complete body."""
 
@@ -177,10 +180,12 @@ class HTTPReceiver:
             if error is not None:
                 self._body = None
                 body.abort(error)
-            elif self._paused:
+            else:
                 # The end of the message is still to be read.
-                self._paused = False
-                body.resumeProducing()
+                body.expectEnd()
+                if self._paused:
+                    self._paused = False
+                    body.resumeProducing()
         self.onRelease()
 
     def fail(self, error: StreamError) -> None:

@@ -107,14 +107,14 @@ class OneTokenTests(ServerTestCase):
     @run
     async def test_putTls(self):
         """
-        The same with TLS.
+        Of a hundred clients that put with one token at once over TLS, one succeeds.
         """
         await self.manyClients(False, b"PUT")
 
     @run
     async def test_getTls(self):
         """
-        The same with TLS, the other way.
+        Of a hundred clients that get with one token at once over TLS, one succeeds.
         """
         await self.manyClients(False, b"GET")
 
@@ -271,7 +271,7 @@ class AuthorisationTests(ServerTestCase):
     @run
     async def test_expectRefused(self):
         """
-        One that is not authorised is not asked.
+        A client without a valid token is not told to continue.
         """
         bulk = await self.bulk(plain=True)
         for token in (None, b"x" * 43):
@@ -446,7 +446,7 @@ class HttpTests(ServerTestCase):
     @run
     async def test_pipelinedBehindGet(self):
         """
-        So is what comes behind a GET, while that is being answered.
+        Bytes behind a GET are ignored while it is answered, and use no ticket.
         """
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
@@ -498,8 +498,8 @@ class HttpTests(ServerTestCase):
     @run
     async def test_garbage(self):
         """
-        What is no HTTP is answered with an error, or not at all, and the connection
-        is closed.
+        Bytes that are not HTTP are answered with an error, or not at all, and the
+        connection is closed.
         """
         bulk = await self.bulk(plain=True)
         for request in (
@@ -521,6 +521,54 @@ class HttpTests(ServerTestCase):
             await raw.closed
             self.assertNotIn(b"HTTP/1.1 2", raw.received)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    @run
+    async def test_malformed(self):
+        """
+        A request that breaks a rule of HTTP/1.1 is refused, and uses no ticket: one
+        without Host (RFC 9112, section 3.2), with an expectation that the server does
+        not know (RFC 9110, section 10.1.1), with chunks in HTTP/1.0, or of another
+        version.
+        """
+        bulk = await self.bulk(plain=True)
+        ticket, exchange = await self.admit(bulk)
+        good = head("PUT", ticket.token, "Content-Length: 3")
+        chunked = head("PUT", ticket.token, "Transfer-Encoding: chunked")
+        for request, status in (
+            (good.replace(b"Host: 127.0.0.1\r\n", b""), 400),
+            (good.replace(b"Host:", b"Host: a\r\nHost:"), 400),
+            (good.replace(b"Host:", b"Expect: 200-ok\r\nHost:"), 417),
+            (good.replace(b"Host:", b"Expect: 100-continue, x\r\nHost:"), 417),
+            (good.replace(b"HTTP/1.1", b"HTTP/2.0"), 505),
+            (good.replace(b": 3", b": " + b"9" * 20), 413),
+            (good.replace(b": 3", b": 3\r\nContent-Length: 4"), 400),
+            (good.replace(b": 3", b": +3"), 400),
+            (good.replace(b"Host:", b"Host :"), 400),
+            (good.replace(b"Host:", b"X: a\r\n b: c\r\nY: \0\r\nHost:"), 400),
+            (chunked.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+            (chunked.replace(b"chunked", b"gzip, chunked"), 501),
+            (
+                chunked.replace(b"chunked", b"chunked\r\nTransfer-Encoding: chunked"),
+                501,
+            ),
+        ):
+            raw = await self.ask(bulk, request)
+            self.assertEqual(raw.status, status, request)
+            await raw.closed
+        raw = await self.ask(bulk, good + b"abc")
+        self.assertEqual(raw.status, 204)
+        self.assertEqual((exchange.errors, bytes(exchange.received)), ([], b"abc"))
+
+    @run
+    async def test_noLength(self):
+        """
+        A PUT that does not say how its body ends is refused, and fails its transfer.
+        """
+        raw, exchange = await self.put()
+        await raw.closed
+        self.assertEqual(raw.status, 411)
+        self.assertEqual([type(e) for e in exchange.errors], [TransferRefused])
+        self.assertEqual(exchange.messages, [])
 
     @run
     async def test_lengthAndChunks(self):
@@ -545,7 +593,7 @@ class HttpTests(ServerTestCase):
             raw = await self.raw(bulk)
             sent = b"PUT / HTTP/1.1\r\n"
             raw.write(sent)
-            await self.turns(lambda bulk=bulk: bulk._factory._channels)
+            await self.turns(lambda bulk=bulk: bulk._factory.connections)
             for _ in range(9):
                 raw.write(b"X: y\r\n")
                 await self.settled(lambda raw=raw: raw.closed.called, 20)
@@ -564,7 +612,7 @@ class HttpTests(ServerTestCase):
         ticket, exchange = await self.admit(bulk)
         raw = await self.raw(bulk)
         raw.write(head("PUT", ticket.token)[:-2])
-        await self.turns(lambda: bulk._factory._channels)
+        await self.turns(lambda: bulk._factory.connections)
         await self.settled(lambda: raw.closed.called, 20)
         clock.pump([5] * 11)
         await raw.closed
@@ -598,14 +646,14 @@ class HttpTests(ServerTestCase):
         for plain in (True, False):
             bulk = await self.bulk(plain=plain, maxConnections=2)
             held = [await self.raw(bulk) for _ in range(2)]
-            await self.turns(lambda bulk=bulk: len(bulk._factory._channels) == 2)
+            await self.turns(lambda bulk=bulk: len(bulk._factory.connections) == 2)
             port = bulk._urlFor("")
             more: Raw = await self.raw(port)
             await more.closed
             self.assertEqual(bytes(more.received), b"")
             self.assertFalse(held[0].closed.called)
             held[0].transport.abortConnection()
-            await self.turns(lambda bulk=bulk: len(bulk._factory._channels) == 1)
+            await self.turns(lambda bulk=bulk: len(bulk._factory.connections) == 1)
             ticket, _ = await self.admit(bulk)
             raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
             self.assertEqual(raw.status, 204)
@@ -632,7 +680,7 @@ class HttpTests(ServerTestCase):
         bulk = await self.bulk(reactor=Clocked(clock))
         port = int(bulk._urlFor("").rstrip("/").rpartition(":")[2])
         raw = await self.raw(port, tls=False)
-        await self.turns(lambda: bulk._factory._channels)
+        await self.turns(lambda: bulk._factory.connections)
         clock.pump([5] * 20)
         await raw.closed
 
@@ -690,7 +738,7 @@ class HttpTests(ServerTestCase):
         sink.write(bytes(50_000_000))
         sink.finish()
         await bulk.stopService()
-        self.assertEqual(bulk._factory._channels, set())
+        self.assertEqual(bulk._factory.connections, set())
 
 
 class ServiceTests(ServerTestCase):
@@ -719,7 +767,7 @@ class ServiceTests(ServerTestCase):
             _, exchange = await self.admit(bulk)
             url = bulk._urlFor("")
             raw = await self.raw(bulk)
-            await self.turns(lambda bulk=bulk: bulk._factory._channels)
+            await self.turns(lambda bulk=bulk: bulk._factory.connections)
             await bulk.stopService()
             await raw.closed
             self.assertEqual([type(e) for e in exchange.errors], [NobodyListens])
@@ -740,7 +788,7 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_restart(self):
         """
-        It can be started again.
+        A server that was stopped can be started again.
         """
         for plain in (True, False):
             bulk = await self.bulk(plain=plain)
@@ -754,7 +802,8 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_privileged(self):
         """
-        It listens when there are still privileges, and then only once.
+        A server listens in C{privilegedStartService}, and C{startService} does not
+        listen again.
         """
         bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.privilegedStartService()
@@ -836,7 +885,7 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_endpoint(self):
         """
-        It takes an endpoint as well as a string for one.
+        A server takes an endpoint as well as its description.
         """
         bulk = await self.bulk(serverFromString(reactor, LOCAL), plain=True)
         self.assertIn("http://127.0.0.1:", repr(bulk))
@@ -951,10 +1000,11 @@ class SecrecyTests(ServerTestCase):
         its traceback, without the token.
         """
         bulk = await self.bulk(plain=True)
-        for lines in (["Content-Length: 3"], []):
+        for length in (3, 0):
             ticket, exchange = await self.admit(bulk)
             del exchange.messages
-            raw = await self.ask(bulk, head("PUT", ticket.token, *lines))
+            request = head("PUT", ticket.token, f"Content-Length: {length}")
+            raw = await self.ask(bulk, request)
             self.assertEqual(raw.status, 500)
             self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
             self.assertNotIn(ticket.token.decode(), self.log.text())

@@ -30,6 +30,7 @@ from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
 from amp_stream.outofband._certificates import selfSigned
 from tests.outofband import (
     LOCAL,
+    Clocked,
     Consumer,
     Endless,
     Get,
@@ -130,7 +131,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_elsewhere(self):
         """
-        It may not lead anywhere else, unless that is allowed.
+        A ticket may lead to another host only if that host is allowed.
         """
         for host in ("192.0.2.2", "localhost", "[::2]", "2130706433", "0x7f.1"):
             made = ticket(url=f"https://{host}/")
@@ -269,6 +270,24 @@ class RequestTests(OutOfBandTestCase):
             await server.connections[0].closed
 
     @run
+    async def test_expectEnd(self):
+        """
+        A response that goes on although the stream is complete loses its connection
+        after a few seconds, and so does one that has not begun.
+        """
+        for answer in (OK % 4 + b"abc", b"HTTP/1.1 100 Continue\r\n\r\n"):
+            clock = Clock()
+            self.client = OutOfBandClient(allowPlainHTTP=True, reactor=Clocked(clock))
+            receiver, server = await self.get(answer, close=False)
+            raw = await server.connected
+            await raw.until(b"\r\n\r\n")
+            await self.settled(receiver.received.__len__, 50)
+            receiver.body.expectEnd()
+            clock.advance(5)
+            await raw.closed
+            receiver.over.addErrback(lambda failure: None)
+
+    @run
     async def test_identity(self):
         """
         A body that is said to have no encoding is taken as it is.
@@ -395,7 +414,7 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_controlCharacters(self):
         """
-        What a server says is not shown as it is.
+        Control characters in the text of an HTTP error are not shown.
         """
         receiver, _ = await self.get(
             b"HTTP/1.1 500 X\r\nContent-Length: 12\r\n\r\n\x1b[2Jabc\r\x07d\n."
@@ -457,7 +476,7 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_abortWaiting(self):
         """
-        Whoever wants no more while the server thinks closes the connection.
+        A receiver that gives up before the response begins closes the connection.
         """
         for tls in (None, selfSigned(["127.0.0.1"])):
             certificate = b"" if tls is None else tls.certificate
@@ -474,8 +493,8 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_abortInTheMiddle(self):
         """
-        So does whoever wants no more of a body, even of a server that does not care,
-        and even while the body is held back.
+        A receiver that gives up in the middle of a body closes the connection, even of
+        a server that does not react, and even while the body is held back.
         """
         for tls in (None, selfSigned(["127.0.0.1"])):
             for pause in (False, True):
@@ -498,7 +517,7 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_abortError(self):
         """
-        Whoever wants no more while the reason of an error trickles in closes the
+        A receiver that gives up while the text of an error trickles in closes the
         connection.
         """
         server = await self.answering(
@@ -557,8 +576,8 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_rightCertificate(self):
         """
-        One with that certificate is trusted, by its address or by the name in the
-        ticket.
+        A server with the certificate of the ticket is trusted, by its address or by the
+        name in the ticket.
         """
         for hosts, name in ((["127.0.0.1"], ""), ([], "amp-stream.invalid")):
             identity = selfSigned(hosts)
@@ -661,7 +680,8 @@ class HostileServerTests(OutOfBandTestCase):
     @run
     async def test_connectionLostAfterTheLastByte(self):
         """
-        So does the loss of the AMP connection.
+        A transfer that waits for the answer to its last byte ends with the AMP
+        connection.
         """
         never = await self.rawServer()
         client, _server = await self.detour(never.url)
