@@ -20,10 +20,9 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
 import amp_stream
-from amp_stream.addresses import clientString
-from amp_stream.fileserver import FileServiceFactory
-from amp_stream.storage import FileStore, Incoming
-from amp_stream.wholefile import WholeFile
+from amp_stream.files._endpoints import clientString
+from amp_stream.files._server import FileServerFactory
+from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
 from tests.processes import Child
 
 reactor: Any = globalReactor
@@ -103,24 +102,24 @@ class WatchedStore(FileStore):
     written: Callable[[int], object] = staticmethod(lambda size: None)
     committing: Callable[[], object] = staticmethod(lambda: None)
 
-    def receive(self, name: str, size: int | None = None) -> Incoming:
+    def receive(self, name: str, size: int | None = None) -> Upload:
         """
         See L{FileStore.receive}.
         """
-        incoming = super().receive(name, size)
-        write, commit = incoming.write, incoming.commit
+        upload = super().receive(name, size)
+        write, commit = upload.write, upload.commit
 
         def noteWrite(data: bytes) -> None:
             write(data)
-            self.written(incoming.size)
+            self.written(upload.size)
 
-        def noteCommit() -> None:
+        def noteCommit() -> FileInfo:
             self.committing()
-            commit()
+            return commit()
 
-        incoming.write = noteWrite  # type: ignore[method-assign]
-        incoming.commit = noteCommit  # type: ignore[method-assign]
-        return incoming
+        upload.write = noteWrite  # type: ignore[method-assign]
+        upload.commit = noteCommit  # type: ignore[method-assign]
+        return upload
 
 
 class ServedTestCase(TestCase):
@@ -147,8 +146,8 @@ class ServedTestCase(TestCase):
         @return: Its endpoint string.
         """
         self.root = self.makeDirectory()
-        self.store = WatchedStore(self.root, maxSize)
-        self.factory = FileServiceFactory(self.store)
+        self.store = WatchedStore(self.root, maxFileSize=maxSize)
+        self.factory = FileServerFactory(self.store)
         self.addCleanup(self.factory.settled)
         self.addCleanup(self.factory.abortConnections)
         return await self.listen(self.factory)
@@ -180,9 +179,10 @@ class ServedTestCase(TestCase):
         @return: An endpoint string that leads there.
         """
         description = "tcp:0:interface=127.0.0.1"
-        port = await serverFromString(reactor, description).listen(factory)
+        endpoint = serverFromString(reactor, description)
+        port = await endpoint.listen(factory)
         self.addCleanup(maybeDeferred, port.stopListening)
-        return clientString(description, port.getHost())
+        return clientString(endpoint, port.getHost())
 
     async def result(self, child: Child) -> tuple[int, bytes, bytes]:
         """

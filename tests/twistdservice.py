@@ -13,10 +13,28 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 
+from amp_stream.files._demo import ChildService
 from tests.commandline import ServedTestCase, spawn
 from tests.processes import Child
 
-__all__ = ["LOCAL", "NO_HTTP", "TwistdTestCase"]
+__all__ = ["LOCAL", "NO_HTTP", "TWISTD", "TwistdChild", "TwistdTestCase"]
+
+
+class TwistdChild(ChildService):
+    """
+    C{twistd amp-stream} in a child process.
+    """
+
+    program = """
+import sys
+where = sys.argv.pop(1)
+if where not in sys.path:
+    sys.path.append(where)
+sys.argv[1:1] = ["-n", "--pidfile=", "amp-stream"]
+from twisted.scripts.twistd import run
+run()
+"""
+
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
