@@ -21,7 +21,6 @@ from amp_stream.files._demo import (
     Row,
     ServiceDied,
     Skipped,
-    _Given,
     asTable,
 )
 from tests.commandline import ServedTestCase, command, reactor, spawn
@@ -226,18 +225,6 @@ class DemonstrationTests(ServedTestCase):
             self.check()
 
         return ensureDeferred(test())
-
-    def test_shrinks(self) -> None:
-        """
-        A file that becomes shorter while it is read is an error.
-        """
-        path = self.mktemp()
-        with open(path, "wb") as file:
-            file.write(b"12345")
-        given = _Given(path)
-        with given:
-            self.assertEqual(given.advance(5), 5)
-            self.assertRaises(OSError, given.advance, 1)
 
     def test_noFile(self) -> Deferred[None]:
         """

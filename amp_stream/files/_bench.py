@@ -31,8 +31,6 @@ from amp_stream.files._console import (
 )
 from amp_stream.files._threads import ThreadedSink, ThreadedSource
 
-__all__ = ["Latencies", "SmallCalls", "bench"]
-
 _INTERVAL = 0.02
 _BLOCK = 2**20
 _LINE = "{:10}{:>10}{:>10}{:>10}{:>10}{:>8}"

@@ -43,8 +43,6 @@ from amp_stream.files._demo import demo
 from amp_stream.files._storage import FileInfo
 from amp_stream.files._threads import openSink, openSource
 
-__all__ = ["commands", "curlArguments", "curlConfig", "main"]
-
 _SHORT = 30.0  # seconds: for the commands that move no file
 
 

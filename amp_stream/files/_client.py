@@ -41,19 +41,7 @@ from amp_stream import BulkClient, BulkServer, StreamAMP
 from amp_stream._outgoing import SourceLike
 from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import DigestMismatch, UsageError
-from amp_stream.files._commands import (
-    MAX_PAGE,
-    AwaitOffer,
-    GetFile,
-    GetFileOutOfBand,
-    ListFiles,
-    OfferFile,
-    Ping,
-    PutFile,
-    PutFileOutOfBand,
-    RemoveFile,
-    StatFile,
-)
+from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
 from amp_stream.files._storage import FileInfo
 from amp_stream.files._threads import (
@@ -65,16 +53,6 @@ from amp_stream.files._threads import (
     openSource,
     writeInThread,
 )
-
-__all__ = [
-    "FileClient",
-    "FileClientProtocol",
-    "FileOffer",
-    "Progress",
-    "SinkLike",
-    "connect",
-    "timeoutError",
-]
 
 Progress = Callable[[int, int | None], object]
 """
@@ -232,7 +210,8 @@ class FileOffer:
         return ensureDeferred(self._whenUsed())
 
     async def _whenUsed(self) -> int:
-        answer = await self._protocol.callRemote(AwaitOffer, number=self._number)
+        call = self._protocol.callRemote
+        answer = await call(commands.AwaitOffer, number=self._number)
         count: int = answer["size"]
         return count
 
@@ -280,7 +259,7 @@ class FileClient:
         @return: Fires when the service has the file on its disk, and both ends have
             the same SHA-256 of it.
         """
-        command = PutFileOutOfBand if outOfBand else PutFile
+        command = commands.PutFileOutOfBand if outOfBand else commands.PutFile
         return ensureDeferred(self._put(command, name, source, _Tally(progress)))
 
     async def _put(
@@ -320,7 +299,7 @@ class FileClient:
             the same SHA-256 of them all.
         """
         tally = _Tally(progress)
-        command = GetFileOutOfBand if outOfBand else GetFile
+        command = commands.GetFileOutOfBand if outOfBand else commands.GetFile
         return ensureDeferred(self._get(command, name, sink, tally))
 
     async def _get(
@@ -375,7 +354,7 @@ class FileClient:
         after, more = "", True
         while more:
             answer = await self.protocol.callRemote(
-                ListFiles, after=after, limit=MAX_PAGE
+                commands.ListFiles, after=after, limit=commands.MAX_PAGE
             )
             files += [FileInfo(**described) for described in answer["files"]]
             more = answer["more"]
@@ -388,16 +367,16 @@ class FileClient:
         return ensureDeferred(self._stat(name))
 
     async def _stat(self, name: str) -> FileInfo:
-        answer = await self.protocol.callRemote(StatFile, name=name)
+        answer = await self.protocol.callRemote(commands.StatFile, name=name)
         return FileInfo(name=name, **answer)
 
     def remove(self, name: str) -> Deferred[None]:
         """Remove a file for good."""
-        return ensureDeferred(self._call(RemoveFile, name=name))
+        return ensureDeferred(self._call(commands.RemoveFile, name=name))
 
     def ping(self) -> Deferred[None]:
         """Wait for the answer to a small call."""
-        return ensureDeferred(self._call(Ping))
+        return ensureDeferred(self._call(commands.Ping))
 
     async def _call(self, command: type[Command], **arguments: object) -> None:
         # A coroutine, as all else here: its error may be handled late.  AMP closes
@@ -414,7 +393,7 @@ class FileClient:
         return ensureDeferred(self._offer(name))
 
     async def _offer(self, name: str) -> FileOffer:
-        answer = await self.protocol.callRemote(OfferFile, name=name)
+        answer = await self.protocol.callRemote(commands.OfferFile, name=name)
         info = FileInfo(name, answer["size"], answer["modified"])
         return FileOffer(info, answer["ticket"], answer["number"], self.protocol)
 

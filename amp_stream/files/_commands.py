@@ -34,28 +34,6 @@ from amp_stream import OutOfBand, Stream
 from amp_stream._commands import argumentKey
 from amp_stream._sansio.ticketbox import ticketFromBox, ticketToBox
 
-__all__ = [
-    "FILE_ERRORS",
-    "MAX_PAGE",
-    "AwaitOffer",
-    "FileError",
-    "FileTooLarge",
-    "GetFile",
-    "GetFileOutOfBand",
-    "InvalidName",
-    "ListFiles",
-    "NoSuchFile",
-    "NoSuchOffer",
-    "OfferFile",
-    "Ping",
-    "PutFile",
-    "PutFileOutOfBand",
-    "RemoveFile",
-    "StatFile",
-    "StorageFailed",
-    "StorageFull",
-]
-
 MAX_PAGE = 190
 """
 The most files that one answer to L{ListFiles} describes: with the longest names

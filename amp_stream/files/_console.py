@@ -39,26 +39,6 @@ from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoin
 from amp_stream.files._server import startOutOfBand, whyNoOutOfBand
 from amp_stream.files._storage import checkName
 
-__all__ = [
-    "FAILED",
-    "NAME",
-    "SIZE",
-    "CommandFailed",
-    "Interrupted",
-    "Service",
-    "TransferOptions",
-    "asISO",
-    "closeOutput",
-    "jsonOption",
-    "progressBar",
-    "reportErrors",
-    "run",
-    "serviceOptions",
-    "show",
-    "transferOptions",
-    "withClient",
-]
-
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
 

@@ -49,17 +49,6 @@ from amp_stream.files._server import FileServerProtocol, whyNoOutOfBand
 from amp_stream.files._tap import Options, makeService
 from amp_stream.files._threads import ThreadedSink, openSource
 
-__all__ = [
-    "ChildService",
-    "Demonstration",
-    "Outcome",
-    "Row",
-    "ServiceDied",
-    "asTable",
-    "demo",
-    "serve",
-]
-
 _INTERVAL = 0.01
 _IDLE = 1.0
 _BLOCK = 4 * 2**20
@@ -417,156 +406,78 @@ class Outcome:
         return asdict(self)
 
 
-class Demonstration:
+async def demonstrate(reactor: Any, file: str | None, size: int) -> Outcome:
     """
-    Moves one file there and back in each way.
+    Move one file there and back in each way, and leave nothing behind.
+
+    @param file: The file to move, or L{None} to make one.
+
+    @param size: How many bytes to make.
+
+    @raise Exception: Something failed, other than that the file was damaged.
     """
-
-    def __init__(self, file: str | None, size: int) -> None:
-        """
-        @param file: The file to move, or L{None} to make one.
-
-        @param size: How many bytes to make.
-        """
-        self._file = file
-        self._size = size
-        self._path = file or ""
-        self._sha256 = b""
-        self._reactor: Any = None
-
-    async def main(self, reactor: Any) -> Outcome:
-        """
-        Do it, and leave nothing behind.
-
-        @raise Exception: Something failed, other than that the file was damaged.
-        """
-        self._reactor = reactor
-        with TemporaryDirectory(prefix="amp-stream-demo-") as directory:
-            await self._prepare(directory)
-            options = ["--max-file-size", str(self._size)]
-            if whyNoOutOfBand() is None:
-                options += ["--oob-listen", "tcp:0:interface=127.0.0.1"]
-            child = ChildService(reactor, directory, options)
-            try:
-                address = await child.listening
-                rows = [await self._try(way, address) for way in _WAYS]
-            finally:
-                await child.stop()
-        return Outcome(self._size, rows)
-
-    async def _prepare(self, directory: str) -> None:
-        """Make the file, or hash the one that was given."""
-        material: _Given
-        if self._file is None:
-            self._path = os.path.join(directory, _NAME)
-            material = _Made(self._path, self._size)
+    with TemporaryDirectory(prefix="amp-stream-demo-") as directory:
+        if file is None:
+            path = os.path.join(directory, _NAME)
+            await _make(path, size)
         else:
-            material = _Given(self._path)
-        self._size = material.size
-        with material, progressBar("prepare") as progress:
-            progress(0, self._size)
-            done = 0
-            while done < self._size:
-                # A block at a time, so that this can be interrupted.
-                most = min(self._size - done, _BLOCK)
-                done += await deferToThread(material.advance, most)
-                progress(done, self._size)
-        self._sha256 = material.digest.digest()
-
-    async def _try(self, way: _Way, address: str) -> Row | Skipped:
-        reason = way.obstacle(self._size)
-        if reason is not None:
-            return Skipped(way.name, reason)
-        client = await connect(
-            address,
-            version=way.version,
-            protocol=_DemoClientProtocol,
-            reactor=self._reactor,
-        )
-        row = await self._measure(way, client)
-        await client.close()
-        return row
-
-    async def _measure(self, way: _Way, client: FileClient) -> Row:
-        calls = SmallCalls(self._reactor, client.ping, _INTERVAL)
-        calls.start()
-        await deferLater(self._reactor, _IDLE)
-        idle = Latencies.of(await calls.stop())
-
-        calls = SmallCalls(self._reactor, client.ping, _INTERVAL)
-        calls.start()
-        matches = True
-        up = down = 0.0
+            path, size = file, os.stat(file).st_size
+        options = ["--max-file-size", str(size)]
+        if whyNoOutOfBand() is None:
+            options += ["--oob-listen", "tcp:0:interface=127.0.0.1"]
+        child = ChildService(reactor, directory, options)
         try:
-            up = await self._timed(way, client, True)
-            down = await self._timed(way, client, False)
-        except DigestMismatch:
-            matches = False
-        during = Latencies.of(await calls.stop())
-        await client.remove(_NAME)
-        return Row(way.name, up, down, idle, during, matches)
+            address = await child.listening
+            rows = [await _try(reactor, way, address, path, size) for way in _WAYS]
+        finally:
+            await child.stop()
+    return Outcome(size, rows)
 
-    async def _timed(self, way: _Way, client: FileClient, up: bool) -> float:
+
+async def _make(path: str, size: int) -> None:
+    """Make a file of random bytes, which do not compress."""
+    with open(path, "xb") as file, progressBar("prepare") as progress:
+        progress(0, size)
+        while (done := file.tell()) < size:
+            # A block at a time, so that this can be interrupted.
+            block = await deferToThread(os.urandom, min(size - done, _BLOCK))
+            await deferToThread(file.write, block)
+            progress(file.tell(), size)
+
+
+async def _try(
+    reactor: Any, way: _Way, address: str, path: str, size: int
+) -> Row | Skipped:
+    reason = way.obstacle(size)
+    if reason is not None:
+        return Skipped(way.name, reason)
+    client = await connect(
+        address, version=way.version, protocol=_DemoClientProtocol, reactor=reactor
+    )
+
+    async def timed(up: bool) -> tuple[float, bytes]:
         with progressBar(f"{way.name} {'up' if up else 'down'}") as progress:
-            started = self._reactor.seconds()
-            sha256 = await way.move(client, self._path, up, progress)
-            seconds = self._reactor.seconds() - started
-        if sha256 != self._sha256:
-            raise DigestMismatch
-        rate: float = self._size / max(seconds, 1e-6)
-        return rate
+            started = reactor.seconds()
+            sha256 = await way.move(client, path, up, progress)
+            return size / max(reactor.seconds() - started, 1e-6), sha256
 
+    calls = SmallCalls(reactor, client.ping, _INTERVAL)
+    calls.start()
+    await deferLater(reactor, _IDLE)
+    idle = Latencies.of(await calls.stop())
 
-class _Given:
-    """
-    The file to move, hashed block by block.
-    """
-
-    mode = "rb"
-
-    def __init__(self, path: str) -> None:
-        self.digest = hashlib.sha256()
-        self._file: Any = open(path, self.mode)  # noqa: SIM115 - it is in __exit__
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *ignored: object) -> None:
-        self._file.close()
-
-    def advance(self, size: int) -> int:
-        """
-        Hash the next block.
-
-        @return: How long it is (bytes).
-        """
-        data = self._next(size)
-        if not data:
-            raise OSError("the file became shorter while it was read")
-        self.digest.update(data)
-        return len(data)
-
-    def _next(self, size: int) -> bytes:
-        data: bytes = self._file.read(size)
-        return data
-
-
-class _Made(_Given):
-    """
-    A file of random bytes, which do not compress.
-    """
-
-    mode = "xb"
-
-    def __init__(self, path: str, size: int) -> None:
-        super().__init__(path)
-        self.size = size
-
-    def _next(self, size: int) -> bytes:
-        data = os.urandom(size)
-        self._file.write(data)
-        return data
+    calls = SmallCalls(reactor, client.ping, _INTERVAL)
+    calls.start()
+    matches = False
+    up = down = 0.0
+    with suppress(DigestMismatch):
+        up, sent = await timed(True)
+        down, received = await timed(False)
+        matches = sent == received
+    during = Latencies.of(await calls.stop())
+    await client.remove(_NAME)
+    await client.close()
+    return Row(way.name, up, down, idle, during, matches)
 
 
 def asTable(outcome: Outcome) -> str:
@@ -622,7 +533,9 @@ def demo(file: str | None, size: int, asJson: bool) -> None:
     declaration, with a small call every 10 ms on the same connection, and prints
     how long these took.
     """
-    outcome = reportErrors(lambda: run(Demonstration(file, size).main))
+    outcome = reportErrors(
+        lambda: run(lambda reactor: demonstrate(reactor, file, size))
+    )
     show(asJson, outcome.asDict(), asTable(outcome))
     if outcome.mismatches:
         raise CommandFailed(

@@ -28,8 +28,6 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 
-__all__ = ["clientEndpoint", "clientString", "parseSize", "serverEndpoint"]
-
 _HOST_AND_PORT = re.compile(
     r"(?:tls:)?(?:\[([0-9A-Fa-f:.]+)\]|([^:\\=/\[\]]+)):(\d+)", re.ASCII
 )

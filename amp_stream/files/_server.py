@@ -35,32 +35,10 @@ from twisted.python.failure import Failure
 
 from amp_stream import BulkServer, IncomingStream, StreamAMP
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
-from amp_stream.files._commands import (
-    MAX_PAGE,
-    AwaitOffer,
-    GetFile,
-    GetFileOutOfBand,
-    ListFiles,
-    NoSuchOffer,
-    OfferFile,
-    Ping,
-    PutFile,
-    PutFileOutOfBand,
-    RemoveFile,
-    StatFile,
-)
+from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
-
-__all__ = [
-    "DEFAULT_MAX_CONNECTIONS",
-    "FileServerFactory",
-    "FileServerProtocol",
-    "FileService",
-    "startOutOfBand",
-    "whyNoOutOfBand",
-]
 
 DEFAULT_MAX_CONNECTIONS = 1000
 """
@@ -115,7 +93,9 @@ class FileServerProtocol(StreamAMP):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._offers = _Offers()
+        # By number; None once the client waits for the end.
+        self._offers: dict[int, Deferred[list[Any]] | None] = {}
+        self._lastOffer = 0
 
     def connectionMade(self) -> None:
         """Count this connection."""
@@ -127,8 +107,8 @@ class FileServerProtocol(StreamAMP):
         super().connectionLost(reason)
         self.factory.closed(self)
 
-    @PutFile.responder
-    @PutFileOutOfBand.responder
+    @commands.PutFile.responder
+    @commands.PutFileOutOfBand.responder
     def putFile(self, name: str, body: IncomingStream) -> Deferred[_Response]:
         """Store the bytes of a stream."""
         # Refused here, before a thread is asked for anything.
@@ -144,26 +124,39 @@ class FileServerProtocol(StreamAMP):
             await inThread(upload.discard)
         return {"size": info.size, "modified": info.modified, "sha256": info.sha256}
 
-    @GetFile.responder
-    @GetFileOutOfBand.responder
+    @commands.GetFile.responder
+    @commands.GetFileOutOfBand.responder
     async def getFile(self, name: str) -> _Response:
         """Send a file over a stream."""
         body, info = await self._open(name)
         return {"size": info.size, "modified": info.modified, "body": body}
 
-    @OfferFile.responder
+    @commands.OfferFile.responder
     async def offerFile(self, name: str) -> _Response:
         """Make a ticket for a file."""
         if self.bulkServer is None:
             raise NobodyListens
-        number = self._offers.reserve()
+        if len(self._offers) >= MAX_OFFERS:
+            raise TooManyTickets(
+                f"this connection has {MAX_OFFERS} offers: wait for the end of one"
+            )
+        self._lastOffer = number = self._lastOffer + 1
+        end: Deferred[list[Any]] = Deferred()
+        self._offers[number] = end
         try:
             body, info = await self._open(name)
             offer = await self.offer(body)
         except Exception:
-            self._offers.cancel(number)
+            del self._offers[number]
             raise
-        self._offers.made(number, offer.done)
+
+        def ended(outcome: Any) -> None:
+            # Unless the connection was lost, and with it the client that could ask.
+            if not isinstance(outcome, Failure) or outcome.check(StreamError):
+                # In a list, so that a failure is not logged if the client never asks.
+                end.callback([outcome])
+
+        offer.done.addBoth(ended)
         return {
             "number": number,
             "size": info.size,
@@ -171,10 +164,20 @@ class FileServerProtocol(StreamAMP):
             "ticket": offer.ticket,
         }
 
-    @AwaitOffer.responder
+    @commands.AwaitOffer.responder
     async def awaitOffer(self, number: int) -> _Response:
         """Tell how an offer ended."""
-        return {"size": await self._offers.outcome(number)}
+        end = self._offers.get(number)
+        if end is None:
+            raise commands.NoSuchOffer(
+                f"this connection made no offer {number}, or was told how it ended"
+            )
+        self._offers[number] = None
+        (outcome,) = await end
+        del self._offers[number]
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
+        return {"size": outcome}
 
     async def _open(self, name: str) -> tuple[ThreadedSource, FileInfo]:
         inThread = self.factory.inThread
@@ -185,10 +188,10 @@ class FileServerProtocol(StreamAMP):
             body.stopProducing()
         return body, info
 
-    @ListFiles.responder
+    @commands.ListFiles.responder
     async def listFiles(self, after: str, limit: int) -> _Response:
         """Describe some files."""
-        limit = max(1, min(limit, MAX_PAGE))
+        limit = max(1, min(limit, commands.MAX_PAGE))
         page = self.factory.store.page
         files, more = await self.factory.inThread(page, after, limit)
         described = [
@@ -197,93 +200,22 @@ class FileServerProtocol(StreamAMP):
         ]
         return {"files": described, "more": more}
 
-    @StatFile.responder
+    @commands.StatFile.responder
     async def statFile(self, name: str) -> _Response:
         """Describe one file."""
         info = await self.factory.inThread(self.factory.store.stat, name)
         return {"size": info.size, "modified": info.modified}
 
-    @RemoveFile.responder
+    @commands.RemoveFile.responder
     async def removeFile(self, name: str) -> _Response:
         """Remove one file."""
         await self.factory.inThread(self.factory.store.remove, name)
         return {}
 
-    @Ping.responder
+    @commands.Ping.responder
     def ping(self, payload: bytes | None = None) -> _Response:
         """Answer with the payload."""
         return {"payload": payload}
-
-
-class _Offers:
-    """
-    The offers of one connection, by their numbers.
-    """
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._ends: dict[int, Deferred[list[Any]]] = {}
-        self._awaited: set[int] = set()
-
-    def reserve(self) -> int:
-        """
-        @return: The number of the next offer.
-
-        @raise TooManyTickets: This connection has too many.
-        """
-        if len(self._ends) >= MAX_OFFERS:
-            raise TooManyTickets(
-                f"this connection has {MAX_OFFERS} offers: wait for the end of one"
-            )
-        self._last += 1
-        self._ends[self._last] = Deferred()
-        return self._last
-
-    def cancel(self, number: int) -> None:
-        """The offer could not be made."""
-        del self._ends[number]
-
-    def made(self, number: int, done: Deferred[int]) -> None:
-        """
-        The offer was made.
-
-        @param done: Fires when the last byte has left, or fails with the reason why
-            it will not.
-        """
-        end = self._ends[number]
-
-        def ended(outcome: Any) -> None:
-            if isinstance(outcome, Failure) and not outcome.check(StreamError):
-                # The connection was lost, and with it the client that could ask.
-                return
-            # In a list, so that a failure is not logged if the client never asks.
-            end.callback([outcome])
-
-        done.addBoth(ended)
-
-    async def outcome(self, number: int) -> int:
-        """
-        Wait for the end of an offer; this can be done once.
-
-        @return: How many bytes have left.
-
-        @raise NoSuchOffer: There is none of this number.
-
-        @raise StreamError: The transfer failed.
-        """
-        end = self._ends.get(number)
-        if end is None or number in self._awaited:
-            raise NoSuchOffer(
-                f"this connection made no offer {number}, or was told how it ended"
-            )
-        self._awaited.add(number)
-        (outcome,) = await end
-        self._awaited.discard(number)
-        del self._ends[number]
-        if isinstance(outcome, Failure):
-            outcome.raiseException()
-        count: int = outcome
-        return count
 
 
 class FileServerFactory(ServerFactory):

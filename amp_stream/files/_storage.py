@@ -50,16 +50,6 @@ from amp_stream.files._commands import (
     StorageFull,
 )
 
-__all__ = [
-    "DEFAULT_MAX_FILE_SIZE",
-    "FileInfo",
-    "FileStore",
-    "Upload",
-    "WholeFile",
-    "checkName",
-    "removeStale",
-]
-
 DEFAULT_MAX_FILE_SIZE = 16 * 2**30
 """
 The largest file that a store takes by default (bytes).

@@ -25,9 +25,20 @@ from amp_stream.files._server import (
 )
 from amp_stream.files._storage import FileStore
 
-__all__ = ["Options", "makeService"]
-
 _DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
+_PARAMETERS = [
+    ("root", None, "The directory of the files; it is made if need be."),
+    ("max-file-size", "16G", "The largest file to take: bytes, or with K, M, G, T."),
+    ("max-connections", DEFAULT_MAX_CONNECTIONS, "How many to serve at once."),
+    ("address-file", None, "A file that gets a client endpoint string per --listen."),
+    ("oob-listen", None, "Where to listen for out-of-band transfers: an endpoint."),
+    (
+        "oob-certificate",
+        None,
+        "A PEM file with key and certificate for --oob-listen.",
+    ),
+    ("oob-url", None, "Where clients reach --oob-listen: https://HOST:PORT/"),
+]
 
 
 class Options(UsageOptions):
@@ -42,47 +53,10 @@ class Options(UsageOptions):
         "no login: whoever reaches the port may read and replace every file."
     )
     optParameters = [
-        ["root", "r", None, "The directory of the files; it is made if need be."],
-        [
-            "max-file-size",
-            None,
-            "16G",
-            "The largest file to take, in bytes, or with K, M, G or T.",
-        ],
-        [
-            "max-connections",
-            None,
-            str(DEFAULT_MAX_CONNECTIONS),
-            "How many connections to serve at once.",
-        ],
-        [
-            "address-file",
-            None,
-            None,
-            "A file for client endpoint strings, one per --listen, once all are open.",
-        ],
-        [
-            "oob-listen",
-            None,
-            None,
-            "Where to listen for out-of-band transfers: a server endpoint string.",
-        ],
-        [
-            "oob-certificate",
-            None,
-            None,
-            "For --oob-listen, a PEM file with a private key and its certificate.",
-        ],
-        [
-            "oob-url",
-            None,
-            None,
-            "Where clients reach --oob-listen, if elsewhere: https://HOST:PORT/",
-        ],
+        [name, "r" if name == "root" else None, default, text]
+        for name, default, text in _PARAMETERS
     ]
-    optFlags = [
-        ["oob-plain-http", None, "For --oob-listen, speak plain HTTP: no TLS."],
-    ]
+    optFlags = [["oob-plain-http", None, "Speak plain HTTP at --oob-listen: no TLS."]]
     compData = Completions(
         optActions={
             "root": CompleteDirs(),
@@ -113,7 +87,7 @@ class Options(UsageOptions):
             self["max-file-size"] = parseSize(self["max-file-size"])
         except ValueError as error:
             raise UsageError(f"--max-file-size: {error}") from error
-        most = self["max-connections"]
+        most = str(self["max-connections"])
         if not (most.isascii() and most.isdigit() and int(most)):
             raise UsageError(
                 f"--max-connections: {most!r} is not a number of at least 1"

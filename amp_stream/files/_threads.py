@@ -29,16 +29,6 @@ from zope.interface import implementer
 
 from amp_stream.files._storage import WholeFile
 
-__all__ = [
-    "DedicatedThread",
-    "ThreadRunner",
-    "ThreadedSink",
-    "ThreadedSource",
-    "openSink",
-    "openSource",
-    "writeInThread",
-]
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
