@@ -172,13 +172,16 @@ class ServedTestCase(TestCase):
         self.addCleanup(hangUp)
         return await self.listen(Factory.forProtocol(remember))
 
-    async def listen(self, factory: IProtocolFactory) -> str:
+    async def listen(
+        self,
+        factory: IProtocolFactory,
+        description: str = "tcp:0:interface=127.0.0.1",
+    ) -> str:
         """
         Listen on a free port.
 
         @return: An endpoint string that leads there.
         """
-        description = "tcp:0:interface=127.0.0.1"
         endpoint = serverFromString(reactor, description)
         port = await endpoint.listen(factory)
         self.addCleanup(maybeDeferred, port.stopListening)

@@ -25,7 +25,7 @@ class LatenciesTests(SynchronousTestCase):
 
     def test_of(self) -> None:
         """
-        Percentiles are durations that were measured.
+        Percentiles of latencies are durations that were measured.
         """
         seconds = [float(number) for number in range(100, 0, -1)]
         self.assertEqual(Latencies.of(seconds), Latencies(100, 50.0, 99.0, 100.0))
@@ -55,8 +55,8 @@ class SmallCallsTests(SynchronousTestCase):
 
     def test_schedule(self) -> None:
         """
-        Calls are made when they are due, whether or not those before them have
-        been answered, and each counts until its own answer.
+        Small calls are made when they are due, whether or not earlier ones have
+        been answered, and each is timed to its own answer.
         """
         self.calls.start()
         for _ in range(2):
@@ -75,7 +75,8 @@ class SmallCallsTests(SynchronousTestCase):
 
     def test_late(self) -> None:
         """
-        Calls that were made late, all at once, count from when they were due.
+        Small calls that were made late, all at once, are timed from when they
+        were due.
         """
         self.calls.start()
         self.asked[0].callback(None)
@@ -88,7 +89,7 @@ class SmallCallsTests(SynchronousTestCase):
 
     def test_failed(self) -> None:
         """
-        A call that fails ends the measurement with its error.
+        A small call that fails ends the measurement with its error.
         """
         self.calls.start()
         self.clock.advance(0.25)

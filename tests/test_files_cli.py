@@ -22,6 +22,7 @@ from twisted.protocols import amp
 from amp_stream import StreamAMP, __version__
 from amp_stream.files import GetFile, _cli
 from tests.commandline import ServedTestCase, command, fromThread, spawn
+from tests.twistdservice import NO_HTTP
 
 BODY = os.urandom(700_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -133,7 +134,7 @@ class TransferTests(CommandTestCase):
 
     def test_directory(self) -> Deferred[None]:
         """
-        ls, stat, rm and ping tell a person what they have found.
+        ls, stat, rm and ping print lines for people.
         """
 
         async def test() -> None:
@@ -158,8 +159,8 @@ class TransferTests(CommandTestCase):
     def test_specialFiles(self) -> Deferred[None]:
         """
         A device is read to its end and written to, not replaced; a file of /proc
-        is read although it says that it is empty; a link stays and what it leads
-        to is replaced.
+        is read although it says that it is empty; a link stays and the file that
+        it leads to is replaced.
         """
 
         async def test() -> None:
@@ -359,6 +360,73 @@ class FailureTests(CommandTestCase):
                 self.assertEqual(
                     (status, errors), (1, b"amp-stream: standard output was closed\n")
                 )
+
+        return ensureDeferred(test())
+
+
+class TLSTests(CommandTestCase):
+    """
+    Services behind TLS.
+    """
+
+    skip = NO_HTTP
+
+    async def serveTLS(self) -> str:
+        """
+        Start a service with a certificate of its own for C{localhost}, in C{pem}.
+
+        @return: Its endpoint string.
+        """
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        from amp_stream.outofband.certificates import selfSigned
+
+        identity = selfSigned(["localhost"])
+        key: Any = identity.options.privateKey.to_cryptography_key()
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path = self.write("pem", pem + identity.certificate)
+        await self.serve()
+        there = await self.listen(
+            self.factory, f"ssl:0:interface=127.0.0.1:privateKey={path}"
+        )
+        return f"tls:localhost:{there.rpartition('=')[2]}"
+
+    def test_trustRoot(self) -> Deferred[None]:
+        """
+        --trust-root names the certificates that the command trusts; to a service whose
+        certificate it does not trust, it makes no connection.
+        """
+
+        async def test() -> None:
+            endpoint = await self.serveTLS()
+            line = await self.complain(3, "ping", endpoint)
+            self.assertIn(f"no connection to {endpoint}", line)
+            trusting = ("--trust-root", self.path("pem"))
+            await self.succeed("put", endpoint, self.write("a", BODY), *trusting)
+            self.assertEqual(self.content("a"), BODY)
+            for root, reason in [
+                (self.path("nosuch"), "No such file or directory"),
+                (self.path("a"), "there is no PEM certificate in"),
+            ]:
+                line = await self.complain(2, "ping", endpoint, "--trust-root", root)
+                self.assertIn(reason, line)
+
+        return ensureDeferred(test())
+
+    def test_connectTimeout(self) -> Deferred[None]:
+        """
+        A TLS handshake that takes longer than --connect-timeout is status 3.
+        """
+
+        async def test() -> None:
+            endpoint = await self.serveProtocol(Mute)
+            there = f"tls:localhost:{endpoint.rpartition('=')[2]}"
+            line = await self.complain(3, "ping", there, "--connect-timeout", "0.3")
+            self.assertIn("no answer within 0.3 s", line)
 
         return ensureDeferred(test())
 

@@ -139,7 +139,7 @@ class TransferTests(TwistdTestCase):
 
         return ensureDeferred(test())
 
-    def test_nobodyListens(self) -> Deferred[None]:
+    def test_noServer(self) -> Deferred[None]:
         """
         If neither side has --oob-listen, the error names the option.
         """
@@ -164,7 +164,7 @@ class TransferTests(TwistdTestCase):
 
 class FailureTests(TwistdTestCase):
     """
-    What goes wrong is one line, and a status.
+    Failures of transfers with C{--oob}.
     """
 
     def test_refused(self) -> Deferred[None]:
@@ -291,7 +291,7 @@ class FailureTests(TwistdTestCase):
 
 class ServiceFailureTests(TwistdTestCase):
     """
-    A service that cannot do what its options say does not start.
+    Services that do not start.
     """
 
     async def fails(self, options: Iterable[str], *before: str) -> tuple[int, str]:

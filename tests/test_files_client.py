@@ -467,7 +467,7 @@ class TransferTests(MemoryTestCase):
 
     def test_closesFiles(self) -> None:
         """
-        The service closes each file that it has sent.
+        The service closes a file that it has sent.
         """
         self.put("a", value(100_000))
         files = self.openedFiles()
@@ -476,8 +476,8 @@ class TransferTests(MemoryTestCase):
 
     def test_lostWhilePutting(self) -> None:
         """
-        A connection that is lost in the middle of a put leaves nothing behind,
-        and what was there before stays.
+        A connection that is lost in the middle of a put leaves no temporary
+        file, and the older file of the name stays.
         """
         self.put("a", b"old")
         putting = self.client.put("a", Endless())  # type: ignore[arg-type]
@@ -489,7 +489,7 @@ class TransferTests(MemoryTestCase):
 
     def test_replacedWhileReading(self) -> None:
         """
-        Whoever is reading a value gets all of it, even if its name is given
+        A client that reads a file gets all of it, even if its name is given
         another one meanwhile.
         """
         old = value(900_000)
@@ -507,7 +507,8 @@ class TransferTests(MemoryTestCase):
 
     def test_lostWhileOpening(self) -> None:
         """
-        A file that is opened for a connection that is gone meanwhile is closed.
+        A file that the service opens for a connection that is lost meanwhile is
+        closed.
         """
         self.put("a", value(100_000))
         files = self.openedFiles()
@@ -595,7 +596,7 @@ class DirectoryTests(MemoryTestCase):
 
     def test_empty(self) -> None:
         """
-        There may be no files.
+        The list of an empty store is empty.
         """
         self.assertEqual(self.done(self.client.list()), [])
 
@@ -614,7 +615,8 @@ class DirectoryTests(MemoryTestCase):
 
     def test_limit(self) -> None:
         """
-        A page has at least one file and at most a full page, whatever is asked.
+        A page of a list has at least one file and at most a full page, whatever
+        limit the client asks for.
         """
         for number in range(MAX_PAGE + 1):
             self.root.child(f"{number:03}").setContent(b"")
@@ -625,7 +627,8 @@ class DirectoryTests(MemoryTestCase):
 
     def test_pageVanishes(self) -> None:
         """
-        A page whose files have all gone meanwhile does not end the list.
+        A page of a list whose files have all gone meanwhile does not end the
+        list.
         """
         self.put("a", b"x")
         pages = iter([([], True), ([self.store.stat("a")], False)])
@@ -635,7 +638,7 @@ class DirectoryTests(MemoryTestCase):
 
     def test_stat(self) -> None:
         """
-        A file is described as it is.
+        stat describes a file as the store does.
         """
         self.put("a", b"12345")
         info = self.done(self.client.stat("a"))
@@ -654,14 +657,14 @@ class DirectoryTests(MemoryTestCase):
 
     def test_ping(self) -> None:
         """
-        A ping brings back what it took there.
+        The answer to a ping has the payload of the ping.
         """
         calling = self.pair.client.callRemote(Ping, payload=b"x" * 1000)
         self.assertEqual(self.done(calling), {"payload": b"x" * 1000})
 
     def test_close(self) -> None:
         """
-        The client can close the connection, and learns when it is closed.
+        close() of a client fires when the connection is closed.
         """
         self.assertIsNone(self.done(self.client.close()))
 
@@ -694,7 +697,8 @@ class ConnectTests(SynchronousTestCase):
 
     def test_never(self) -> None:
         """
-        A connection that takes too long is given up, with a message that says so.
+        A connection that takes longer than connectTimeout fails with a message
+        that says so.
         """
         clock = Clock()
         connecting = connect(Sleepy(stubborn=False), reactor=clock)
@@ -706,7 +710,7 @@ class ConnectTests(SynchronousTestCase):
 
     def test_justInTime(self) -> None:
         """
-        A connection that is there when it would be given up is used.
+        A connection that is made at the moment of connectTimeout is used.
         """
         clock = Clock()
         connecting = connect(Sleepy(stubborn=True), reactor=clock)
@@ -757,8 +761,8 @@ class NetworkTests(NetworkTestCase):
 
     def test_manyAtOnce(self) -> Deferred[None]:
         """
-        Several files, both ways, over one connection and with small calls between
-        them, all arrive whole.
+        Several files, both ways, over one connection and with small calls
+        between them, all arrive whole.
         """
 
         async def test() -> None:
@@ -795,7 +799,8 @@ class NetworkTests(NetworkTestCase):
 
     def test_clientGoesAway(self) -> Deferred[None]:
         """
-        A client that closes its connection in the middle of a put leaves nothing.
+        A client that closes its connection in the middle of a put leaves no
+        file.
         """
 
         async def test() -> None:
@@ -824,7 +829,7 @@ class NetworkTests(NetworkTestCase):
     def test_stream(self) -> Deferred[None]:
         """
         The Commands are ordinary AMP Commands with streams in them: any source
-        can be put, and what is got can be collected.
+        can be put, and the body of an answer can be collected.
         """
 
         async def test() -> None:
@@ -888,7 +893,8 @@ class OutOfBandTests(NetworkTestCase):
 
     def test_failures(self) -> Deferred[None]:
         """
-        What fails leaves the old value, and says why; the connection survives.
+        A transfer that fails tells why, leaves the older file in place, and does not
+        end the connection.
         """
 
         async def test() -> None:

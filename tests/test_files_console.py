@@ -43,11 +43,11 @@ class RunTests(ServedTestCase):
         """
         Run some work.
 
-        @param body: What it does.
+        @param body: The code of the work.
 
         @param expected: The status that it leads to.
 
-        @param lines: What it leads to on standard output.
+        @param lines: The lines on standard output.
         """
         status, output, errors = await self.result(
             spawn("-c", SCRIPT.format(body=body))
@@ -58,9 +58,9 @@ class RunTests(ServedTestCase):
 
     def test_outcomes(self) -> Deferred[list[None]]:
         """
-        A result is returned and an exception raised.  A signal is an exception,
-        once the work has cleaned up: also one that comes before the reactor runs,
-        and whatever else stops the reactor.
+        run() returns the result of the work and raises its exception. A signal,
+        also one before the reactor runs, and a reactor that is stopped raise
+        Interrupted once the work has cleaned up.
         """
         return gatherResults(
             [

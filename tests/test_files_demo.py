@@ -174,8 +174,8 @@ class DemonstrationTests(ServedTestCase):
 
     def test_tooLarge(self) -> Deferred[None]:
         """
-        A file that is too large for a declaration gets a row that says so, and an empty
-        file is moved; the status is 0.
+        demo skips a declaration that cannot carry the file, with a row that
+        says so, and moves an empty file; the status is 0.
         """
 
         async def test() -> None:
@@ -192,8 +192,8 @@ class DemonstrationTests(ServedTestCase):
 
     def test_noHTTP(self) -> Deferred[None]:
         """
-        Where the packages for out-of-band transfers are not installed, their row says
-        so, and the status is 0.
+        Where the packages for out-of-band transfers are missing, demo has a row
+        that says so, and the status is 0.
         """
 
         async def test() -> None:
@@ -210,7 +210,8 @@ class DemonstrationTests(ServedTestCase):
 
     def test_noService(self) -> Deferred[None]:
         """
-        If the service does not start, the reason is the end of its output.
+        If the service of the demo does not start, the error is the end of its
+        output.
         """
 
         async def test() -> None:
@@ -228,7 +229,7 @@ class DemonstrationTests(ServedTestCase):
 
     def test_noFile(self) -> Deferred[None]:
         """
-        A file that is not there is a failure, with one line and status 1.
+        demo of a file that is not there fails with one line and status 1.
         """
 
         async def test() -> None:
@@ -270,7 +271,7 @@ class ChildServiceTests(ServedTestCase):
 
     def test_died(self) -> Deferred[None]:
         """
-        If the process ends before it listens, the error has its output.
+        If a child service ends before it listens, the error has its output.
         """
 
         async def test() -> None:
@@ -285,8 +286,8 @@ class ChildServiceTests(ServedTestCase):
 
     def test_staleAddress(self) -> Deferred[None]:
         """
-        The address of a process that was killed is not taken for that of the
-        next one.
+        The address of a child service that was killed is not taken for that of
+        the next one.
         """
 
         async def test() -> None:
@@ -305,7 +306,7 @@ class ChildServiceTests(ServedTestCase):
 
     def test_stubborn(self) -> Deferred[None]:
         """
-        A process that ignores SIGTERM is killed after some time.
+        A child service that ignores SIGTERM is killed after some time.
         """
 
         class Stubborn(ChildService):

@@ -57,7 +57,8 @@ class ClientEndpointTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """
-        A text that is not an endpoint is an error that says what to write.
+        A text that is not a client endpoint is an error that says what to
+        write.
         """
         for text in ("", "localhost", ":1", "tcp", "tcp:", "tcp:a:b", "x:y:z", "a:b"):
             error = self.assertRaises(ValueError, self.endpoint, text)
@@ -65,7 +66,7 @@ class ClientEndpointTests(SynchronousTestCase):
 
     def test_trustRoot(self) -> None:
         """
-        A trust root goes only with a TLS endpoint of host and port.
+        A trust root with any endpoint but tls:HOST:PORT is an error.
         """
         for text in ("localhost:1", "tcp:localhost:1", "unix:a", "tls:a:1:timeout=2"):
             error = self.assertRaises(
@@ -81,7 +82,8 @@ class ServerEndpointTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """
-        A text that is not an endpoint is an error that says what to write.
+        A text that is not a server endpoint is an error that says what to
+        write.
         """
         for text in ("", "nonsense", "tcp:", "tcp:a", "ssl:1:privateKey=nosuch"):
             error = self.assertRaises(
@@ -97,8 +99,8 @@ class ClientStringTests(SynchronousTestCase):
 
     def test_roundTrip(self) -> None:
         """
-        Each kind of port has a string that leads to it, also if it listens on all
-        interfaces.
+        Each kind of port has a client endpoint string that leads to it, also if
+        it listens on all interfaces.
         """
         reactor = MemoryReactorClock()
         tcp = serverEndpoint(reactor, "tcp:0")

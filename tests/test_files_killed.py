@@ -98,8 +98,8 @@ class KilledServiceTests(ServedTestCase):
 
     def test_whileReceiving(self) -> Deferred[None]:
         """
-        Killed while bytes arrive, the service leaves the old value under the name;
-        what it has left half written goes when it is started again.
+        A service that is killed while bytes arrive leaves the old file under
+        the name, and the next one removes its temporary file.
         """
 
         async def killAt(size: int) -> None:
@@ -140,8 +140,8 @@ class KilledServiceTests(ServedTestCase):
 
     def test_whileCommitting(self) -> Deferred[None]:
         """
-        Killed at any step between the last byte and the answer, the service leaves
-        one of the two values, whole.
+        A service that is killed at any step between the last byte and the
+        answer leaves the old or the new file, whole.
         """
 
         async def test() -> None:
@@ -174,8 +174,8 @@ class KilledClientTests(ServedTestCase):
 
     def test_whileSending(self) -> Deferred[None]:
         """
-        Killed at any point before its last byte has arrived, the client leaves the
-        old value under the name, and the service removes what it has got.
+        When a client is killed before its last byte has arrived, the old file
+        stays under the name, and the service removes the unfinished one.
         """
 
         async def test() -> None:
@@ -207,8 +207,8 @@ class KilledClientTests(ServedTestCase):
 
     def test_whileWaiting(self) -> Deferred[None]:
         """
-        Killed after its last byte has arrived, the client leaves the new value
-        under the name.
+        When a client is killed after its last byte has arrived, the new file
+        gets the name.
         """
 
         async def test() -> None:

@@ -46,7 +46,8 @@ class FactoryTests(SynchronousTestCase):
 
     def test_tooMany(self) -> None:
         """
-        A connection too many is refused, and there is room again when one closes.
+        A factory refuses a connection beyond maxConnections, and has room again
+        when one closes.
         """
         factory = FileServerFactory(FileStore("."), maxConnections=2)
         first, second, third = (factory.buildProtocol(None) for _ in range(3))
@@ -124,8 +125,8 @@ class ServiceTests(TestCase):
 
     def test_everywhere(self) -> Deferred[None]:
         """
-        It serves at each of its endpoints, and the address file leads to each.
-        It is gone when the service has stopped, and so are the ports.
+        The service serves at each of its endpoints, and the address file leads to each.
+        When it has stopped, the address file and the ports are gone.
         """
 
         async def test() -> None:
@@ -150,7 +151,7 @@ class ServiceTests(TestCase):
 
     def test_cleans(self) -> Deferred[None]:
         """
-        It removes what dead processes have left, before it listens.
+        When it starts, the service removes the unfinished files of dead processes.
         """
         with open(os.path.join(self.root, ".incoming-1"), "wb"):
             pass
@@ -161,8 +162,8 @@ class ServiceTests(TestCase):
 
     def test_stopsTransfers(self) -> Deferred[None]:
         """
-        When it has stopped, its connections are closed, and what was on its way
-        has left nothing.
+        A service that has stopped has closed its connections, and unfinished
+        uploads have left no file.
         """
 
         async def test() -> None:
@@ -192,8 +193,8 @@ class ServiceTests(TestCase):
 
     def test_patience(self) -> Deferred[None]:
         """
-        A client that does not take its answers delays the end for a short time
-        only.
+        A client that does not take its answers delays the end of the service
+        for a short time only.
         """
 
         async def test() -> None:
@@ -237,7 +238,8 @@ class ServiceTests(TestCase):
 
     def test_cannotListen(self) -> Deferred[None]:
         """
-        If one of its ports is taken, it raises, and keeps none of the others.
+        If one of its ports is taken, the service raises, and keeps none of the
+        others.
         """
 
         async def test() -> None:
@@ -256,10 +258,10 @@ class ServiceTests(TestCase):
 
         return ensureDeferred(test())
 
-    def test_bulk(self) -> Deferred[None]:
+    def test_outOfBand(self) -> Deferred[None]:
         """
-        The server for out-of-band transfers listens before the service does, and
-        stops with it, when the transfers have ended with their connections.
+        The server for out-of-band transfers listens before the service does,
+        and stops with it, when the transfers have ended with their connections.
         """
 
         async def test() -> None:
@@ -293,11 +295,12 @@ class ServiceTests(TestCase):
 
         return ensureDeferred(test())
 
-    test_bulk.skip = NO_HTTP  # type: ignore[attr-defined]
+    test_outOfBand.skip = NO_HTTP  # type: ignore[attr-defined]
 
-    def test_bulkCannotListen(self) -> Deferred[None]:
+    def test_outOfBandCannotListen(self) -> Deferred[None]:
         """
-        If the port of one of the two is taken, both do not listen.
+        If the port of the service or of its out-of-band server is taken,
+        neither listens.
         """
 
         async def test() -> None:
@@ -318,10 +321,10 @@ class ServiceTests(TestCase):
 
         return ensureDeferred(test())
 
-    def test_bulkSlow(self) -> Deferred[None]:
+    def test_outOfBandSlow(self) -> Deferred[None]:
         """
-        While that server does not listen yet, the service does not either; and it can
-        be stopped then.
+        The service waits until its out-of-band server listens, and can be
+        stopped while it waits.
         """
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
@@ -339,7 +342,7 @@ class ServiceTests(TestCase):
 
     def test_noAddressFile(self) -> Deferred[None]:
         """
-        The address file is a convenience: without one it serves as well.
+        A service needs no address file.
         """
         service = FileService([], self.factory, reactor=self.clock)
         service.startService()
@@ -347,7 +350,7 @@ class ServiceTests(TestCase):
 
     def test_failsAtOnce(self) -> None:
         """
-        Any error of an endpoint is raised if it comes at once.
+        An error of an endpoint that comes at once is raised by startService.
         """
         endpoint = Slow()
         endpoint.listening = fail(CannotListenError("a", 1, OSError("taken")))
@@ -355,8 +358,7 @@ class ServiceTests(TestCase):
 
     def test_failsLater(self) -> None:
         """
-        If an endpoint fails when the reactor runs, the process ends as if it were
-        terminated, which is no success.
+        If an endpoint fails when the reactor runs, the process gets SIGTERM.
         """
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
@@ -368,7 +370,7 @@ class ServiceTests(TestCase):
 
     def test_stoppedEarly(self) -> Deferred[None]:
         """
-        It can be stopped before it listens, and before it was started.
+        The service can be stopped before it listens, and before it was started.
         """
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
@@ -384,7 +386,7 @@ class ServiceTests(TestCase):
 
     def test_addressFileElsewhere(self) -> None:
         """
-        If the address file cannot be written, it does not serve.
+        If the address file cannot be written, the service does not start.
         """
         self.addressFile = os.path.join(self.root, "no", "such", "directory")
         service = self.service("tcp:0:interface=127.0.0.1")

@@ -58,16 +58,16 @@ class NameTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """
-        Letters, digits, spaces, signs and any script make a name, up to 255
-        bytes of UTF-8.
+        Letters, digits, spaces, signs and any script make a file name, up to
+        255 bytes of UTF-8.
         """
         for name in ("a", "a b.txt", "-rf", "naïve", "日本", "a\\b", "x" * 255):
             self.assertEqual(checkName(name), name.encode("utf-8"))
 
     def test_bad(self) -> None:
         """
-        A name that could leave the root, hide, or upset a terminal is refused
-        with a message that says what is wrong.
+        A file name that could leave the root, hide, or upset a terminal is
+        refused with a message that says what is wrong.
         """
         for name, reason in [
             ("", "empty"),
@@ -97,8 +97,8 @@ class ErrorTests(SynchronousTestCase):
 
     def test_codes(self) -> None:
         """
-        Each class has its own code, and the base comes last, so that AMP finds
-        the most precise class first.
+        Each FileError has its own code, and the base comes last in FILE_ERRORS,
+        so that AMP finds the most precise class first.
         """
         self.assertEqual(len(set(FILE_ERRORS.values())), len(FILE_ERRORS))
         self.assertEqual(set(FILE_ERRORS), {FileError, *FileError.__subclasses__()})
@@ -150,8 +150,8 @@ class PutTests(StoreTestCase):
 
     def test_roundTrip(self) -> None:
         """
-        What was written in pieces is read back whole, with its SHA-256, and no
-        other file is left.
+        A value that was written in pieces is read back whole, and no other file is
+        left.
         """
         incoming = self.store.receive("a")
         incoming.write(b"one ")
@@ -242,7 +242,7 @@ class PutTests(StoreTestCase):
 
     def test_shortWrites(self) -> None:
         """
-        What a system call does not write at once is written by the next.
+        Bytes that a system call does not write are written by the next one.
         """
         write = os.write
         self.patch(os, "write", lambda fd, data: write(fd, data[:3]))

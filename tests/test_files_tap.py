@@ -46,7 +46,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         """
-        Only the root must be given; it is made.
+        Only --root must be given; the directory is made.
         """
         options = self.parse()
         self.assertTrue(os.path.isdir(self.root))
@@ -59,8 +59,8 @@ class OptionsTests(SynchronousTestCase):
 
     def test_given(self) -> None:
         """
-        What is given counts; paths become absolute, as the process may change its
-        directory.
+        Options replace the defaults; paths become absolute, as the process may change
+        its directory.
         """
         options = self.parse(
             *("--listen", "tcp:1", "-l", "unix:a"),
@@ -75,7 +75,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """
-        What makes no sense is a usage error that says so.
+        An option with a wrong value is a usage error that names the option.
         """
         for arguments, reason in [
             (["--max-file-size", "much"], "'much' is not a size"),
@@ -110,8 +110,8 @@ class OptionsTests(SynchronousTestCase):
 
     def test_wrongOutOfBand(self) -> None:
         """
-        Options for out-of-band transfers that make no sense, or no sense together,
-        are usage errors of one line, in terms of the options.
+        Options for out-of-band transfers that are wrong, or do not go together,
+        are usage errors of one line that name the options.
         """
         empty = self.mktemp()
         with open(empty, "wb"):
@@ -140,14 +140,14 @@ class OptionsTests(SynchronousTestCase):
 
     def test_noRoot(self) -> None:
         """
-        There is no default for the directory of the files.
+        Options without --root are a usage error.
         """
         error = self.assertRaises(UsageError, Options().parseOptions, [])
         self.assertIn("--root is missing", str(error))
 
     def test_makeService(self) -> None:
         """
-        The options make a service.
+        makeService makes a FileService of the options.
         """
         service = makeService(self.parse())
         self.assertIsInstance(service, FileService)
@@ -173,7 +173,8 @@ class PluginTests(ServedTestCase):
 
     def test_help(self) -> Deferred[None]:
         """
-        C{twistd --help} lists it, and C{twistd amp-stream --help} explains it.
+        C{twistd --help} lists amp-stream, and C{twistd amp-stream --help} its
+        options.
         """
 
         async def test() -> None:
@@ -195,7 +196,7 @@ class PluginTests(ServedTestCase):
 
     def test_wrongOptions(self) -> Deferred[None]:
         """
-        Wrong options end it with a message and without a traceback.
+        Wrong options end twistd with a message and without a traceback.
         """
 
         async def test() -> None:
@@ -211,7 +212,7 @@ class PluginTests(ServedTestCase):
 
     def test_portTaken(self) -> Deferred[None]:
         """
-        If it cannot listen, it says so and ends, with a status that is not 0.
+        If the port is taken, twistd says so and ends with status 1.
         """
 
         async def test() -> None:
@@ -229,8 +230,8 @@ class PluginTests(ServedTestCase):
 
     def test_serves(self) -> Deferred[None]:
         """
-        It serves at the address that it has written down, logs where, and ends
-        when it is told to, in good order.
+        The process serves at the address in its address file and its log, and ends in
+        good order on SIGTERM.
         """
 
         async def test() -> None:

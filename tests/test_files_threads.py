@@ -354,8 +354,8 @@ class WriteTests(SynchronousTestCase):
 
     def test_fails(self) -> None:
         """
-        An error of a write is raised at the next piece, at the end, or at once if
-        the thread is being waited for.
+        An error of a write is raised at the next piece, at the end, or at once
+        if the writer waits for the thread.
         """
 
         def broken(data: bytes) -> None:
@@ -387,7 +387,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(self.threads.calls, [])
 
 
-class OwnThreadTests(TestCase):
+class DedicatedThreadTests(TestCase):
     """
     L{DedicatedThread}
     """
@@ -396,8 +396,8 @@ class OwnThreadTests(TestCase):
 
     def test_oneThread(self) -> Deferred[None]:
         """
-        Calls are made one after the other in one thread, which does not keep the
-        process from ending; results and errors come back.
+        A DedicatedThread makes its calls one after the other, does not keep the
+        process from ending, and delivers results and errors.
         """
 
         async def test() -> None:

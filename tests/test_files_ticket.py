@@ -60,7 +60,8 @@ class CurlArgumentTests(SynchronousTestCase):
 
     def test_simple(self) -> None:
         """
-        The token is in a header, and an answer that is an error writes no file.
+        The arguments for curl have the token in a header, and --fail, so that
+        an error writes no file.
         """
         self.assertEqual(
             curlArguments(makeTicket(), "a", "pem"),
@@ -73,14 +74,14 @@ class CurlArgumentTests(SynchronousTestCase):
 
     def test_authority(self) -> None:
         """
-        Without a certificate, the authorities that curl knows vouch for the server.
+        A ticket without a certificate gives curl no --cacert.
         """
         self.assertNotIn("--cacert", curlArguments(makeTicket(), "a", None))
 
     def test_otherName(self) -> None:
         """
-        The URL has the name of the certificate, and the connection leads to the host
-        and the port of the ticket.
+        Where the certificate is for another name, curl gets a URL with that
+        name, and --connect-to leads to the host and port of the ticket.
         """
         for url, there, written in [
             ("https://h:8443/", "n:8443:h:8443", "https://n:8443/"),
@@ -98,7 +99,7 @@ class CurlArgumentTests(SynchronousTestCase):
 
     def test_dash(self) -> None:
         """
-        A name that means something else to curl is that of a file.
+        A file named "-" is a file to curl, too, and not standard output.
         """
         arguments = curlArguments(makeTicket(), "-", None)
         self.assertEqual(arguments[arguments.index("--output") + 1], "./-")
@@ -111,7 +112,8 @@ class CurlConfigTests(SynchronousTestCase):
 
     def test_lines(self) -> None:
         """
-        Each option is a line, and its value is quoted as curl reads it.
+        Each line of the config for curl is an option whose value is quoted as
+        curl reads it.
         """
         self.assertEqual(
             curlConfig(makeTicket(), 'a "b\\', "p\tem").splitlines(),
@@ -216,16 +218,16 @@ class TicketTestCase(TwistdTestCase):
 
 class CurlTests(TicketTestCase):
     """
-    What curl does with a ticket.
+    Tickets that curl uses.
     """
 
     skip = TicketTestCase.skip or NO_CURL
 
     def test_once(self) -> Deferred[None]:
         """
-        The command that is printed gets the file, which is intact; the same command
-        again gets status 401 and no file.  The certificate is in a temporary file
-        until then.
+        The command that ticket prints gets the file, intact; the same command
+        again gets status 401 and no file. The certificate is in a temporary
+        file until then.
         """
 
         async def test() -> None:
@@ -292,7 +294,8 @@ class CurlTests(TicketTestCase):
 
     def test_certificateFile(self) -> Deferred[None]:
         """
-        C{--certificate} says where to put the certificate, and there it stays.
+        ticket --certificate writes the certificate to that file and leaves it
+        there.
         """
 
         async def test() -> None:
@@ -309,8 +312,8 @@ class CurlTests(TicketTestCase):
 
     def test_otherName(self) -> Deferred[None]:
         """
-        A certificate that is not for the host of the URL is checked for the name that
-        it has.
+        curl checks a certificate that is not for the host of the URL against
+        the name that it is for.
         """
 
         async def test() -> None:
@@ -327,8 +330,8 @@ class CurlTests(TicketTestCase):
 
     def test_hardName(self) -> Deferred[None]:
         """
-        A name that a shell, a config file or curl could take for something else names
-        the file.
+        A file name that a shell, a config file or curl could misread names the
+        file.
         """
 
         async def test() -> None:
@@ -354,7 +357,7 @@ class CurlTests(TicketTestCase):
 
     def test_snapshot(self) -> Deferred[None]:
         """
-        A ticket is for the value that the name had when it was issued.
+        A ticket is for the file that had the name when it was issued.
         """
 
         async def test() -> None:
@@ -369,7 +372,7 @@ class CurlTests(TicketTestCase):
 
     def test_interrupted(self) -> Deferred[None]:
         """
-        SIGINT takes the ticket back: status 130, and curl gets 401.
+        SIGINT takes a ticket back: the status is 130, and curl gets 401.
         """
 
         async def test() -> None:
@@ -428,7 +431,8 @@ class FailureTests(TicketTestCase):
 
     def test_cut(self) -> Deferred[None]:
         """
-        If the transfer is cut, the status is 1, and the reason is told.
+        If the transfer of a ticket is cut, the status is 1, and the line tells
+        the reason.
         """
 
         async def test() -> None:
@@ -449,7 +453,8 @@ class FailureTests(TicketTestCase):
 
     def test_expired(self) -> Deferred[None]:
         """
-        If nobody uses it in time, the status is 1, and the certificate is gone.
+        If a ticket is not used in time, the status is 1, and the temporary
+        certificate is removed.
         """
 
         async def test() -> None:
@@ -471,8 +476,8 @@ class FailureTests(TicketTestCase):
 
     def test_none(self) -> Deferred[None]:
         """
-        There is no ticket for a file that is not there, none from a service without
-        --oob-listen, and none that nobody can see.
+        ticket fails for a file that is not there, from a service without
+        --oob-listen, and if its output cannot be written.
         """
 
         async def test() -> None:
@@ -500,7 +505,7 @@ class FailureTests(TicketTestCase):
 
     def test_strange(self) -> Deferred[None]:
         """
-        What is no URL of HTTP is shown neither to a person nor to curl.
+        A ticket whose URL is not one of HTTP is not printed.
         """
 
         async def test() -> None:
@@ -528,7 +533,8 @@ class FailureTests(TicketTestCase):
 
     def test_usage(self) -> None:
         """
-        Only one form can be printed, and only a file can be named.
+        ticket with both --json and --curl-config, or with an invalid name, is
+        wrong usage.
         """
         for arguments, reason in [
             (["a", "--json", "--curl-config"], "choose one"),

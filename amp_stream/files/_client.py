@@ -69,7 +69,7 @@ SinkLike = Union[
     _Writable, BinaryIO, "FilePath[str]", "os.PathLike[str]", IConsumer, ThreadedSink
 ]
 """
-What L{FileClient.get} can write to.
+The sinks of L{FileClient.get}.
 """
 
 _FileList = list[FileInfo]  # in the class, "list" is a method
@@ -129,11 +129,12 @@ def connect(
 
     @param version: The version of AMP to speak, as L{StreamAMP} takes it.
 
-    @param bulkServer: What serves the out-of-band transfers at this side.
+    @param bulkServer: The server of this side for out-of-band transfers, if it has one.
 
-    @param bulkClient: Which of those at the other side are made.
+    @param bulkClient: The client of this side for out-of-band transfers; L{None} for
+        one that connects to the host of the peer only.
 
-    @param protocol: What the connection is.
+    @param protocol: The class of the connection.
 
     @param reactor: The clock; L{None} for the global reactor.
 
@@ -190,7 +191,7 @@ class FileOffer:
 
     @ivar info: The file.
 
-    @ivar ticket: What the HTTP client needs.
+    @ivar ticket: The URL and the token for the HTTP client.
     """
 
     info: FileInfo

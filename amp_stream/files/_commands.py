@@ -124,8 +124,8 @@ class GetFile(Command):
     """
     Read a file.
 
-    It is the file that had the name when the service answered, even if another one
-    gets the name, or it is removed, while the bytes are on their way.
+    The body is the file that had the name when the service answered, even if another
+    file gets the name, or it is removed, while the bytes are on their way.
     """
 
     arguments = [(b"name", Unicode())]
@@ -179,7 +179,7 @@ class OfferFile(Command):
     """
     Make a ticket with which any HTTP client can read a file, once, with a GET.
 
-    It is the file that had the name when the service answered.  The ticket is void when
+    The ticket is for the file that had the name at that moment.  It is void when
     this connection is closed.  C{number} is the argument of L{AwaitOffer}.
     """
 

@@ -1,8 +1,8 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-What the commands of C{amp-stream} have in common: their options, how they connect, how
-they run the reactor, and how they fail.
+The common parts of the commands of C{amp-stream}: options, connecting, running the
+reactor, reporting errors, and printing.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class TransferOptions:
         return server
 
     def client(self) -> BulkClient:
-        """Make what makes the HTTPS requests."""
+        """Make the HTTPS client."""
         return BulkClient(hosts=self.allowedHosts, plain=self.allowPlainHTTP)
 
 
@@ -341,7 +341,7 @@ def withClient(
 
     @param transfer: How files are going to travel.
 
-    @return: What the work returned.
+    @return: The result of the work.
     """
     options = transfer or TransferOptions()
 
@@ -423,7 +423,7 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
 
     @raise Interrupted: There was a signal.
 
-    @raise Exception: What it raised.
+    @raise Exception: The work raised it.
     """
     task = _Task(work)
     try:
@@ -462,7 +462,7 @@ class _Task(Generic[_T]):
         return await self._work(self._reactor)
 
     def result(self) -> _T:
-        """What the work returned or raised."""
+        """Return or raise the outcome of the work."""
         if isinstance(self._outcome, Failure):
             if self._signal is not None:
                 raise Interrupted(self._signal)
@@ -502,7 +502,7 @@ def progressBar(label: str) -> Iterator[Progress]:
     """
     Draw a bar, with the rate and the time that is left, on a terminal only.
 
-    @param label: What it is about.
+    @param label: The text before it.
 
     @return: A context manager of the function to call.  The bar goes away at its end.
     """

@@ -159,8 +159,9 @@ class ChildService(ProcessProtocol):
     """
     A file service in a child process.
 
-    @cvar program: What the process runs: its first argument is the directory that
-        holds amp_stream, and the others are options of C{twistd amp-stream}.
+    @cvar program: The Python program of the process: its first argument is the
+        directory that holds amp_stream, the others are options of C{twistd
+        amp-stream}.
 
     @ivar listening: Fires with the client endpoint string of the service.
 
@@ -331,8 +332,8 @@ _WAYS = [
         lambda *args: _moveWhole(PutArgument, GetArgument, *args),
         _MAX_WHOLE,
     ),
-    # In version 1, for this is what to use where the peer is a plain amp.AMP: in
-    # "auto", the box would be cut into fragments like that of an argument.
+    # In version 1, as with a peer that is a stock amp.AMP: in "auto", the box would be
+    # cut into fragments like that of an argument.
     _Way("bigstring", lambda *args: _moveWhole(PutBig, GetBig, *args), _MAX_WHOLE, 1),
     _Way("oob", lambda *args: _moveFile(True, *args)),
 ]
@@ -356,7 +357,7 @@ class Row:
 
     @ivar during: How long they took while the file moved.
 
-    @ivar matches: Whether what came back is what was sent.
+    @ivar matches: Whether the bytes that came back are those that were sent.
     """
 
     way: str

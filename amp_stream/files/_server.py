@@ -120,8 +120,9 @@ class FileServerProtocol(StreamAMP):
         try:
             await writeInThread(body, upload.write, inThread)
             info = await inThread(upload.commit)
-        finally:
+        except Exception:
             await inThread(upload.discard)
+            raise
         return {"size": info.size, "modified": info.modified, "sha256": info.sha256}
 
     @commands.GetFile.responder
@@ -228,7 +229,7 @@ class FileServerFactory(ServerFactory):
 
     @ivar inThread: How to call functions that block.
 
-    @ivar bulkServer: What serves the out-of-band transfers, or L{None}.
+    @ivar bulkServer: The server for out-of-band transfers, or L{None}.
     """
 
     protocol: type[FileServerProtocol] = FileServerProtocol  # type: ignore[assignment]
@@ -249,7 +250,7 @@ class FileServerFactory(ServerFactory):
         @param maxConnections: How many connections to serve at once: further ones are
             closed as they come.
 
-        @param bulkServer: What serves the out-of-band transfers; without one, only
+        @param bulkServer: The server for out-of-band transfers; without one, only
             clients that listen themselves can make them.
 
         @param inThread: How to call functions that block; for tests.
@@ -335,9 +336,8 @@ class FileService(Service):
     """
     The file service, on any number of ports.
 
-    It listens by itself, and not through a C{StreamServerEndpointService} for each
-    port: that one tells nobody where it listens, and raises only by a private attribute
-    when it cannot.
+    It does not use a C{StreamServerEndpointService} for each port, as that has no
+    public way to tell the address of the port, nor to raise when it cannot be opened.
     """
 
     _log = Logger()
@@ -354,7 +354,7 @@ class FileService(Service):
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
             strings.
 
-        @param factory: What serves the connections.  Its C{bulkServer}, if it has
+        @param factory: The factory of the connections.  Its C{bulkServer}, if it has
             one, is started and stopped with this service.
 
         @param addressFile: The path of a file that gets one client endpoint string a

@@ -229,7 +229,7 @@ class Upload:
     """
     A file on its way into the store, hashed as it comes.
 
-    The methods block; see L{WholeFile} for what that means with threads.
+    The methods block; L{WholeFile} tells how they may be called in threads.
 
     @ivar size: How many bytes have been written.
     """

@@ -50,7 +50,7 @@ class Options(UsageOptions):
     longdesc = (
         "A file service over AMP.  Files are put, got, listed and removed with the "
         "amp-stream command, or with the AMP Commands of amp_stream.files.  There is "
-        "no login: whoever reaches the port may read and replace every file."
+        "no login: every client that reaches the port may read and replace every file."
     )
     optParameters = [
         [name, "r" if name == "root" else None, default, text]
@@ -117,7 +117,7 @@ def makeService(
 
     @param config: Parsed L{Options}.
 
-    @param protocol: What its connections are.
+    @param protocol: The class of its connections.
     """
     factory = FileServerFactory(
         FileStore(config["root"], maxFileSize=config["max-file-size"]),

@@ -234,7 +234,7 @@ def openSource(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSou
     @raise OSError: It cannot be opened.
     """
     if path == "-":
-        # Not sys.stdin: its lock would be held until somebody types.
+        # Not sys.stdin: its lock would be held until there is input.
         return ThreadedSource(partial(os.read, 0), None, DedicatedThread())
     file = open(path, "rb")  # noqa: SIM115 - the source closes it
     status = os.fstat(file.fileno())
@@ -316,7 +316,7 @@ async def writeInThread(
 
     @param onWrite: Called with the number of bytes of each piece that arrives.
 
-    @raise Exception: What C{write} or the stream raised.  When it was the
+    @raise Exception: C{write} or the stream raised it.  When it was the
         stream, or when the Deferred of this coroutine is cancelled, one last
         C{write} may still be running.
     """
