@@ -14,10 +14,11 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
 )
-from functools import partial
-from typing import Any, BinaryIO, Protocol, Union
+from functools import partial, wraps
+from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar, Union
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -30,7 +31,6 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
-from twisted.protocols.amp import Command
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
@@ -53,6 +53,9 @@ from amp_stream.files._threads import (
     openSource,
     writeInThread,
 )
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 Progress = Callable[[int, int | None], object]
 """
@@ -184,6 +187,23 @@ def timeoutError(message: str) -> Callable[[Any, float], Any]:
     return timedOut
 
 
+def _deferred(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Deferred[_T]]:
+    """
+    Make a coroutine function return a Deferred.
+
+    Unlike that of C{callRemote}, its error may be handled late: AMP closes the
+    connection if the error of its own Deferred is not handled at once.
+    """
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return call
+
+
 @frozen
 class FileOffer:
     """
@@ -199,7 +219,8 @@ class FileOffer:
     _number: int
     _protocol: FileClientProtocol
 
-    def whenUsed(self) -> Deferred[int]:
+    @_deferred
+    async def whenUsed(self) -> int:
         """
         Wait until the ticket has been used; this can be called once.
 
@@ -208,9 +229,6 @@ class FileOffer:
             L{TicketExpired <amp_stream.errors.TicketExpired>}, or with the reason why
             the transfer ended.
         """
-        return ensureDeferred(self._whenUsed())
-
-    async def _whenUsed(self) -> int:
         call = self._protocol.callRemote
         answer = await call(commands.AwaitOffer, number=self._number)
         count: int = answer["size"]
@@ -235,14 +253,15 @@ class FileClient:
         self.protocol = protocol
         self._inThread = inThread
 
-    def put(
+    @_deferred
+    async def put(
         self,
         name: str,
         source: SourceLike | os.PathLike[str],
         *,
         outOfBand: bool = False,
         progress: Progress | None = None,
-    ) -> Deferred[FileInfo]:
+    ) -> FileInfo:
         """
         Store a file.
 
@@ -261,25 +280,22 @@ class FileClient:
             the same SHA-256 of it.
         """
         command = commands.PutFileOutOfBand if outOfBand else commands.PutFile
-        return ensureDeferred(self._put(command, name, source, _Tally(progress)))
-
-    async def _put(
-        self, command: type[Command], name: str, source: Any, tally: _Tally
-    ) -> FileInfo:
+        tally = _Tally(progress)
         body = tally.reading(source, self._inThread)
         answer = await self.protocol.callRemote(command, name=name, body=body)
         if (answer["size"], answer["sha256"]) != (tally.count, tally.sha256()):
             raise DigestMismatch(f"the service did not store what was sent as {name!r}")
         return FileInfo(name=name, **answer)
 
-    def get(
+    @_deferred
+    async def get(
         self,
         name: str,
         sink: SinkLike,
         *,
         outOfBand: bool = False,
         progress: Progress | None = None,
-    ) -> Deferred[FileInfo]:
+    ) -> FileInfo:
         """
         Read a file.
 
@@ -301,11 +317,6 @@ class FileClient:
         """
         tally = _Tally(progress)
         command = commands.GetFileOutOfBand if outOfBand else commands.GetFile
-        return ensureDeferred(self._get(command, name, sink, tally))
-
-    async def _get(
-        self, command: type[Command], name: str, sink: Any, tally: _Tally
-    ) -> FileInfo:
         answer = await self.protocol.callRemote(command, name=name)
         body = answer["body"]
         tally.size = answer["size"]
@@ -331,8 +342,10 @@ class FileClient:
         try:
             await writeInThread(body, write, sink.inThread, tally.moved)
             await sink.inThread(sink.finish)
-        finally:
-            sink.discard()
+        except Exception:
+            if sink.discard is not None:
+                await sink.inThread(sink.discard)
+            raise
 
     def _asSink(self, sink: Any) -> ThreadedSink:
         if isinstance(sink, ThreadedSink):
@@ -346,11 +359,9 @@ class FileClient:
             f"{type(sink).__name__}"
         )
 
-    def list(self) -> Deferred[_FileList]:
+    @_deferred
+    async def list(self) -> _FileList:
         """List all files, in the order of their names."""
-        return ensureDeferred(self._list())
-
-    async def _list(self) -> _FileList:
         files: _FileList = []
         after, more = "", True
         while more:
@@ -363,37 +374,30 @@ class FileClient:
                 after = files[-1].name
         return files
 
-    def stat(self, name: str) -> Deferred[FileInfo]:
+    @_deferred
+    async def stat(self, name: str) -> FileInfo:
         """Describe a file."""
-        return ensureDeferred(self._stat(name))
-
-    async def _stat(self, name: str) -> FileInfo:
         answer = await self.protocol.callRemote(commands.StatFile, name=name)
         return FileInfo(name=name, **answer)
 
-    def remove(self, name: str) -> Deferred[None]:
+    @_deferred
+    async def remove(self, name: str) -> None:
         """Remove a file for good."""
-        return ensureDeferred(self._call(commands.RemoveFile, name=name))
+        await self.protocol.callRemote(commands.RemoveFile, name=name)
 
-    def ping(self) -> Deferred[None]:
+    @_deferred
+    async def ping(self) -> None:
         """Wait for the answer to a small call."""
-        return ensureDeferred(self._call(commands.Ping))
+        await self.protocol.callRemote(commands.Ping)
 
-    async def _call(self, command: type[Command], **arguments: object) -> None:
-        # A coroutine, as all else here: its error may be handled late.  AMP closes
-        # the connection if that of its own Deferred is not handled at once.
-        await self.protocol.callRemote(command, **arguments)
-
-    def offer(self, name: str) -> Deferred[FileOffer]:
+    @_deferred
+    async def offer(self, name: str) -> FileOffer:
         """
         Get a ticket with which any HTTP client can read a file, once, with a GET.  It
         is void when this connection is closed.
 
         @param name: The name of the file.
         """
-        return ensureDeferred(self._offer(name))
-
-    async def _offer(self, name: str) -> FileOffer:
         answer = await self.protocol.callRemote(commands.OfferFile, name=name)
         info = FileInfo(name, answer["size"], answer["modified"])
         return FileOffer(info, answer["ticket"], answer["number"], self.protocol)

@@ -214,13 +214,14 @@ class ThreadedSink:
 
     @ivar finish: Called after the last byte; it blocks.
 
-    @ivar discard: Called when there will be no more bytes, complete or not.
+    @ivar discard: Called if the bytes are not complete; it blocks.  L{None} if there is
+        nothing to do.
     """
 
     write: Callable[[bytes], object]
     inThread: ThreadRunner = deferToThread
     finish: Callable[[], object] = lambda: None
-    discard: Callable[[], object] = lambda: None
+    discard: Callable[[], object] | None = None
 
 
 def openSource(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSource:
