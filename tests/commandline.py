@@ -125,9 +125,17 @@ class WatchedStore(FileStore):
 class ServedTestCase(TestCase):
     """
     Tests with a file service in the process of the tests.
+
+    @ivar here: An empty directory for the files of a test.
     """
 
     timeout = 60
+
+    def setUp(self) -> None:
+        """
+        Make the directory.
+        """
+        self.here = self.makeDirectory()
 
     def makeDirectory(self) -> str:
         """
@@ -138,6 +146,29 @@ class ServedTestCase(TestCase):
         path: str = os.path.abspath(self.mktemp())
         os.makedirs(path)
         return path
+
+    def path(self, name: str) -> str:
+        """
+        The path of a file in the directory C{here}.
+        """
+        return os.path.join(self.here, name)
+
+    def write(self, name: str, body: bytes) -> str:
+        """
+        Make a file in the directory C{here}.
+
+        @return: Its path.
+        """
+        with open(self.path(name), "wb") as file:
+            file.write(body)
+        return self.path(name)
+
+    def read(self, name: str) -> bytes:
+        """
+        Read a file in the directory C{here}.
+        """
+        with open(self.path(name), "rb") as file:
+            return file.read()
 
     async def serve(self, maxSize: int = 2**30) -> str:
         """

@@ -28,42 +28,7 @@ BODY = os.urandom(700_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-class CommandTestCase(ServedTestCase):
-    """
-    Tests with a directory of files for the command.
-    """
-
-    def setUp(self) -> None:
-        """
-        Make it.
-        """
-        self.here = self.makeDirectory()
-
-    def path(self, name: str) -> str:
-        """
-        The path of a file in the directory.
-        """
-        return os.path.join(self.here, name)
-
-    def write(self, name: str, body: bytes) -> str:
-        """
-        Make a file in the directory.
-
-        @return: Its path.
-        """
-        with open(self.path(name), "wb") as file:
-            file.write(body)
-        return self.path(name)
-
-    def read(self, name: str) -> bytes:
-        """
-        Read a file in the directory.
-        """
-        with open(self.path(name), "rb") as file:
-            return file.read()
-
-
-class TransferTests(CommandTestCase):
+class TransferTests(ServedTestCase):
     """
     put and get.
     """
@@ -198,7 +163,7 @@ class TransferTests(CommandTestCase):
         return ensureDeferred(test())
 
 
-class FailureTests(CommandTestCase):
+class FailureTests(ServedTestCase):
     """
     Each failure is one line on standard error, and an exit status.
     """
@@ -364,7 +329,7 @@ class FailureTests(CommandTestCase):
         return ensureDeferred(test())
 
 
-class TLSTests(CommandTestCase):
+class TLSTests(ServedTestCase):
     """
     Services behind TLS.
     """
@@ -431,7 +396,7 @@ class TLSTests(CommandTestCase):
         return ensureDeferred(test())
 
 
-class SignalTests(CommandTestCase):
+class SignalTests(ServedTestCase):
     """
     Signals end the command, and it cleans up first.
     """
@@ -516,7 +481,7 @@ class SignalTests(CommandTestCase):
         return ensureDeferred(test())
 
 
-class GroupTests(CommandTestCase):
+class GroupTests(ServedTestCase):
     """
     The command itself.
     """

@@ -159,12 +159,6 @@ class PluginTests(ServedTestCase):
     The plugin, and the process that it makes.
     """
 
-    def setUp(self) -> None:
-        """
-        Make a directory to run in.
-        """
-        self.here = self.makeDirectory()
-
     def twistd(self, *arguments: str) -> Child:
         """
         Run C{twistd}.
@@ -241,11 +235,8 @@ class PluginTests(ServedTestCase):
             )
             found: Any = await child.expect(rb"serving \S+/r at (\S+)")
             endpoint = found[1].decode()
-            with open(os.path.join(self.here, "a"), encoding="utf-8") as file:
-                self.assertEqual(file.read(), endpoint + "\n")
-            source = os.path.join(self.here, "file")
-            with open(source, "wb") as file2:
-                file2.write(bytes(100_000))
+            self.assertEqual(self.read("a").decode(), endpoint + "\n")
+            source = self.write("file", bytes(100_000))
             await self.succeed("put", endpoint, source)
             self.assertEqual(os.listdir(os.path.join(self.here, "r")), ["file"])
             child.process.signalProcess("TERM")  # type: ignore[attr-defined]
