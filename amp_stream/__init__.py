@@ -32,23 +32,17 @@ from amp_stream._outgoing import OutgoingStream
 from amp_stream._protocol import StreamAMP, StreamReceiver
 from amp_stream._sansio.frames import Chunk
 from amp_stream._version import __version__
-from amp_stream.outofband.argument import OutOfBand
-from amp_stream.outofband.client import BulkClient
-from amp_stream.outofband.server import BulkServer
-from amp_stream.outofband.store import MemoryTicketStore
+from amp_stream.outofband._argument import OutOfBand
 
 __all__ = [
     "AmpList",
     "BigString",
     "BigUnicode",
-    "BulkClient",
-    "BulkServer",
     "Chunk",
     "IncomingStream",
     "Limits",
     "ListOf",
     "MaxStreamData",
-    "MemoryTicketStore",
     "OutOfBand",
     "OutgoingStream",
     "ResetStream",

@@ -51,6 +51,11 @@ __all__ = ["AmpList", "BigString", "BigUnicode", "ListOf", "Stream"]
 
 
 _ELEMENT = b"element"
+_MOST_INLINE = 65_279
+_NOT_IN_LIST = (
+    "a Stream cannot be inside an AmpList: declare it as an argument of the command "
+    "itself"
+)
 
 
 class BigString(Argument):
@@ -273,10 +278,13 @@ class Stream(amp.Argument):
     iterable or async iterable of bytes.  The receiver gets an L{IncomingStream}.
 
     On the wire its key holds the number of the stream and, where the size is
-    known, the key with C{.size} behind it holds that.  The bytes follow the box.
+    known, the key with C{.size} behind it holds that.  The bytes follow the box.  A
+    bytes-like object of up to 65,279 bytes travels inside the box, in the key with
+    C{.data} behind it, unless C{digest} is set.
     """
 
     announcesStream = True
+    _mayBeInline = True
 
     def __init__(
         self,
@@ -310,13 +318,23 @@ class Stream(amp.Argument):
         @raise UsageError: If the value is not one to make a stream from.
         """
         value = self.retrieve(objects, argumentKey(name), proto)
-        sizeKey = _sizeKey(name)
-        if sizeKey in strings or argumentKey(sizeKey) in objects:
-            raise KeyClash(
-                f"{type(self).__name__} needs the key {sizeKey!r}, which another "
-                "argument of this command has too; rename that one"
-            )
+        sizeKey, dataKey = _sizeKey(name), _dataKey(name)
+        for key in (sizeKey, dataKey):
+            if key in strings or argumentKey(key) in objects:
+                raise KeyClash(
+                    f"{type(self).__name__} needs the key {key!r}, which another "
+                    "argument of this command has too; rename that one"
+                )
         if self.optional and value is None:
+            return
+        if (
+            isinstance(value, (bytes, bytearray, memoryview))
+            and self._mayBeInline
+            and hasattr(proto, "sendStream")
+            and not self._digest
+            and len(value) <= _inlineRoom(strings)
+        ):
+            strings[dataKey] = bytes(value)
             return
         if isinstance(proto, amp.BinaryBoxProtocol) and not hasattr(
             proto, "sendStream"
@@ -341,7 +359,7 @@ class Stream(amp.Argument):
         See L{amp.IArgumentType.fromBox}.
         """
         objects[argumentKey(name)] = None
-        if self.optional and name not in strings:
+        if self.optional and not (name in strings or _dataKey(name) in strings):
             return
         with boxErrors(strings):
             objects[argumentKey(name)] = self._claim(name, strings, proto)
@@ -370,6 +388,14 @@ class Stream(amp.Argument):
         connection = proto if box is None else box.connection
         if not isinstance(connection, StreamReceiver):
             raise NotStreaming
+        data = strings.pop(_dataKey(name), None)
+        if data is not None:
+            if amp.COMMAND not in strings and amp.ANSWER not in strings:
+                raise DeclarationError(_NOT_IN_LIST)
+            stream = connection._reader().incoming.takeInline(data, self._maxSize)
+            if box is not None:
+                box.claimed.append(stream)
+            return stream
         id = parseNumber(repr(name), strings.pop(name, None))
         size = strings.pop(_sizeKey(name), None)
         known = None if size is None else parseNumber(repr(_sizeKey(name)), size)
@@ -392,3 +418,16 @@ class Stream(amp.Argument):
 
 def _sizeKey(name: bytes) -> bytes:
     return name + b".size"
+
+
+def _dataKey(name: bytes) -> bytes:
+    return name + b".data"
+
+
+def _inlineRoom(strings: amp.AmpBox) -> int:
+    """
+    @return: How many bytes more the values of streams may have that travel in a box: no
+        more than a chunk in all, as every other call waits while it is sent.
+    """
+    used = sum(len(value) for key, value in strings.items() if key.endswith(b".data"))
+    return _MOST_INLINE - used

@@ -10,6 +10,7 @@ becomes of a box that is too large to go in one piece.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -28,7 +29,7 @@ from amp_stream._sansio.boxes import (
     BoxParser,
     encodeBox,
     encodedSize,
-    encodeSmall,
+    encodeInline,
     iterateBox,
 )
 from amp_stream._sansio.frames import parseNumber
@@ -40,6 +41,8 @@ __all__ = ["LAYER_COMMANDS", "BoxAssembly", "BoxLayer", "BoxLayerPort", "BoxTake
 
 
 _log = Logger()
+
+_BYTES = (bytes, bytearray, memoryview)
 
 
 class BoxTaker(Protocol):
@@ -160,8 +163,6 @@ LAYER_COMMANDS = frozenset({b"StreamSettings", b"StreamVersion", b"StreamBox"})
 The names of the commands that are taken here.
 """
 
-_SMALL = 4096
-
 
 class BoxLayerPort(BoxTaker, Protocol):
     """
@@ -238,7 +239,8 @@ class BoxLayer:
         self._timeout: IDelayedCall | None = None
         self._sending: dict[bytes, OutgoingStream] = {}
         self._assembly = BoxAssembly(link.incoming, limits, port)
-        self._small = min(_SMALL, limits.inlineSize)
+        # The most bytes that the peer takes in a box.
+        self._most = inf
 
     @property
     def writeVersion(self) -> int:
@@ -272,15 +274,20 @@ class BoxLayer:
         self._waiting.clear()
         self._sending.clear()
 
-    def writeSmall(self, box: amp.AmpBox) -> bool:
+    def writeInline(self, box: amp.AmpBox) -> bool:
         """
-        Send a box, if it is like most: short, and without streams.
+        Send a box, if it announces no streams and has only values that C{amp.AMP} could
+        send: then it goes at once, in one piece, as C{amp.AMP} would send it.
 
         @return: Whether it has been sent.
+
+        @raise BoxTooLong: If it is more than the peer takes.
         """
-        data = encodeSmall(box, self._small)
+        data = encodeInline(box)
         if data is None:
             return False
+        if len(data) > self._most and _sizeOf(box) > self._most:
+            raise self._tooLong(box)
         if self._link.turn:
             # A source that is being read has led to this.
             self._link.writeTurn()
@@ -300,20 +307,24 @@ class BoxLayer:
 
         @raise BoxTooLong: If it is more than the peer takes.
         """
-        items = sorted(box.items())
-        size = 0
+        items: list[tuple[Any, Any]] = sorted(box.items())
+        isLarge = False
         for key, value in items:
-            size += len(key) + len(value)
-        if size > self._limits.inlineSize and self._mayFragment(box, items):
-            self._writeLater(_Outgoing(box, size, announced))
+            if not isinstance(key, bytes) or not isinstance(value, _BYTES):
+                raise TypeError(
+                    f"the key {key!r} and its value must be bytes, not "
+                    f"{type(key).__name__} and {type(value).__name__}"
+                )
+            # A view is a part of a longer value, see splitting.
+            isLarge = isLarge or len(value) > MAX_SEGMENT or type(value) is memoryview
+        if isLarge and self._mayFragment(box, items):
+            self._writeLater(_Outgoing(box, _sizeOf(box), announced))
             return
-        negotiation = self._negotiation
-        pieces = encodeBox(items, negotiation.writeVersion)
+        if _sizeOf(box) > self._most:
+            raise self._tooLong(box)
+        pieces = encodeBox(items, self._negotiation.writeVersion)
         self._link.writeTurn()
-        if size < _SMALL:
-            self._port.transport.write(b"".join(pieces))
-        else:
-            self._port.transport.writeSequence(pieces)
+        self._port.transport.write(b"".join(pieces))
         self._written(box)
         for announcement in announced:
             announcement.begin()
@@ -401,13 +412,15 @@ class BoxLayer:
                     self._limits.negotiationTimeout, self._settingsTimedOut
                 )
             return
-        if outgoing.size > settings.box:
-            raise BoxTooLong(
-                f"the box has {outgoing.size} bytes, and the peer takes "
-                f"{settings.box}: raise Limits.maxBoxSize there, or declare the long "
-                "value as Stream()"
-            )
+        if outgoing.size > self._most:
+            raise self._tooLong(outgoing.box)
         self._writeFragments(outgoing)
+
+    def _tooLong(self, box: amp.AmpBox) -> BoxTooLong:
+        return BoxTooLong(
+            f"the box has {_sizeOf(box)} bytes, and the peer takes {self._most}: raise "
+            "Limits.maxBoxSize there, or declare the long value as Stream()"
+        )
 
     def _writeFragments(self, outgoing: _Outgoing) -> None:
         items = sorted(reunite(outgoing.box).items())
@@ -456,6 +469,7 @@ class BoxLayer:
 
     def _settingsReceived(self, settings: Settings) -> None:
         self._link.reader.peerKnown = True
+        self._most = settings.box
         self._versionDue = self._negotiation.settingsReceived(settings)
         self.resume()
 
@@ -494,3 +508,10 @@ class BoxLayer:
         timeout, self._timeout = self._timeout, None
         if timeout is not None:
             timeout.cancel()
+
+
+def _sizeOf(box: amp.AmpBox) -> int:
+    """
+    @return: The bytes of the keys and values, which is what the limit of a box counts.
+    """
+    return sum(map(len, box)) + sum(map(len, box.values()))

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from amp_stream._sansio.reassembly import PieceQueue
-from amp_stream._sansio.stream import ReceiveState, ReceiveStream
+from amp_stream._sansio.stream import InlineStream, ReceiveState, ReceiveStream
 from amp_stream.errors import (
     ConsumerFailed,
     StreamBusy,
@@ -570,12 +570,12 @@ class ReadingSide(Protocol):
     What a stream needs of its connection.
     """
 
-    def read(self, stream: ReceiveStream) -> bytes:
+    def read(self, stream: ReceiveStream | InlineStream) -> bytes:
         """
         Take the next bytes; C{b""} if there is none now.
         """
 
-    def stop(self, stream: ReceiveStream, error: StreamError) -> None:
+    def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
         """
         Give the stream up, at both ends.
         """
@@ -596,7 +596,7 @@ class IncomingStream:
     full, the sender waits too.
     """
 
-    def __init__(self, stream: ReceiveStream, side: ReadingSide) -> None:
+    def __init__(self, stream: ReceiveStream | InlineStream, side: ReadingSide) -> None:
         """
         Streams come from L{StreamReceiver.incoming}, or as the value of an
         argument that a command declares as L{Stream}; do not make them.
@@ -675,7 +675,7 @@ class IncomingStream:
 
     def deliverTo(self, protocol: IProtocol) -> None:
         """
-        Feed the bytes to a protocol, as C{treq} and C{twisted.web} do with the
+        Feed the bytes to a protocol, as C{twisted.web} does with the
         body of a response.
 
         @param protocol: Its C{makeConnection} gets a transport that can pause and

@@ -78,9 +78,6 @@ class Limits:
 
     @ivar maxBoxKeys: The most keys that a box may have.
 
-    @ivar inlineSize: A box of more bytes than this is sent in fragments, between
-        other boxes, to a peer that can take it so.
-
     @ivar negotiationTimeout: How long a box that can only be sent to a peer that
         takes fragments waits for that peer to say so (seconds).
 
@@ -107,7 +104,6 @@ class Limits:
     maxGaps: int = field(default=1024, validator=_count(1))
     maxBoxSize: int = field(default=16_842_752, validator=_count(1024))
     maxBoxKeys: int = field(default=8192, validator=_count(16))
-    inlineSize: int = field(default=65_536, validator=_count(0))
     negotiationTimeout: float = field(default=10.0)
     maxBulkDelay: float | None = field(default=0.005)
     idleTimeout: float | None = field(default=300.0)

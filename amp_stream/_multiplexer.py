@@ -52,7 +52,7 @@ from amp_stream._sansio.frames import (
     parseNumber,
 )
 from amp_stream._sansio.pacer import HEADERS, SHORTEST, Pace
-from amp_stream._sansio.stream import ReceiveStream, SendStream
+from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream._transport import IdleTimer, Pump, SendGate
 from amp_stream.errors import (
@@ -126,7 +126,7 @@ class IncomingSide:
         """
         Whether bytes are expected, or kept.
         """
-        return bool(self._inbound.streams)
+        return bool(self._inbound.streams or self._inbound.inline)
 
     def useClock(self, clock: IReactorTime) -> None:
         """
@@ -238,6 +238,17 @@ class IncomingSide:
         self._timer.arm()
         return handle
 
+    def takeInline(self, data: bytes, maxSize: int | None = None) -> IncomingStream:
+        """
+        Take a stream whose bytes came inside the box that announced it.
+
+        @param maxSize: How many bytes it may have, or L{None} for no bound other
+            than that of the limits.
+
+        @raise StreamError: If it cannot be had.
+        """
+        return IncomingStream(self._inbound.takeInline(data, maxSize), self)
+
     def feed(self, id: int, data: bytes, last: bool = False) -> int:
         """
         Take the next bytes of a stream from its carrier.
@@ -268,10 +279,12 @@ class IncomingSide:
         if stream is not None and stream.error is not None:
             self._failed(id, stream.error)
 
-    def read(self, stream: ReceiveStream) -> bytes:
+    def read(self, stream: ReceiveStream | InlineStream) -> bytes:
         """
         See L{ReadingSide.read}.
         """
+        if isinstance(stream, InlineStream):
+            return self._inbound.readInline(stream)
         data = self._inbound.read(stream, self._timer.now)
         if stream.isEnded:
             self._drop(stream.id)
@@ -282,10 +295,13 @@ class IncomingSide:
         self._flush()
         return data
 
-    def stop(self, stream: ReceiveStream, error: StreamError) -> None:
+    def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
         """
         See L{ReadingSide.stop}.
         """
+        if isinstance(stream, InlineStream):
+            self._inbound.stopInline(stream, error)
+            return
         self._inbound.stop(stream, error)
         self._failed(stream.id, error)
 

@@ -388,7 +388,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         @param bulkServer: What takes and gives the bytes of L{OutOfBand} arguments at
             this side.  One of the two sides needs one for them.
 
-        @param bulkClient: What this side thinks of the L{BulkServer} of the peer.
+        @param bulkClient: What this side thinks of the L{OutOfBandServer} of the peer.
             That of the class, which talks to one at the address of the peer and only
             over TLS, if it is L{None}.
 
@@ -492,7 +492,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             super().sendBox(box)
             return
         layer = self._boxLayer or self._boxes()
-        if layer.writeSmall(box):
+        if layer.writeInline(box):
             return
         announced = self._link().announce(box)
         try:
@@ -601,9 +601,9 @@ class StreamAMP(StreamReceiver, amp.AMP):
 
         @param source: What to send; see L{Stream}.
 
-        @return: A Deferred that fires with the offer, which has the ticket.  It fails
-            with L{NobodyListens} if this side has no L{BulkServer} that listens.  The
-            ticket is void when this connection is lost.
+        @return: A Deferred that fires with the L{Offer}, which has the ticket.  It
+            fails with L{NobodyListens} if this side has no L{OutOfBandServer} that
+            listens.  The ticket is void when this connection is lost.
 
         @raise UsageError: If a stream cannot be made from C{source}.
 

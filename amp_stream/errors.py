@@ -472,7 +472,7 @@ class NobodyListens(OutOfBandError):
     wireCode = b"OOB_NO_SERVER"
     _advice = (
         "neither side listens for out-of-band transfers: give the StreamAMP of one of "
-        "them bulkServer=BulkServer(...), or start the file service with "
+        "them bulkServer=OutOfBandServer(...), or start the file service with "
         "--oob-listen"
     )
 
@@ -505,8 +505,8 @@ class Unreachable(OutOfBandError):
 
     wireCode = b"OOB_UNREACHABLE"
     _advice = (
-        "the HTTP server of the ticket does not answer: see the host= and the endpoint "
-        "of its BulkServer, and what is between"
+        "the HTTP server of the ticket does not answer: see the endpoint and the "
+        "publicURL of its OutOfBandServer, and what is between"
     )
 
 

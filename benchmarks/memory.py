@@ -31,7 +31,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import react
 from twisted.protocols import amp
 
-from amp_stream import BulkServer, OutOfBand, Stream, StreamAMP
+from amp_stream import OutOfBand, Stream, StreamAMP
+from amp_stream.outofband import OutOfBandServer
 
 ALLOWED = 32 * 2**20
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -97,9 +98,9 @@ async def bulkServer(wanted):
     """
     if not wanted:
         return None
-    server = BulkServer("tcp:0:interface=127.0.0.1")
+    server = OutOfBandServer("tcp:0:interface=127.0.0.1")
     server.startService()
-    return await server.listening
+    return await server.whenListening()
 
 
 async def receive(reactor, via):

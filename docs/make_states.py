@@ -20,8 +20,8 @@ acknowledged reset: the connection below is reliable, so a reset that has been s
 will arrive. `STOPPED` is a receiver that gave up. It has ended at once: bytes that are
 still under way are thrown away, because the connection remembers that it has.
 
-This page is made from the tables in `amp_stream/_sansio/states.py` by
-`docs/make_states.py`, and a test sees to it that it is up to date. An input that
+This page is made from the tables in `amp_stream/_sansio/stream.py` by
+`docs/make_states.py`, and a test checks that it is up to date. An input that
 leaves the state as it is is not drawn.
 """
 

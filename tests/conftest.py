@@ -2,6 +2,11 @@
 
 """
 What pytest must do so that the tests find what trial gives them.
+
+A C{TestCase} with C{exploration = True} runs many random or simulated histories.  The
+lines that it reaches are reached by other tests as well, and measuring coverage would
+triple its time.  So C{--explorations=without} and C{--explorations=only} let tox
+measure the other tests, and run these beside them.
 """
 
 from __future__ import annotations
@@ -9,6 +14,44 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """
+    Add C{--explorations}.
+    """
+    parser.addoption(
+        "--explorations",
+        choices=("with", "without", "only"),
+        default="with",
+        help="which tests to run: those of many random or simulated histories, too?",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """
+    Choose the tests that C{--explorations} asks for.
+    """
+    wanted = config.getoption("explorations")
+    if wanted == "with":
+        return
+    kept, others = [], []
+    for item in items:
+        explores = getattr(getattr(item, "cls", None), "exploration", False)
+        (kept if explores == (wanted == "only") else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """
+    If there is no such test among those that were named, nothing is wrong.
+    """
+    nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+    if nothing and session.config.getoption("explorations") == "only":
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(autouse=True)

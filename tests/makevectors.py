@@ -397,14 +397,22 @@ def streams() -> Any:
     six.own(TEXT, _error=1, _error_code="STREAM_ABORTED", **{TEXT: "gone"})
     six.peer(_command="ResetStream", id=7, code="STREAM_ABORTED", final_size=2)
 
-    seven = Conversation("the receiver stops this side", stored={"x": "hello" * 20})
+    stored = "hello" * 13_056
+    seven = Conversation("the receiver stops this side", stored={"x": stored})
     seven.peer(_ask=1, _command="Fetch", name="x")
-    seven.own(_answer=1, body=0, body__size=100)
-    seven.own(**sent, _ask="s1", offset=0, data="hello" * 20, fin="True")
+    size = len(stored)
+    seven.own(_answer=1, body=0, body__size=size)
+    seven.own(**sent, _ask="s1", offset=0, data=stored, fin="True")
     seven.peer(_command="StopSending", id=0, code="STREAM_REFUSED")
-    seven.own(_command="ResetStream", id=0, code="STREAM_REFUSED", final_size=100)
+    seven.own(_command="ResetStream", id=0, code="STREAM_REFUSED", final_size=size)
 
-    conversations = [one, two, three, four, five, six, seven]
+    eight = Conversation("a value travels inside its box", stored={"x": "hello"})
+    eight.peer(_ask=1, _command="Store", name="y", body__data="abc")
+    eight.own(_answer=1, size=3)
+    eight.peer(_ask=2, _command="Fetch", name="x")
+    eight.own(_answer=2, body__data="hello")
+
+    conversations = [one, two, three, four, five, six, seven, eight]
     for name, code, chunks in [
         (
             "two bytes for one offset",
@@ -448,7 +456,6 @@ def negotiations() -> Any:
     one = Conversation(
         "both read version 2, and large boxes go in fragments",
         mode="auto",
-        inlineSize=100_000,
     )
     one.own("box", **settings, _ask="s1")
     one.peer(**settings, _ask="a1")
@@ -476,7 +483,7 @@ def negotiations() -> Any:
     one.own(**chunk, _ask="s2", offset=2 * CHUNK, data=rest, fin="True")
     one.peer(_answer="s2", maximum=WINDOW)
 
-    two = Conversation("the peer knows nothing of this", mode="auto", inlineSize=1000)
+    two = Conversation("the peer knows nothing of this", mode="auto")
     two.own("box", **settings, _ask="s1")
     two.peer(_error="s1", _error_code="UNHANDLED", _error_description="?")
     two.peer(_ask=1, _command="Fit", value=b"x" * FULL)

@@ -24,7 +24,7 @@ from twisted.logger import eventAsText, globalLogPublisher
 from twisted.protocols import amp
 from zope.interface import implementer
 
-from amp_stream import BulkClient, BulkServer, OutOfBand, StreamAMP
+from amp_stream import OutOfBand, StreamAMP
 from amp_stream._commands import (
     AskTicket,
     MaxStreamData,
@@ -32,6 +32,7 @@ from amp_stream._commands import (
     StopSending,
     TakeTicket,
 )
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 from tests.commands import Ping, Responders
 from tests.loopback import LoopbackTestCase, Watched
 
@@ -264,7 +265,7 @@ class Puppet(Watched, amp.AMP):
         return told
 
 
-class Taker(BulkClient):
+class Taker(OutOfBandClient):
     """
     Takes tickets for the test to use.
 
@@ -272,15 +273,15 @@ class Taker(BulkClient):
     """
 
     def __init__(self) -> None:
-        super().__init__(plain=True)
+        super().__init__(allowPlainHTTP=True)
         self.ticket: Deferred[Any] = Deferred()
         self.carrier: Any = None
 
-    def get(self, ticket: Any, receiver: Any) -> None:
+    def _get(self, ticket: Any, receiver: Any) -> None:
         self.carrier = receiver
         self.ticket.callback(ticket)
 
-    def put(self, ticket: Any, size: Any, sender: Any) -> Any:
+    def _put(self, ticket: Any, size: Any, sender: Any) -> Any:
         self.carrier = sender
         self.ticket.callback(ticket)
         return Deferred()
@@ -555,14 +556,16 @@ class OutOfBandTestCase(LoopbackTestCase):
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
 
-    async def bulk(self, endpoint: Any = LOCAL, **kw: Any) -> BulkServer:
+    async def bulk(
+        self, endpoint: Any = LOCAL, plain: bool = False, **kw: Any
+    ) -> OutOfBandServer:
         """
         Start a server.
         """
-        server = BulkServer(endpoint, **kw)
+        server = OutOfBandServer(endpoint, plainHTTP=plain, **kw)
         server.startService()
         self.addCleanup(server.stopService)
-        await server.listening
+        await server.whenListening()
         return server
 
     async def pair(
@@ -576,11 +579,12 @@ class OutOfBandTestCase(LoopbackTestCase):
         """
         Connect two ends over TCP.
 
-        @param listens: Which has a L{BulkServer}: client, server, both or none.
+        @param listens: Which has a L{OutOfBandServer}: client, server, both or none.
         """
         ends = []
         for name, given in (("client", client), ("server", server)):
-            options: dict[str, Any] = {"bulkClient": BulkClient(plain=plain)}
+            taker = OutOfBandClient(allowPlainHTTP=plain)
+            options: dict[str, Any] = {"bulkClient": taker}
             if listens in (name, "both"):
                 options["bulkServer"] = await self.bulk(plain=plain, **(bulk or {}))
             options.update(given or {})
@@ -590,10 +594,10 @@ class OutOfBandTestCase(LoopbackTestCase):
 
     async def raw(self, where: Any, tls: bool = False, rcvbuf: int = 0) -> Raw:
         """
-        Connect to a L{BulkServer}, or a URL, or a port.
+        Connect to a L{OutOfBandServer}, or a URL, or a port.
         """
-        if isinstance(where, BulkServer):
-            where = where.urlFor("")
+        if isinstance(where, OutOfBandServer):
+            where = where._urlFor("")
         if isinstance(where, str):
             tls = where.startswith("https:")
             where = int(where.rstrip("/").rpartition(":")[2])

@@ -74,22 +74,15 @@ class Child(ProcessProtocol):
                 found.callback(match)
 
 
-def spawnPython(
-    *arguments: str, cwd: str | None = None, inherit: int | None = None
-) -> Child:
+def spawnPython(*arguments: str, cwd: str | None = None) -> Child:
     """
     Run the Python of the tests.
 
     @param arguments: Its arguments.
 
-    @param inherit: A file descriptor for it to have, too.
-
     @return: The child, which runs.
     """
     child = Child()
-    descriptors = {0: "w", 1: "r", 2: "r"}
-    if inherit is not None:
-        descriptors[inherit] = inherit
     # The package that the tests test, be it installed or not.
     package = os.path.dirname(os.path.dirname(os.path.abspath(amp_stream.__file__)))
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -101,6 +94,5 @@ def spawnPython(
         [sys.executable, *arguments],
         env=dict(os.environ, PYTHONUNBUFFERED="1", PYTHONPATH=path),
         path=cwd,
-        childFDs=descriptors,
     )
     return child

@@ -7,6 +7,7 @@ socket.
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from attrs import evolve
@@ -14,8 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import BulkClient, BulkServer, Limits
-from amp_stream._sansio.ticketbox import Ticket
+from amp_stream import Limits
 from amp_stream.errors import (
     OutOfBandError,
     StreamError,
@@ -26,7 +26,8 @@ from amp_stream.errors import (
     Unreachable,
     UntrustedServer,
 )
-from amp_stream.outofband.certificates import selfSigned
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
+from amp_stream.outofband._certificates import selfSigned
 from tests.outofband import (
     LOCAL,
     Consumer,
@@ -71,9 +72,6 @@ class Receiver:
 
     def begin(self, body):
         self.body = body
-
-    def started(self):
-        pass
 
     def data(self, data):
         self.received += data
@@ -128,7 +126,7 @@ class CheckTests(SynchronousTestCase):
             ("[fe80::1]", "fe80::1%eth0"),
             ("127.0.0.1", ""),
         ):
-            BulkClient().check(ticket(url=f"https://{host}:5/"), peer)
+            OutOfBandClient()._check(ticket(url=f"https://{host}:5/"), peer)
 
     def test_elsewhere(self):
         """
@@ -137,16 +135,16 @@ class CheckTests(SynchronousTestCase):
         for host in ("192.0.2.2", "localhost", "[::2]", "2130706433", "0x7f.1"):
             made = ticket(url=f"https://{host}/")
             with self.assertRaises(UntrustedServer):
-                BulkClient().check(made, "192.0.2.1")
-            BulkClient(hosts=[host.strip("[]")]).check(made, "192.0.2.1")
-            BulkClient(hosts=["*"]).check(made, "192.0.2.1")
+                OutOfBandClient()._check(made, "192.0.2.1")
+            OutOfBandClient(allowedHosts=[host.strip("[]")])._check(made, "192.0.2.1")
+            OutOfBandClient(allowedHosts=["*"])._check(made, "192.0.2.1")
 
     def test_names(self):
         """
         Names are the same in any case, and with a dot at the end.
         """
         made = ticket(url="https://Example.ORG./")
-        BulkClient(hosts=["example.org"]).check(made, "192.0.2.1")
+        OutOfBandClient(allowedHosts=["example.org"])._check(made, "192.0.2.1")
 
     def test_nonsense(self):
         """
@@ -171,7 +169,7 @@ class CheckTests(SynchronousTestCase):
             "https://127.0.0.1/ HTTP/1.1",
         ):
             error = self.assertRaises(
-                UntrustedServer, BulkClient().check, ticket(url=url), "127.0.0.1"
+                UntrustedServer, OutOfBandClient()._check, ticket(url=url), "127.0.0.1"
             )
             self.assertNotIn("word", str(error))
 
@@ -181,8 +179,40 @@ class CheckTests(SynchronousTestCase):
         """
         made = ticket(url="http://127.0.0.1/")
         with self.assertRaises(UntrustedServer):
-            BulkClient().check(made, "127.0.0.1")
-        BulkClient(plain=True).check(made, "127.0.0.1")
+            OutOfBandClient()._check(made, "127.0.0.1")
+        OutOfBandClient(allowPlainHTTP=True)._check(made, "127.0.0.1")
+
+
+class OptionTests(SynchronousTestCase):
+    """
+    What a client is made with.
+    """
+
+    def test_wrongTypes(self):
+        """
+        The client refuses options of a wrong type at once, and names the option.
+        """
+        for name, value in (
+            ("allowedHosts", "oob.example.com"),
+            ("allowedHosts", b"oob.example.com"),
+            ("allowedHosts", 5),
+            ("allowedHosts", None),
+            ("allowedHosts", [b"oob.example.com"]),
+            ("allowPlainHTTP", "no"),
+            ("connectTimeout", "30"),
+            ("connectTimeout", None),
+            ("connectTimeout", True),
+        ):
+            error = self.assertRaises(TypeError, OutOfBandClient, **{name: value})
+            self.assertIn(name, str(error))
+
+    def test_wrongTimeout(self):
+        """
+        A client that could never connect is refused.
+        """
+        for seconds in (0, -1, float("nan")):
+            with self.assertRaises(ValueError):
+                OutOfBandClient(connectTimeout=seconds)
 
 
 class RequestTests(OutOfBandTestCase):
@@ -192,7 +222,7 @@ class RequestTests(OutOfBandTestCase):
 
     def setUp(self):
         super().setUp()
-        self.client = BulkClient(plain=True)
+        self.client = OutOfBandClient(allowPlainHTTP=True)
 
     async def answering(self, answer, close=True, identity=None):
         """
@@ -212,8 +242,41 @@ class RequestTests(OutOfBandTestCase):
     async def get(self, answer, close=True):
         server = await self.answering(answer, close)
         receiver = Receiver()
-        self.client.get(ticket(url=server.url), receiver)
+        self.client._get(ticket(url=server.url), receiver)
         return receiver, server
+
+    @run
+    async def test_encoded(self):
+        """
+        A body with a Content-Encoding is refused: a few bytes of it could become any
+        number when they are decoded.
+        """
+        bomb = gzip.compress(bytes(10_000_000))
+        for lines in (
+            b"Content-Encoding: gzip\r\n",
+            b"Content-Encoding: x-unknown\r\n",
+            b"content-encoding: Identity, GZIP\r\n",
+            b"Content-Encoding: identity\r\nContent-Encoding: br\r\n",
+        ):
+            answer = b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (
+                lines,
+                len(bomb),
+            )
+            receiver, server = await self.get(answer + bomb, close=False)
+            error = await self.fails(receiver.over, TransferRefused)
+            self.assertIn("Content-Encoding", str(error))
+            self.assertEqual(bytes(receiver.received), b"")
+            await server.connections[0].closed
+
+    @run
+    async def test_identity(self):
+        """
+        A body that is said to have no encoding is taken as it is.
+        """
+        for coding in (b"identity", b"IDENTITY", b"identity, identity", b""):
+            answer = OK.replace(b"OK", b"OK\r\nContent-Encoding: " + coding) % 3
+            receiver, _ = await self.get(answer + b"abc")
+            self.assertEqual(await receiver.over, b"abc")
 
     @run
     async def test_request(self):
@@ -226,9 +289,9 @@ class RequestTests(OutOfBandTestCase):
             receiver = Receiver()
             receiver.over.addErrback(lambda failure: None)
             if method == b"GET":
-                self.client.get(made, receiver)
+                self.client._get(made, receiver)
             else:
-                self.client.put(made, 3, Sender())
+                self.client._put(made, 3, Sender())
             raw = await server.connected
             received = await raw.until(b"\r\n\r\n")
             lines = received.split(b"\r\n")
@@ -283,13 +346,13 @@ class RequestTests(OutOfBandTestCase):
                 + body
             )
             receiver = Receiver()
-            self.client.get(ticket(url=server.url), receiver)
+            self.client._get(ticket(url=server.url), receiver)
             error = await self.fails(receiver.over, TransferRefused)
             self.assertIn(str(status), str(error))
             self.assertNotIn("more", str(error))
             self.assertEqual(len(server.connections), 1)
             sender = Sender()
-            welcome = await self.client.put(ticket(url=server.url), 3, sender)
+            welcome = await self.client._put(ticket(url=server.url), 3, sender)
             if status == 204:
                 self.assertTrue(welcome)
             else:
@@ -303,7 +366,7 @@ class RequestTests(OutOfBandTestCase):
         """
         server = await self.answering(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
         sender = Sender()
-        self.assertFalse(await self.client.put(ticket(url=server.url), 3, sender))
+        self.assertFalse(await self.client._put(ticket(url=server.url), 3, sender))
         self.assertIsInstance(sender.error, StreamTooLong)
 
     @run
@@ -325,7 +388,7 @@ class RequestTests(OutOfBandTestCase):
             await self.fails(receiver.over, OutOfBandError)
             server = await self.answering(answer)
             sender = Sender()
-            self.assertFalse(await self.client.put(ticket(url=server.url), 3, sender))
+            self.assertFalse(await self.client._put(ticket(url=server.url), 3, sender))
             self.assertIsInstance(sender.error, OutOfBandError)
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -352,10 +415,10 @@ class RequestTests(OutOfBandTestCase):
             )
             if method == "get":
                 receiver: Any = Receiver()
-                self.client.get(ticket(url=server.url), receiver)
+                self.client._get(ticket(url=server.url), receiver)
             else:
                 receiver = Sender()
-                over = self.client.put(ticket(url=server.url), 3, receiver)
+                over = self.client._put(ticket(url=server.url), 3, receiver)
             raw = await server.connected
             await raw.until(b"\r\n\r\n")
             Endless(raw.transport)
@@ -379,16 +442,16 @@ class RequestTests(OutOfBandTestCase):
         """
         A port where nobody listens is unreachable.
         """
-        bulk = BulkServer(LOCAL, plain=True)
+        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.startService()
-        await bulk.listening
-        url = bulk.urlFor("")
+        await bulk.whenListening()
+        url = bulk._urlFor("")
         await bulk.stopService()
         receiver = Receiver()
-        self.client.get(ticket(url=url), receiver)
+        self.client._get(ticket(url=url), receiver)
         await self.fails(receiver.over, Unreachable)
         sender = Sender()
-        self.assertFalse(await self.client.put(ticket(url=url), 3, sender))
+        self.assertFalse(await self.client._put(ticket(url=url), 3, sender))
         self.assertIsInstance(sender.error, Unreachable)
 
     @run
@@ -401,7 +464,7 @@ class RequestTests(OutOfBandTestCase):
             server = await self.rawServer(identity=tls)
             receiver = Receiver()
             made = ticket(url=server.url, certificate=certificate)
-            self.client.get(made, receiver)
+            self.client._get(made, receiver)
             raw = await server.connected
             await raw.until(b"\r\n\r\n")
             receiver.over.addErrback(lambda _: None)
@@ -420,7 +483,7 @@ class RequestTests(OutOfBandTestCase):
                 server = await self.answering(OK % 10**9, close=False, identity=tls)
                 receiver = Receiver()
                 made = ticket(url=server.url, certificate=certificate)
-                self.client.get(made, receiver)
+                self.client._get(made, receiver)
                 raw = await server.connected
                 await raw.until(b"\r\n\r\n")
                 raw.write(b"abc")
@@ -442,7 +505,7 @@ class RequestTests(OutOfBandTestCase):
             b"HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\nabc", close=False
         )
         receiver = Receiver()
-        self.client.get(ticket(url=server.url), receiver)
+        self.client._get(ticket(url=server.url), receiver)
         raw = await server.connected
         await raw.until(b"\r\n\r\n")
         await self.settled(lambda: receiver.over.called, 100)
@@ -460,7 +523,7 @@ class RequestTests(OutOfBandTestCase):
             b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n", close=False
         )
         sender = Sender(bytes(100), isAll=False)
-        over = self.client.put(ticket(url=server.url), 1000, sender)
+        over = self.client._put(ticket(url=server.url), 1000, sender)
         self.assertFalse(await over)
         self.assertIsInstance(sender.error, StreamTooLong)
 
@@ -481,11 +544,11 @@ class RequestTests(OutOfBandTestCase):
                 url=server.url, certificate=certificate, serverName=serverName
             )
             receiver = Receiver()
-            self.client.get(made, receiver)
+            self.client._get(made, receiver)
             error = await self.fails(receiver.over, UntrustedServer)
             self.assertNotIn(TOKEN.decode(), str(error))
             sender = Sender()
-            self.assertFalse(await self.client.put(made, 3, sender))
+            self.assertFalse(await self.client._put(made, 3, sender))
             self.assertIsInstance(sender.error, UntrustedServer)
             for raw in server.connections:
                 await raw.closed
@@ -501,7 +564,7 @@ class RequestTests(OutOfBandTestCase):
             identity = selfSigned(hosts)
             server = await self.answering(OK % 3 + b"abc", identity=identity)
             receiver = Receiver()
-            self.client.get(
+            self.client._get(
                 ticket(
                     url=server.url, certificate=identity.certificate, serverName=name
                 ),
@@ -517,7 +580,7 @@ class RequestTests(OutOfBandTestCase):
         server = await self.rawServer(lambda raw: raw.write(b"HTTP/1.1 200 OK\r\n\r\n"))
         receiver = Receiver()
         url = server.url.replace("http:", "https:")
-        self.client.get(ticket(url=url), receiver)
+        self.client._get(ticket(url=url), receiver)
         await self.fails(receiver.over, OutOfBandError)
 
     @run
@@ -526,7 +589,7 @@ class RequestTests(OutOfBandTestCase):
         A ticket with something else for a certificate is refused.
         """
         receiver = Receiver()
-        self.client.get(ticket(certificate=b"none"), receiver)
+        self.client._get(ticket(certificate=b"none"), receiver)
         await self.fails(receiver.over, UntrustedServer)
 
 
@@ -542,7 +605,7 @@ class HostileServerTests(OutOfBandTestCase):
         client, server = await self.pair(**kw)
         for end in (client, server):
             made = end.bulkClient
-            for name in ("get", "put"):
+            for name in ("_get", "_put"):
                 method = getattr(made, name)
 
                 def elsewhere(ticket, *args, do=method):
@@ -668,23 +731,23 @@ class HostileServerTests(OutOfBandTestCase):
             file.write(made.dumpPEM())
         for hosts in ((), ("localhost",)):
             port = await self.freePort()
-            url = {"url": f"https://localhost:{port}/"} if hosts else {}
+            url = {"publicURL": f"https://localhost:{port}/"} if hosts else {}
             bulk = await self.bulk(
                 f"tcp:{port}:interface=127.0.0.1", certificate="own.pem", **url
             )
             client, _ = await self.pair(
                 "none",
                 server={"bulkServer": bulk},
-                client={"bulkClient": BulkClient(hosts=hosts)},
+                client={"bulkClient": OutOfBandClient(allowedHosts=hosts)},
             )
             answer = await client.callRemote(Put, body=b"abc")
             self.assertEqual(answer, {"size": 3})
 
     async def freePort(self):
-        bulk = BulkServer(LOCAL, plain=True)
+        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.startService()
-        await bulk.listening
-        port = bulk.urlFor("").rstrip("/").rpartition(":")[2]
+        await bulk.whenListening()
+        port = bulk._urlFor("").rstrip("/").rpartition(":")[2]
         await bulk.stopService()
         return port
 

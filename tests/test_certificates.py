@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import ssl
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream.outofband.certificates import (
+from amp_stream.outofband._certificates import (
     SELF_MADE_NAME,
     TrustPolicy,
     readIdentity,

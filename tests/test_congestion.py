@@ -27,6 +27,8 @@ class LinkTestCase(SynchronousTestCase):
     Measures queues and shares.
     """
 
+    exploration = True
+
     def assertQueue(self, network, start, end, p50, p99):
         """Check how long packets stand in the queue (seconds)."""
         self.assertLess(network.queue(50, start, end), p50)

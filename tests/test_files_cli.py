@@ -348,7 +348,7 @@ class TLSTests(ServedTestCase):
             PrivateFormat,
         )
 
-        from amp_stream.outofband.certificates import selfSigned
+        from amp_stream.outofband._certificates import selfSigned
 
         identity = selfSigned(["localhost"])
         key: Any = identity.options.privateKey.to_cryptography_key()

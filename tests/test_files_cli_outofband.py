@@ -18,9 +18,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import Factory, Protocol
 
-from amp_stream import BulkServer
 from amp_stream.files import _cli
 from amp_stream.files._server import startOutOfBand
+from amp_stream.outofband import OutOfBandServer
 from tests.commandline import command, fromThread, reactor, spawn
 from tests.processes import Child
 from tests.twistdservice import LOCAL, TWISTD, TwistdTestCase
@@ -270,7 +270,7 @@ class FailureTests(TwistdTestCase):
 
         async def test() -> None:
             endpoint = await self.serve()
-            bulk = self.factory.bulkServer = BulkServer(LOCAL)
+            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL)
             self.addCleanup(bulk.stopService)
             await startOutOfBand(bulk)
             arrived: Deferred[None] = Deferred()

@@ -34,7 +34,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from amp_stream import BulkServer
 from amp_stream.errors import (
     DigestMismatch,
     NobodyListens,
@@ -67,6 +66,7 @@ from amp_stream.files._endpoints import clientString
 from amp_stream.files._server import FileServerProtocol, startOutOfBand
 from amp_stream.files._storage import Upload
 from amp_stream.files._threads import ThreadedSource
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.testing import ConnectedPair, connectInMemory
 from tests.twistdservice import LOCAL, NO_HTTP
 
@@ -726,7 +726,7 @@ class NetworkTestCase(TestCase):
     timeout = 60
 
     async def serve(
-        self, maxSize: int = 2**30, bulkServer: BulkServer | None = None
+        self, maxSize: int = 2**30, bulkServer: OutOfBandServer | None = None
     ) -> Callable[[], Deferred[FileClient]]:
         """
         Start a service.
@@ -858,7 +858,7 @@ class OutOfBandTests(NetworkTestCase):
 
         @return: A client of it.
         """
-        server = BulkServer(LOCAL)
+        server = OutOfBandServer(LOCAL)
         self.addCleanup(server.stopService)
         await startOutOfBand(server)
         connectOne = await self.serve(bulkServer=server, **options)

@@ -20,7 +20,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from amp_stream import BulkServer
 from amp_stream.errors import NobodyListens
 from amp_stream.files import (
     FileClient,
@@ -32,6 +31,7 @@ from amp_stream.files import (
 from amp_stream.files._client import FileClientProtocol
 from amp_stream.files._storage import WholeFile
 from amp_stream.files._threads import ThreadedSource
+from amp_stream.outofband import OutOfBandServer
 from amp_stream.testing import connectInMemory
 from tests.commandline import fromThread
 from tests.twistdservice import LOCAL, NO_HTTP
@@ -265,13 +265,13 @@ class ServiceTests(TestCase):
         """
 
         async def test() -> None:
-            bulk = self.factory.bulkServer = BulkServer(LOCAL)
+            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL)
             service = self.service(LOCAL)
             service.privilegedStartService()
-            url = bulk.urlFor("")
+            url = bulk._urlFor("")
             service.startService()
             self.assertTrue(bulk.running)
-            self.assertEqual(bulk.urlFor(""), url)
+            self.assertEqual(bulk._urlFor(""), url)
             client = await self.connect(self.addresses()[0])
             begun: Deferred[None] = Deferred()
             tell = fromThread(begun)
@@ -291,7 +291,7 @@ class ServiceTests(TestCase):
             await stopping
             self.assertEqual(os.listdir(self.root), [])
             self.assertFalse(bulk.running)
-            self.assertRaises(NobodyListens, bulk.urlFor, "")
+            self.assertRaises(NobodyListens, bulk._urlFor, "")
 
         return ensureDeferred(test())
 
@@ -310,11 +310,11 @@ class ServiceTests(TestCase):
             os.unlink(self.addressFile)
             there = f"tcp:{port}:interface=127.0.0.1"
             for bulk, main in [(there, LOCAL), (LOCAL, there)]:
-                server = self.factory.bulkServer = BulkServer(bulk, plain=True)
+                server = self.factory.bulkServer = OutOfBandServer(bulk, plainHTTP=True)
                 service = self.service(main)
                 self.assertRaises(CannotListenError, service.privilegedStartService)
                 self.assertFalse(os.path.lexists(self.addressFile))
-                self.assertRaises(NobodyListens, server.urlFor, "")
+                self.assertRaises(NobodyListens, server._urlFor, "")
                 await service.stopService()
             self.factory.bulkServer = None
             await taken.stopService()
@@ -331,7 +331,7 @@ class ServiceTests(TestCase):
 
         async def test() -> None:
             slow: Any = Slow()
-            self.factory.bulkServer = BulkServer(slow, plain=True)
+            self.factory.bulkServer = OutOfBandServer(slow, plainHTTP=True)
             service = self.service(LOCAL)
             service.startService()
             self.assertFalse(os.path.lexists(self.addressFile))

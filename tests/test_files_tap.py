@@ -17,9 +17,9 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from amp_stream import BulkServer
 from amp_stream.files._server import FileService
 from amp_stream.files._tap import Options, makeService
+from amp_stream.outofband import OutOfBandServer
 from tests.commandline import ServedTestCase, spawn
 from tests.processes import Child
 from tests.twistdservice import LOCAL, NO_HTTP, TWISTD
@@ -101,7 +101,7 @@ class OptionsTests(SynchronousTestCase):
             ["--oob-listen", LOCAL, "--oob-url", "https://example.com/oob"],
         ):
             parsed = self.parse(*options)
-            self.assertIsInstance(parsed["oob-server"], BulkServer)
+            self.assertIsInstance(parsed["oob-server"], OutOfBandServer)
             service: Any = makeService(parsed)
             protocol = service._factory.buildProtocol(None)
             self.assertIs(protocol.bulkServer, parsed["oob-server"])
@@ -129,7 +129,7 @@ class OptionsTests(SynchronousTestCase):
             (["--oob-listen", "ssl:1:privateKey=nosuch"], "--oob-listen: 'ssl:"),
             ([*listen, certificate, "nosuch"], "No such file"),
             ([*listen, certificate, empty], "there is no certificate in it"),
-            ([*listen, "--oob-url", "ftp://a/"], "url must be like"),
+            ([*listen, "--oob-url", "ftp://a/"], "publicURL must be like"),
             ([*listen, "--oob-url", "https://\u00e9/"], "--oob-url"),
         ]:
             error = self.assertRaises(UsageError, self.parse, *arguments)

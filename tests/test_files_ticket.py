@@ -22,11 +22,11 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import BulkServer, StreamAMP
-from amp_stream._sansio.ticketbox import Ticket
+from amp_stream import StreamAMP
 from amp_stream.files import OfferFile, _cli
 from amp_stream.files._cli import curlArguments, curlConfig
 from amp_stream.files._server import startOutOfBand
+from amp_stream.outofband import OutOfBandServer, Ticket
 from tests.commandline import command, environment, reactor
 from tests.processes import Child
 from tests.twistdservice import LOCAL, TwistdTestCase
@@ -461,7 +461,7 @@ class FailureTests(TicketTestCase):
             endpoint = await self.serve()
             self.put("a", BODY)
             self.temporary = self.makeDirectory()
-            bulk = self.factory.bulkServer = BulkServer(LOCAL, lifetime=1)
+            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL, ticketLifetime=1)
             self.addCleanup(bulk.stopService)
             await startOutOfBand(bulk)
             child = self.ticket(endpoint, "a")

@@ -1068,6 +1068,8 @@ class ReceivingTests(SynchronousTestCase):
     The state machine above, as a test.
     """
 
+    exploration = True
+
     def test_anything(self):
         """
         Whatever a peer sends and an application does, the sums are right, the bounds

@@ -244,6 +244,8 @@ class InterleavingTests(SynchronousTestCase):
     The state machine above, as a test.
     """
 
+    exploration = True
+
     def test_interleavings(self):
         """
         Whatever happens to some streams, the others arrive whole.

@@ -81,7 +81,6 @@ class LimitsTests(SynchronousTestCase):
             ("maxGaps", 1, MAX_NUMBER),
             ("maxBoxSize", 1024, MAX_NUMBER),
             ("maxBoxKeys", 16, MAX_NUMBER),
-            ("inlineSize", 0, MAX_NUMBER),
         ):
             for value in (least, most):
                 self.assertEqual(getattr(Limits(**{name: value}), name), value)

@@ -510,6 +510,8 @@ class MachineTests(SynchronousTestCase):
     The state machines above, as tests.
     """
 
+    exploration = True
+
     def test_sending(self):
         """
         Whatever the sources and the peer do, every stream that may send gets its

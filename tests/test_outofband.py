@@ -18,14 +18,7 @@ from twisted.protocols import amp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import (
-    BulkClient,
-    BulkServer,
-    Limits,
-    MemoryTicketStore,
-    OutOfBand,
-    StreamAMP,
-)
+from amp_stream import Limits, OutOfBand, StreamAMP
 from amp_stream.errors import (
     ConsumerFailed,
     DeclarationError,
@@ -44,6 +37,7 @@ from amp_stream.errors import (
     TransferRefused,
     UntrustedServer,
 )
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer, _server
 from amp_stream.testing import connectInMemory
 from tests.commands import PlainServer, Server, Store
 from tests.outofband import (
@@ -517,10 +511,10 @@ class TransferTests(OutOfBandTestCase):
             client, server = await self.pair(listens)
             owner = client if listens == "client" else server
             issued = []
-            admit = owner.bulkServer.admit
-            owner.bulkServer.admit = lambda *a, admit=admit, issued=issued, **k: (
+            issue = owner.bulkServer._issue
+            owner.bulkServer._issue = lambda *a, issue=issue, issued=issued, **k: (
                 issued.append(a),
-                admit(*a, **k),
+                issue(*a, **k),
             )[1]
             server.takeBody = lambda body: {"size": 7}
             self.assertEqual(await client.callRemote(Put, body=VALUE), {"size": 7})
@@ -580,8 +574,8 @@ class FailureTests(OutOfBandTestCase):
         server.value = io.BytesIO(VALUE)
         for call in (client.callRemote(Put, body=VALUE), client.callRemote(Get)):
             error = await self.fails(call, NobodyListens)
-            self.assertIn("bulkServer=BulkServer(", str(error))
-            self.assertIn("--bulk", str(error))
+            self.assertIn("bulkServer=OutOfBandServer(", str(error))
+            self.assertIn("--oob-listen", str(error))
         await self.turns(lambda: server.value.closed)
         self.assertEqual(server.bodies, [])
         self.assertEqual([type(end) for end in self.log.ends()], [NobodyListens] * 2)
@@ -594,7 +588,7 @@ class FailureTests(OutOfBandTestCase):
         to do.
         """
         for name in FACE:
-            bulk = BulkServer("tcp:0:interface=127.0.0.1", plain=True)
+            bulk = OutOfBandServer("tcp:0:interface=127.0.0.1", plainHTTP=True)
             ends = {"client": None, "server": None}
             ends[name] = {"bulkServer": bulk}
             client, server = await self.pair("none", **ends)
@@ -613,7 +607,7 @@ class FailureTests(OutOfBandTestCase):
             other = {"bulkClient": taker}
             client, server = await self.pair(
                 listens,
-                bulk={"reactor": Clocked(clock), "lifetime": 7},
+                bulk={"reactor": Clocked(clock), "ticketLifetime": 7},
                 **{("server" if listens == "client" else "client"): other},
             )
             call = client.callRemote(Put, body=VALUE)
@@ -864,7 +858,7 @@ class FailureTests(OutOfBandTestCase):
         So do bytes that were changed on the way from a server.
         """
         for plain in (True, False):
-            from amp_stream.outofband.certificates import selfSigned
+            from amp_stream.outofband._certificates import selfSigned
 
             identity = None if plain else selfSigned(["127.0.0.1"])
             other = await self.rawServer(
@@ -878,7 +872,7 @@ class FailureTests(OutOfBandTestCase):
             taker = Taker()
             client, server = await self.pair("server", plain)
             taker = client.bulkClient
-            get = taker.get
+            get = taker._get
 
             def detour(ticket, receiver, get=get, other=other, identity=identity):
                 from attrs import evolve
@@ -891,7 +885,7 @@ class FailureTests(OutOfBandTestCase):
                     receiver,
                 )
 
-            taker.get = detour
+            taker._get = detour
             server.value = b"abc"
             body = (await client.callRemote(GetChecked))["body"]
             collected = body.collect()
@@ -1127,14 +1121,12 @@ class FailureTests(OutOfBandTestCase):
     @run
     async def test_tooManyTickets(self):
         """
-        More tickets than the store keeps are an error for their calls, and for no
+        More tickets than a server keeps are an error for their calls, and for no
         others.
         """
         taker = Taker()
-        client, _server = await self.pair(
-            bulk={"store": MemoryTicketStore(maxTickets=1)},
-            client={"bulkClient": taker},
-        )
+        self.patch(_server, "MAX_TICKETS", 1)
+        client, _ = await self.pair(client={"bulkClient": taker})
         first = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
         await self.fails(client.callRemote(Put, body=VALUE), TooManyTickets)
@@ -1192,7 +1184,7 @@ class FailureTests(OutOfBandTestCase):
             await server.bulkServer.stopService()
             await self.fails(client.callRemote(Put, body=VALUE), NobodyListens)
             server.bulkServer.startService()
-            await server.bulkServer.listening
+            await server.bulkServer.whenListening()
             answer = await client.callRemote(Put, body=VALUE)
             self.assertEqual(answer, {"size": len(VALUE)})
 
@@ -1207,14 +1199,18 @@ class FailureTests(OutOfBandTestCase):
             other = "server" if listens == "client" else "client"
             port = decoy.url.rpartition(":")[2].strip("/")
             url = f"http://localhost:{port}/"
-            client, server = await self.pair(listens, bulk={"url": url})
+            client, server = await self.pair(listens, bulk={"publicURL": url})
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
-            self.assertIn("hosts=['localhost']", str(error))
+            self.assertIn("allowedHosts=['localhost']", str(error))
             self.assertEqual(decoy.connections, [])
-            allowed = {"bulkClient": BulkClient(plain=True, hosts=["localhost"])}
+            allowed = {
+                "bulkClient": OutOfBandClient(
+                    allowPlainHTTP=True, allowedHosts=["localhost"]
+                )
+            }
             client, server = await self.pair(
-                listens, bulk={"url": url}, **{other: allowed}
+                listens, bulk={"publicURL": url}, **{other: allowed}
             )
             call = client.callRemote(Put, body=VALUE)
             raw = await decoy.connected
@@ -1228,11 +1224,11 @@ class FailureTests(OutOfBandTestCase):
         """
         for listens in FACE:
             other = "server" if listens == "client" else "client"
-            refusing = {"bulkClient": BulkClient()}
+            refusing = {"bulkClient": OutOfBandClient()}
             client, server = await self.pair(listens, **{other: refusing})
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
-            self.assertIn("plain=True", str(error))
+            self.assertIn("OutOfBandClient(allowPlainHTTP=True)", str(error))
             bulk = client.bulkServer or server.bulkServer
             self.assertEqual(len(bulk._factory._channels), 0)
 
@@ -1242,7 +1238,7 @@ class FailureTests(OutOfBandTestCase):
         Nobody has to ask for TLS.
         """
         bulk = await self.bulk()
-        self.assertTrue(bulk.urlFor("").startswith("https://127.0.0.1:"))
+        self.assertTrue(bulk._urlFor("").startswith("https://127.0.0.1:"))
 
 
 def plenty():

@@ -769,6 +769,8 @@ class ReceivingTests(SynchronousTestCase):
     The state machine above, as a test.
     """
 
+    exploration = True
+
     def test_anything(self):
         """
         Whatever arrives in whatever order, the stream holds what a dictionary would,

@@ -43,13 +43,14 @@ class LawTests(SynchronousTestCase):
 
     def test_sansio(self) -> None:
         """
-        A module of C{_sansio} imports pure parts of the standard library, C{attrs},
-        its neighbours, the errors and the limits.
+        A module of C{_sansio}, and the one of tickets, imports pure parts of the
+        standard library, C{attrs}, its neighbours, the errors and the limits.
         """
         modules = {
             name: path
             for name, path in moduleNames().items()
             if name.startswith("amp_stream._sansio.")
+            or name == "amp_stream.outofband._tickets"
         }
         self.assertIn("amp_stream._sansio.splitting", modules)
         for name, path in modules.items():

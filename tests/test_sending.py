@@ -161,6 +161,8 @@ class SendingTests(SynchronousTestCase):
     The state machine above, as a test.
     """
 
+    exploration = True
+
     def test_anything(self):
         """
         Whatever happens in whatever order, no byte is sent without credit or after

@@ -6,18 +6,21 @@ Tests for L{amp_stream._arguments}: the declaration of a stream.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Stream, StreamAMP
+from amp_stream import Limits, Stream, StreamAMP
 from amp_stream.errors import (
     DeclarationError,
     KeyClash,
     NotStreaming,
     StreamReused,
+    StreamTooLong,
+    TooManyStreams,
 )
 from amp_stream.testing import connectInMemory
-from tests.commands import Ping, Server, Store
+from tests.commands import Ping, Server, Store, StoreChecked, Swap
 
 
 class StreamArgumentTests(SynchronousTestCase):
@@ -46,15 +49,24 @@ class StreamArgumentTests(SynchronousTestCase):
 
     def test_inAmpList(self):
         """
-        So is a stream in a list of boxes, when the first is sent.
+        A stream in a list of boxes is refused: by the sender if it announces a stream,
+        by the receiver if the value came inside the list.
         """
         listed = amp.AmpList([(b"body", Stream())])
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
-        pair = connectInMemory(StreamAMP(), Server())
-        self.failureResultOf(
-            pair.client.callRemote(command, all=[{"body": b"abc"}]), DeclarationError
-        )
-        pair.lose()
+
+        class ListServer(StreamAMP):
+            @command.responder
+            def all(self, all):
+                raise NotImplementedError
+
+        for value in (b"abc", bytes(100_000)):
+            pair = connectInMemory(StreamAMP(), ListServer())
+            call = pair.client.callRemote(command, all=[{"body": value}])
+            call.addErrback(lambda failure: failure.trap(DeclarationError))
+            pair.flush()
+            self.assertIs(self.successResultOf(call), DeclarationError)
+            pair.lose()
 
     def test_noConnection(self):
         """
@@ -114,3 +126,202 @@ class StreamArgumentTests(SynchronousTestCase):
                 [b"STREAM_FINAL_SIZE"] * 2,
             )
             pair.lose()
+
+
+class InlineTests(SynchronousTestCase):
+    """
+    A value that is at hand and fits travels inside the box that announces it.
+    """
+
+    def setUp(self):
+        self.server = Server()
+        self.pair = connectInMemory(StreamAMP(), self.server)
+        self.pair.flush()
+        self.addCleanup(self.pair.lose)
+
+    def boxesOf(self, body):
+        """
+        Call with a value, and return the boxes that this writes at once.
+        """
+        self.pair.client.callRemote(Store, name="x", body=body).addErrback(lambda _: 0)
+        boxes = self.pair.sent(self.pair.client)
+        self.pair.flush()
+        self.assertEqual(self.server.stored["x"], b"".join([bytes(body)]))
+        return boxes
+
+    def test_box(self):
+        """
+        A bytes-like object of up to 65,279 bytes is sent in the key C{body.data} of the
+        call's one box.
+        """
+        for size in (0, 100, 65_279):
+            for kind in (bytes, bytearray, memoryview):
+                (box,) = self.boxesOf(kind(bytes(size)))
+                self.assertEqual(
+                    box.keys(), {b"_command", b"_ask", b"name", b"body.data"}
+                )
+                self.assertEqual(box[b"body.data"], bytes(size))
+
+    def test_tooLong(self):
+        """
+        A value of 65,280 bytes is announced, and sent in chunks.
+        """
+        boxes = self.boxesOf(bytes(65_280))
+        self.assertIn(b"body.size", boxes[0])
+        self.assertNotIn(b"body.data", boxes[0])
+
+    def test_complete(self):
+        """
+        The responder gets the stream complete, with its size.
+        """
+        seen = []
+
+        def take(name, body):
+            seen.append((body.size, body.received))
+            return self.server.collectIt(name, body)
+
+        self.server.take = take
+        self.boxesOf(b"abc")
+        self.assertEqual(seen, [(3, 3)])
+
+    def test_twoInOneBox(self):
+        """
+        The values of one box that travel inside it have 65,279 bytes together at most;
+        the next is announced.
+        """
+        first, second = bytes(40_000), bytes(40_000)
+        call = self.pair.client.callRemote(Swap, left=first, right=second)
+        box = self.pair.sent(self.pair.client)[0]
+        self.assertIn(b"left.data", box)
+        self.assertIn(b"right.size", box)
+        call.addErrback(lambda _: None)
+
+    def test_refused(self):
+        """
+        A value inside a box is held to the declaration's C{maxSize}, and to
+        C{maxStreams} together with all other streams.
+        """
+        declared = {"arguments": [(b"body", Stream(maxSize=2))]}
+        command = type("Short", (amp.Command,), declared)
+
+        class ShortServer(StreamAMP):
+            limits = Limits(maxStreams=1)
+
+            @command.responder
+            def short(self, body):
+                self.body = body
+                return Deferred()
+
+        pair = connectInMemory(StreamAMP(), ShortServer())
+        pair.flush()
+        calls = []
+        for body, expected in (
+            (b"abc", StreamTooLong),
+            (b"ab", None),
+            (b"cd", TooManyStreams),
+        ):
+            call = pair.client.callRemote(command, body=body)
+            call.addErrback(lambda failure: failure.type)
+            pair.flush()
+            if expected is None:
+                calls.append(call)
+            else:
+                self.assertIs(self.successResultOf(call), expected)
+        self.assertTrue(pair.server._link().isBusy)
+        collected = pair.server.body.collect()
+        self.assertEqual(self.successResultOf(collected), b"ab")
+        self.assertFalse(pair.server._link().isBusy)
+        pair.lose()
+
+    def test_abort(self):
+        """
+        A stream inside a box can be given up, and is forgotten then.
+        """
+        self.server.take = lambda name, body: body.abort(b"NO") or {"size": 0}
+        self.pair.client.callRemote(Store, name="x", body=b"abc")
+        self.pair.flush()
+        self.assertFalse(self.server._link().isBusy)
+
+    def test_untaken(self):
+        """
+        A stream inside a box that the responder does not take is forgotten when the
+        call has been answered.
+        """
+        self.server.take = lambda name, body: {"size": 0}
+        call = self.pair.client.callRemote(Store, name="x", body=b"abc")
+        self.pair.flush()
+        self.assertEqual(self.successResultOf(call), {"size": 0})
+        self.assertFalse(self.server._link().isBusy)
+
+    def test_afterTheConnection(self):
+        """
+        A stream inside a box can be taken when the connection is gone.
+        """
+        held = []
+        self.server.take = lambda name, body: held.append(body) or Deferred()
+        call = self.pair.client.callRemote(Store, name="x", body=b"abc")
+        call.addErrback(lambda _: None)
+        self.pair.flush()
+        self.pair.lose()
+        self.assertEqual(self.successResultOf(held[0].collect()), b"abc")
+
+    def test_digest(self):
+        """
+        A stream with a digest is always announced: the digest comes with its end.
+        """
+        self.pair.client.callRemote(StoreChecked, name="x", body=b"abc")
+        self.assertIn(b"body.size", self.pair.sent(self.pair.client)[0])
+        self.pair.flush()
+        self.assertEqual(self.server.stored["x"], b"abc")
+
+
+class StockOrderTests(SynchronousTestCase):
+    """
+    Boxes that C{amp.AMP} could send go as it sends them.
+    """
+
+    def test_order(self):
+        """
+        Calls with values of 65,535 bytes arrive in the order of the calls, however many
+        there are.
+        """
+        command = type("Put", (amp.Command,), {"arguments": [(b"data", amp.String())]})
+        received = []
+
+        class PutServer(StreamAMP):
+            @command.responder
+            def put(self, data):
+                received.append(data[:2])
+                return {}
+
+        pair = connectInMemory(StreamAMP(), PutServer())
+        pair.flush()
+        sizes = [65_535, 10, 60_000] * 20
+        values = [b"%02d" % n + bytes(size - 2) for n, size in enumerate(sizes)]
+        for value in values:
+            pair.client.callRemote(command, data=value)
+        pair.flush()
+        self.assertEqual(received, [value[:2] for value in values])
+        pair.lose()
+
+    def test_loseConnection(self):
+        """
+        Calls without answers whose values C{amp.AMP} could send arrive although the
+        connection is closed behind them.
+        """
+        declared = {"arguments": [(b"%c" % n, amp.String()) for n in b"abc"]}
+        command = type("Tell", (amp.Command,), {**declared, "requiresAnswer": False})
+        received = []
+
+        class TellServer(StreamAMP):
+            @command.responder
+            def tell(self, a, b, c):
+                received.append(len(a + b + c))
+                return {}
+
+        pair = connectInMemory(StreamAMP(), TellServer())
+        pair.flush()
+        pair.client.callRemote(command, a=bytes(60_000), b=bytes(60_000), c=bytes(60))
+        pair.client.transport.loseConnection()
+        pair.flush()
+        self.assertEqual(received, [120_060])

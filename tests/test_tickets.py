@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules of L{amp_stream._sansio.tickets} and L{amp_stream._sansio.ticketbox}.
+The rules of L{amp_stream.outofband._tickets}.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import MemoryTicketStore
-from amp_stream._sansio.ticketbox import Ticket, ticketFromBox, ticketToBox
-from amp_stream._sansio.tickets import (
+from amp_stream.errors import InvalidChunk, TooManyTickets
+from amp_stream.outofband import Ticket
+from amp_stream.outofband._tickets import (
     Grant,
-    Owner,
     Refusal,
     TicketBook,
     hashToken,
     judge,
+    ticketFromBox,
+    ticketToBox,
 )
-from amp_stream.errors import InvalidChunk, TooManyTickets
 
-OWNER = Owner("me")
+TARGET = object()
 
 
 def grant(method: bytes = b"PUT", **kw: Any) -> Grant:
     """
     Make a grant.
     """
-    return Grant(method=method, connection="c", stream=1, owner=OWNER, **kw)
+    return Grant(method=method, target=TARGET, **kw)
 
 
 class JudgeTests(SynchronousTestCase):
@@ -97,150 +97,150 @@ class JudgeTests(SynchronousTestCase):
 
     def test_repr(self):
         """
-        A certificate is not in the repr of an owner.
+        The repr of a grant leaves its target out, which may have a token.
         """
-        self.assertNotIn("PEM", repr(Owner("me", "https://x/", b"PEM")))
+        made = Grant(method=b"PUT", target="the token")
+        self.assertNotIn("the token", repr(made))
 
 
 class BookTests(SynchronousTestCase):
-    """
-    Tickets that wait.
-    """
+    """Tickets that have been issued and not been used."""
 
     def test_once(self):
-        """
-        A ticket can be used once.
-        """
-        book = TicketBook()
-        book.issue(b"h", grant(), 10, 0)
+        """A ticket can be used once."""
+        book = TicketBook(10, 5)
+        book.issue(b"h", grant(), 0)
         self.assertEqual(len(book), 1)
         self.assertEqual(book.consume(b"h", 0), grant())
         self.assertIsNone(book.consume(b"h", 0))
         self.assertEqual(len(book), 0)
 
+    def test_unknown(self):
+        """A ticket that was never issued cannot be used."""
+        self.assertIsNone(TicketBook(10, 5).consume(b"h", 0))
+
     def test_time(self):
-        """
-        It can be used until its time is up, and looking it up then uses it up.
-        """
+        """A ticket can be used until its time is up."""
         for now, usable in ((9.999, True), (10, False), (11, False)):
-            book = TicketBook()
-            book.issue(b"h", grant(), 10, 0)
+            book = TicketBook(10, 5)
+            book.issue(b"h", grant(), 0)
             self.assertEqual(book.consume(b"h", now) is not None, usable)
-            self.assertIsNone(book.consume(b"h", 0))
+
+    def test_expire(self):
+        """
+        Tickets that are too old are given back once, so that their transfers can fail.
+        """
+        book = TicketBook(10, 5)
+        self.assertIsNone(book.nextEnd)
+        old, new = grant(size=1), grant(size=2)
+        book.issue(b"1", old, 0)
+        book.issue(b"2", new, 4)
+        self.assertEqual(book.nextEnd, 10)
+        self.assertEqual(book.expire(9.999), [])
+        self.assertEqual(book.expire(10), [old])
+        self.assertEqual(book.nextEnd, 14)
+        self.assertEqual(book.expire(14), [new])
+        self.assertEqual(book.expire(14), [])
+        self.assertIsNone(book.nextEnd)
 
     def test_revoked(self):
-        """
-        It cannot be used once it is revoked, which can be done twice.
-        """
-        book = TicketBook()
-        book.issue(b"h", grant(), 10, 0)
+        """A revoked ticket cannot be used; revoking it twice does no harm."""
+        book = TicketBook(10, 5)
+        book.issue(b"h", grant(), 0)
         book.revoke(b"h")
         book.revoke(b"h")
         self.assertIsNone(book.consume(b"h", 0))
 
+    def test_clear(self):
+        """When all tickets are forgotten, what they allowed is given back."""
+        book = TicketBook(10, 5)
+        book.issue(b"1", grant(size=1), 0)
+        book.issue(b"2", grant(size=2), 0)
+        self.assertEqual(book.clear(), [grant(size=1), grant(size=2)])
+        self.assertEqual(book.clear(), [])
+        self.assertIsNone(book.consume(b"1", 0))
+
     def test_tooMany(self):
-        """
-        There is a bound for those that wait; those that are too old do not count.
-        """
-        book = TicketBook(2)
-        book.issue(b"1", grant(), 10, 0)
-        book.issue(b"2", grant(), 20, 0)
+        """A bounded number of tickets can wait to be used."""
+        book = TicketBook(10, 2)
+        book.issue(b"1", grant(), 0)
+        book.issue(b"2", grant(), 0)
         with self.assertRaises(TooManyTickets):
-            book.issue(b"3", grant(), 30, 9)
+            book.issue(b"3", grant(), 9)
         self.assertIsNone(book.consume(b"3", 9))
-        book.issue(b"3", grant(), 30, 10)
+        book.consume(b"1", 9)
+        book.issue(b"3", grant(), 9)
         self.assertEqual(len(book), 2)
-        self.assertIsNotNone(book.consume(b"2", 10))
         self.assertIsNotNone(book.consume(b"3", 10))
 
     def test_secrecy(self):
-        """
-        Hashes are in no repr of the book.
-        """
-        book = TicketBook()
-        book.issue(b"hashed", grant(), 10, 0)
+        """The hashes of tokens are in no repr of the book."""
+        book = TicketBook(10, 5)
+        book.issue(b"hashed", grant(), 0)
         self.assertNotIn("hashed", repr(book))
         self.assertNotIn("hashed", repr(list(book._entries.values())))
 
     def test_machine(self):
         """
-        Whatever is done in whatever order: a ticket is used at most once, in time,
-        and never after it was revoked; and no more are kept than allowed.
+        A ticket is used at most once, in time, and never after it was revoked, in
+        whatever order things happen; and no more tickets are kept than allowed.
         """
         run_state_machine_as_test(BookMachine)
 
 
 class BookMachine(RuleBasedStateMachine):
-    """
-    A book beside what it should be.
-    """
+    """A book beside a dictionary that says what it should have."""
 
     MOST = 4
+    LIFETIME = 5
 
     def __init__(self) -> None:
         super().__init__()
-        self.book = TicketBook(self.MOST)
+        self.book = TicketBook(self.LIFETIME, self.MOST)
         self.now = 0
         self.number = 0
-        self.valid: dict[bytes, tuple[Grant, int]] = {}
+        self.kept: dict[bytes, tuple[Grant, int]] = {}
 
-    def usable(self) -> set[bytes]:
-        return {key for key, (_, expires) in self.valid.items() if expires > self.now}
-
-    @rule(lifetime=st.integers(1, 9), method=st.sampled_from([b"GET", b"PUT"]))
-    def issue(self, lifetime, method):
+    @rule(method=st.sampled_from([b"GET", b"PUT"]))
+    def issue(self, method):
         self.number += 1
         hashed = hashToken(b"%d" % self.number)
         made = grant(method)
-        expires = self.now + lifetime
         try:
-            self.book.issue(hashed, made, expires, self.now)
+            self.book.issue(hashed, made, self.now)
         except TooManyTickets:
-            assert len(self.usable()) == self.MOST
+            assert len(self.kept) == self.MOST
         else:
-            assert len(self.usable()) < self.MOST
-            self.valid[hashed] = (made, expires)
+            self.kept[hashed] = (made, self.now + self.LIFETIME)
 
     @rule(number=st.integers(0, 30))
     def consume(self, number):
         hashed = hashToken(b"%d" % number)
-        usable = hashed in self.usable()
-        made = self.valid.pop(hashed, (None, 0))[0]
-        assert self.book.consume(hashed, self.now) == (made if usable else None)
+        made, expires = self.kept.get(hashed, (None, 0))
+        if self.now >= expires:
+            made = None
+        else:
+            del self.kept[hashed]
+        assert self.book.consume(hashed, self.now) == made
 
     @rule(number=st.integers(0, 30))
     def revoke(self, number):
         hashed = hashToken(b"%d" % number)
-        self.valid.pop(hashed, None)
+        self.kept.pop(hashed, None)
         self.book.revoke(hashed)
 
-    @rule(seconds=st.integers(1, 5))
-    def wait(self, seconds):
+    @rule(seconds=st.integers(1, 5), looks=st.booleans())
+    def wait(self, seconds, looks):
         self.now += seconds
+        if looks:
+            old = [key for key, (_, end) in self.kept.items() if end <= self.now]
+            assert self.book.expire(self.now) == [self.kept.pop(key)[0] for key in old]
 
     @invariant()
     def bounded(self):
-        assert len(self.usable()) <= len(self.book) <= self.MOST
-
-
-class StoreTests(SynchronousTestCase):
-    """
-    The store in memory.
-    """
-
-    def test_store(self):
-        """
-        It is a book, with the time of the reactor.
-        """
-        store = MemoryTicketStore(maxTickets=1)
-        self.successResultOf(store.issue(b"h", grant(), 60))
-        self.failureResultOf(store.issue(b"i", grant(), 60), TooManyTickets)
-        self.assertEqual(self.successResultOf(store.consume(b"h")), grant())
-        self.assertIsNone(self.successResultOf(store.consume(b"h")))
-        self.successResultOf(store.issue(b"h", grant(), 60))
-        self.successResultOf(store.revoke(b"h"))
-        self.assertIsNone(self.successResultOf(store.consume(b"h")))
-        self.successResultOf(store.close())
+        ends = [end for _, end in self.kept.values()]
+        assert len(self.book) == len(self.kept) <= self.MOST
+        assert self.book.nextEnd == min(ends, default=None)
 
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126))

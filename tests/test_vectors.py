@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import BigString, BigUnicode, Limits, errors
+from amp_stream import BigString, BigUnicode, errors
 from amp_stream._sansio.boxes import BoxParser, encodeBox
 from amp_stream.testing import connectInMemory
 from tests import makevectors
@@ -275,8 +275,7 @@ class ConversationTests(SynchronousTestCase):
         """
         Say what the peer says, and compare what comes back.
         """
-        limits = Limits(inlineSize=conversation.get("inlineSize", 65_536))
-        server = VectorServer(version=conversation["version"], limits=limits)
+        server = VectorServer(version=conversation["version"])
         for name, value in conversation.get("stored", {}).items():
             server.stored[name] = valueOf(value)
         pair = connectInMemory(Recorder(), server)

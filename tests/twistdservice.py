@@ -43,8 +43,8 @@ NO_HTTP = None
 """
 Why tests of out-of-band transfers are skipped, or L{None} if they are not.
 """
-if not (find_spec("treq") and find_spec("cryptography")):
-    NO_HTTP = "treq or cryptography is not installed"
+if not (find_spec("OpenSSL") and find_spec("cryptography")):
+    NO_HTTP = "pyOpenSSL or cryptography is not installed"
 
 
 class TwistdTestCase(ServedTestCase):

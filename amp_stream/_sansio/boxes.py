@@ -35,7 +35,7 @@ __all__ = [
     "MAX_SEGMENT",
     "BoxParser",
     "encodeBox",
-    "encodeSmall",
+    "encodeInline",
     "encodeValue",
     "encodedSize",
     "iterateBox",
@@ -89,26 +89,22 @@ def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
     return pieces
 
 
-def encodeSmall(box: Mapping[bytes, Any], most: int) -> bytes | None:
+def encodeInline(box: Mapping[bytes, Any]) -> bytes | None:
     """
-    Write a box that has nothing special about it: most calls and most answers.
+    Write a box that is the same in both versions: nearly every call and answer.
 
-    @param box: Its keys and values.
-
-    @param most: How many bytes it may take, less than 65,535.
-
-    @return: The bytes, the same in both versions; L{None} for any other box, which
-        L{encodeBox} may be able to write.
+    @return: The bytes; L{None} if a value is not C{bytes} or has 65,535 bytes or more,
+        or a key is empty or too long.
     """
     pieces: list[bytes] = []
     for key in sorted(box):
         value = box[key]
-        if type(value) is not bytes or len(value) > most or not 0 < len(key) <= MAX_KEY:
+        size = len(key)
+        if type(value) is not bytes or len(value) >= MAX_SEGMENT or not 0 < size < 256:
             return None
-        pieces += (_pack(len(key)), key, _pack(len(value)), value)
+        pieces += (_pack(size), key, _pack(len(value)), value)
     pieces.append(_END)
-    data = b"".join(pieces)
-    return data if len(data) <= most else None
+    return b"".join(pieces)
 
 
 def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[bytes]:

@@ -59,6 +59,7 @@ __all__ = [
     "SENDING",
     "UNANNOUNCED",
     "DigestCheck",
+    "InlineStream",
     "ReceiveInput",
     "ReceiveState",
     "ReceiveStream",
@@ -736,3 +737,57 @@ class ReceiveStream:
                 f"the stream has {length} bytes or more, and {self._maxSize} are "
                 "allowed; raise maxSize at the receiver"
             )
+
+
+class InlineStream:
+    """
+    A stream whose bytes came inside the box that announced it: complete from the start.
+
+    @ivar id: A negative number, which no peer can choose.
+
+    @ivar attended: See L{ReceiveStream}.
+    """
+
+    __slots__ = ("_data", "attended", "error", "id", "received", "size", "state")
+
+    isDry = False
+
+    def __init__(self, id: int, data: bytes) -> None:
+        self.id = id
+        self.state = ReceiveState.DATA_RECVD
+        self.size = self.received = len(data)
+        self.attended = False
+        self.error: StreamError | None = None
+        self._data = data
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for their consumer (bytes)."""
+        return len(self._data)
+
+    @property
+    def isEnded(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.state in _ENDED
+
+    def read(self) -> bytes:
+        """
+        Take the bytes.
+
+        @return: All of them; C{b""} if they have been read, and then the stream ends.
+        """
+        data, self._data = self._data, b""
+        if not data and self.state is ReceiveState.DATA_RECVD:
+            self.state = advance(RECEIVING, self.state, ReceiveInput.READ)
+        return data
+
+    def stop(self, error: StreamError) -> None:
+        """
+        This side gives up: forget the bytes.
+
+        @param error: Why.
+        """
+        if not self.isEnded:
+            self.state = advance(RECEIVING, self.state, ReceiveInput.STOP)
+            self._data = b""
+            self.error = error

@@ -24,13 +24,14 @@ from typing import Generic, Protocol, TypeVar
 
 from amp_stream._limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.frames import Frame, MaxStreamData, ResetStream, StopSending
-from amp_stream._sansio.stream import ReceiveStream, SendStream
+from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.window import WindowGrowth
 from amp_stream.errors import (
     InvalidChunk,
     StreamError,
     StreamReused,
     StreamTimedOut,
+    StreamTooLong,
     TooManyStreams,
     TooMuchUnclaimed,
     errorForCode,
@@ -312,6 +313,8 @@ class Inbound:
 
     @ivar streams: Those that have not ended, by id.
 
+    @ivar inline: Those that have not ended and whose bytes came inside a box.
+
     @ivar frames: What has to be sent.  The caller takes them out.
 
     @ivar unclaimed: How many bytes are held that nobody has asked for.
@@ -326,6 +329,8 @@ class Inbound:
         self.streams: dict[int, ReceiveStream] = {}
         self.frames: list[Frame] = []
         self.unclaimed = 0
+        self.inline: set[InlineStream] = set()
+        self._inlined = 0
         self.promised = 0
         self._limits = limits
         self._growth = WindowGrowth(limits.window, limits.maxWindow)
@@ -485,6 +490,52 @@ class Inbound:
             raise
         return stream
 
+    def takeInline(self, data: bytes, maxSize: int | None = None) -> InlineStream:
+        """
+        Take a stream whose bytes came inside the box that announced it.
+
+        @param maxSize: How many bytes it may have, or L{None} for no bound other than
+            that of the limits.
+
+        @raise StreamTooLong: If it has more.
+
+        @raise TooManyStreams: If no more streams are allowed.
+        """
+        for bound in (maxSize, self._limits.maxStreamSize):
+            if bound is not None and len(data) > bound:
+                raise StreamTooLong(
+                    f"the stream has {len(data)} bytes, and {bound} are allowed; raise "
+                    "maxSize there"
+                )
+        self._checkCount()
+        self._inlined -= 1
+        stream = InlineStream(self._inlined, data)
+        self.inline.add(stream)
+        self.promised += len(data)
+        return stream
+
+    def readInline(self, stream: InlineStream) -> bytes:
+        """
+        Take the bytes of a stream that came inside a box.
+
+        @return: All of them, or C{b""} the next time, with which the stream ends.
+        """
+        data = stream.read()
+        if stream in self.inline:
+            self.promised -= len(data)
+            if stream.isEnded:
+                self.inline.discard(stream)
+        return data
+
+    def stopInline(self, stream: InlineStream, error: StreamError) -> None:
+        """
+        Give a stream up that came inside a box.
+        """
+        if stream in self.inline:
+            self.promised -= stream.held
+            self.inline.discard(stream)
+        stream.stop(error)
+
     def read(self, stream: ReceiveStream, now: float = 0.0) -> bytes:
         """
         Take the next bytes of a stream, and let its sender go on if that is due.
@@ -581,6 +632,7 @@ class Inbound:
         self.streams.clear()
         self.frames.clear()
         self._ended.clear()
+        self.inline.clear()
         self.unclaimed = self.promised = 0
         return streams
 
@@ -588,16 +640,24 @@ class Inbound:
         """
         Make a stream, if one more is allowed.
         """
-        if len(self.streams) >= self._limits.maxStreams:
-            error = TooManyStreams(
-                f"{self._limits.maxStreams} streams are open and no more are "
-                "allowed at once; wait for one to end"
-            )
+        try:
+            self._checkCount()
+        except TooManyStreams as error:
             self.refuse(id, error, tell)
-            raise error
+            raise
         stream = self.streams[id] = ReceiveStream(id, self._limits)
         self.promised += stream.promised
         return stream
+
+    def _checkCount(self) -> None:
+        """
+        @raise TooManyStreams: If no more streams are allowed.
+        """
+        if len(self.streams) + len(self.inline) >= self._limits.maxStreams:
+            raise TooManyStreams(
+                f"{self._limits.maxStreams} streams are open and no more are allowed "
+                "at once; wait for one to end"
+            )
 
     def _forget(self, stream: ReceiveStream) -> None:
         """

@@ -21,7 +21,6 @@ from urllib.parse import SplitResult, urlsplit
 import click
 from twisted.logger import textFileLogObserver
 
-from amp_stream._sansio.ticketbox import Ticket
 from amp_stream._version import __version__
 from amp_stream.files._bench import bench
 from amp_stream.files._client import FileClient, FileOffer
@@ -42,6 +41,7 @@ from amp_stream.files._console import (
 from amp_stream.files._demo import demo
 from amp_stream.files._storage import FileInfo
 from amp_stream.files._threads import openSink, openSource
+from amp_stream.outofband import Ticket
 
 _SHORT = 30.0  # seconds: for the commands that move no file
 

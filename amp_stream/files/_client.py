@@ -37,9 +37,8 @@ from twisted.python.filepath import FilePath
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from amp_stream import BulkClient, BulkServer, StreamAMP
+from amp_stream import StreamAMP
 from amp_stream._outgoing import SourceLike
-from amp_stream._sansio.ticketbox import Ticket
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
@@ -53,6 +52,7 @@ from amp_stream.files._threads import (
     openSource,
     writeInThread,
 )
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -117,8 +117,8 @@ def connect(
     *,
     connectTimeout: float = 30.0,
     version: str | int = "auto",
-    bulkServer: BulkServer | None = None,
-    bulkClient: BulkClient | None = None,
+    bulkServer: OutOfBandServer | None = None,
+    bulkClient: OutOfBandClient | None = None,
     protocol: type[FileClientProtocol] = FileClientProtocol,
     reactor: IReactorTime | None = None,
 ) -> Deferred[FileClient]:

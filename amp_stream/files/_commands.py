@@ -32,7 +32,7 @@ from twisted.protocols.amp import (
 
 from amp_stream import OutOfBand, Stream
 from amp_stream._commands import argumentKey
-from amp_stream._sansio.ticketbox import ticketFromBox, ticketToBox
+from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 MAX_PAGE = 190
 """
@@ -159,7 +159,7 @@ class GetFileOutOfBand(Command):
 
 class _TicketFields(Argument):
     """
-    A L{Ticket <amp_stream._sansio.ticketbox.Ticket>}.  On the wire, its fields are
+    A L{Ticket <amp_stream.outofband.Ticket>}.  On the wire, its fields are
     keys of the box itself: C{url}, C{token}, C{method}, C{lifetime} (seconds),
     C{max_size} (bytes), C{certificate} and C{server_name}.
     """

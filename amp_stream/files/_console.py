@@ -31,13 +31,13 @@ from twisted.logger import globalLogBeginner
 from twisted.protocols.amp import UnhandledCommand
 from twisted.python.failure import Failure
 
-from amp_stream import BulkClient, BulkServer
 from amp_stream.errors import UntrustedServer
 from amp_stream.files._client import FileClient, Progress, connect, timeoutError
 from amp_stream.files._commands import InvalidName, NoSuchFile
 from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoint
 from amp_stream.files._server import startOutOfBand, whyNoOutOfBand
 from amp_stream.files._storage import checkName
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -196,7 +196,7 @@ class TransferOptions:
             if value:
                 raise click.UsageError(f"{option} needs --oob")
 
-    async def startServer(self, reactor: Any) -> BulkServer | None:
+    async def startServer(self, reactor: Any) -> OutOfBandServer | None:
         """
         Listen, if C{listen} is given.
 
@@ -204,7 +204,7 @@ class TransferOptions:
         """
         if self.listen is None:
             return None
-        server = BulkServer(self.listen, reactor=reactor)
+        server = OutOfBandServer(self.listen, reactor=reactor)
         try:
             await startOutOfBand(server)
         except Exception as error:
@@ -214,9 +214,11 @@ class TransferOptions:
             ) from error
         return server
 
-    def client(self) -> BulkClient:
+    def client(self) -> OutOfBandClient:
         """Make the HTTPS client."""
-        return BulkClient(hosts=self.allowedHosts, plain=self.allowPlainHTTP)
+        return OutOfBandClient(
+            allowedHosts=self.allowedHosts, allowPlainHTTP=self.allowPlainHTTP
+        )
 
 
 def jsonOption(function: _F) -> _F:
@@ -405,8 +407,12 @@ def _explain(error: Exception) -> str:
         return _CLOSED
     if isinstance(error, UntrustedServer):
         # The error speaks to programs; these are the same things in options.
-        text = str(error).replace("BulkClient(plain=True)", "--oob-allow-plain-http")
-        return re.sub(r"BulkClient\(hosts=\['(.+?)'\]\)", r"--oob-allow-host \1", text)
+        text = str(error).replace(
+            "OutOfBandClient(allowPlainHTTP=True)", "--oob-allow-plain-http"
+        )
+        return re.sub(
+            r"OutOfBandClient\(allowedHosts=\['(.+?)'\]\)", r"--oob-allow-host \1", text
+        )
     return str(error) or type(error).__name__
 
 

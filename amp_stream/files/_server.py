@@ -33,12 +33,13 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import BulkServer, IncomingStream, StreamAMP
+from amp_stream import IncomingStream, StreamAMP
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
+from amp_stream.outofband import OutOfBandServer
 
 DEFAULT_MAX_CONNECTIONS = 1000
 """
@@ -52,7 +53,7 @@ holds an open file for each that can still be used.
 """
 
 _GRACE = 2.0
-_HTTP_PACKAGES = ("cryptography", "OpenSSL", "service_identity", "treq")
+_HTTP_PACKAGES = ("cryptography", "OpenSSL", "service_identity")
 
 _Response = dict[str, Any]
 _R = TypeVar("_R")
@@ -71,7 +72,7 @@ def whyNoOutOfBand() -> str | None:
     )
 
 
-def startOutOfBand(server: BulkServer) -> Deferred[object]:
+def startOutOfBand(server: OutOfBandServer) -> Deferred[object]:
     """
     Start a server for out-of-band transfers.
 
@@ -79,7 +80,7 @@ def startOutOfBand(server: BulkServer) -> Deferred[object]:
     """
     started: Deferred[object] = Deferred()
     # Before it starts: its own Deferred tells of a failure once.
-    server.listening.addCallbacks(started.callback, started.errback)
+    server.whenListening().addCallbacks(started.callback, started.errback)
     server.privilegedStartService()
     return started.addCallback(lambda ignored: server.startService())
 
@@ -241,7 +242,7 @@ class FileServerFactory(ServerFactory):
         store: FileStore,
         *,
         maxConnections: int = DEFAULT_MAX_CONNECTIONS,
-        bulkServer: BulkServer | None = None,
+        bulkServer: OutOfBandServer | None = None,
         inThread: ThreadRunner = deferToThread,
     ) -> None:
         """
@@ -377,7 +378,7 @@ class FileService(Service):
         self._addressFile = addressFile
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
-        self._outOfBand: BulkServer | None = None
+        self._outOfBand: OutOfBandServer | None = None
 
     def privilegedStartService(self) -> None:
         """

@@ -14,7 +14,6 @@ from twisted.application.service import IService
 from twisted.python.usage import CompleteDirs, CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
 
-from amp_stream import BulkServer
 from amp_stream.files._endpoints import parseSize, serverEndpoint
 from amp_stream.files._server import (
     DEFAULT_MAX_CONNECTIONS,
@@ -24,6 +23,7 @@ from amp_stream.files._server import (
     whyNoOutOfBand,
 )
 from amp_stream.files._storage import FileStore
+from amp_stream.outofband import OutOfBandServer
 
 _DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
 _PARAMETERS = [
@@ -131,7 +131,9 @@ def makeService(
     return service
 
 
-def _outOfBandServer(options: Mapping[str, Any], reactor: Any) -> BulkServer | None:
+def _outOfBandServer(
+    options: Mapping[str, Any], reactor: Any
+) -> OutOfBandServer | None:
     """
     Make the server that the options describe.
 
@@ -162,8 +164,12 @@ def _outOfBandServer(options: Mapping[str, Any], reactor: Any) -> BulkServer | N
         raise UsageError("--oob-url: write a URL with ASCII only")
     _endpoint("oob-listen", where, reactor)
     try:
-        return BulkServer(
-            where, plain=plain, certificate=certificate, url=url, reactor=reactor
+        return OutOfBandServer(
+            where,
+            plainHTTP=plain,
+            certificate=certificate,
+            publicURL=url,
+            reactor=reactor,
         )
     except (ValueError, OSError) as error:
         raise UsageError(f"--oob-listen: {error}") from error

@@ -1,11 +1,15 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Streams whose bytes travel over HTTP, which AMP sets up and authorises.
+Values whose bytes travel over HTTP, while AMP sets the transfer up and authorises it.
 
-The AMP connection has everything of such a stream but the bytes: its announcement,
-its end with the digest, and whatever stops it.  So both ends agree on its outcome by
-the rules of every other stream, whatever becomes of the HTTP connection.
+Declare an argument as L{amp_stream.OutOfBand}, and give one of the two ends an
+L{OutOfBandServer}.  An L{OutOfBandClient} says which servers the other end talks to.
 """
 
-__all__: list[str] = []
+from amp_stream.outofband._client import OutOfBandClient
+from amp_stream.outofband._server import OutOfBandServer
+from amp_stream.outofband._tickets import Ticket
+from amp_stream.outofband._transfer import Offer
+
+__all__ = ["Offer", "OutOfBandClient", "OutOfBandServer", "Ticket"]

@@ -13,8 +13,8 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
-from amp_stream import BulkClient, BulkServer
 from amp_stream import OutOfBand as OutOfBandArgument
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 from benchmarks.material import blocks
 from benchmarks.peers.base import Peer, Session
 from benchmarks.peers.streams import StreamServer, StreamSession
@@ -72,21 +72,24 @@ class _Session(StreamSession):
 
 class OutOfBand(Peer):
     """
-    C{StreamAMP} on both sides, and a C{BulkServer} at the server's: the bulk has a
+    C{StreamAMP} on both sides, and a C{OutOfBandServer} at the server's: the bulk has a
     connection of its own.
     """
 
     async def serve(self) -> int:
         plain = not self.job.certificate
         endpoint = TCP4ServerEndpoint(self.reactor, 0, 4096, self.job.host)
-        bulk = BulkServer(endpoint, plain=plain, reactor=self.reactor)
+        bulk = OutOfBandServer(endpoint, plainHTTP=plain, reactor=self.reactor)
         bulk.startService()
-        await bulk.listening
-        options = {"bulkServer": bulk, "bulkClient": BulkClient(plain=plain)}
+        await bulk.whenListening()
+        options = {
+            "bulkServer": bulk,
+            "bulkClient": OutOfBandClient(allowPlainHTTP=plain),
+        }
         make = Factory.forProtocol(lambda: _Server(self.meter, blocks, **options))
         return await self.listen(make)
 
     async def connect(self) -> Session:
-        client = BulkClient(plain=not self.job.certificate)
+        client = OutOfBandClient(allowPlainHTTP=not self.job.certificate)
         protocol = await self.reach(_Server(self.meter, blocks, bulkClient=client))
         return _Session(protocol, self.meter, blocks)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The certificates of HTTP servers: making one, reading one, trusting one.
-"""
+"""The certificates of HTTP servers: making one, reading one, trusting one."""
 
 from __future__ import annotations
 
@@ -137,9 +135,7 @@ def readIdentity(path: str) -> Identity:
 
 @implementer(IPolicyForHTTPS)
 class TrustPolicy:
-    """
-    Trusts the server of one ticket.
-    """
+    """Trusts the server of one ticket."""
 
     def __init__(self, certificate: bytes, serverName: str) -> None:
         """
@@ -162,9 +158,6 @@ class TrustPolicy:
     def creatorForNetloc(
         self, hostname: bytes, port: int
     ) -> IOpenSSLClientConnectionCreator:
-        """
-        See L{IPolicyForHTTPS.creatorForNetloc}.
-        """
         name = self._serverName or hostname.decode("ascii")
         creator: IOpenSSLClientConnectionCreator
         creator = optionsForClientTLS(name, trustRoot=self._trust)

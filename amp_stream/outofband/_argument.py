@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The argument by which a command declares a stream whose bytes travel over HTTP.
-"""
+"""The argument by which a command declares a stream whose bytes travel over HTTP."""
 
 from __future__ import annotations
 
@@ -15,12 +13,11 @@ from amp_stream._commands import argumentKey
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, OutgoingStream
 from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
-from amp_stream.outofband.keys import outOfBandKey
-from amp_stream.outofband.side import OutOfBandSide
+from amp_stream.outofband._transfer import Transfers
 
 __all__ = ["OutOfBand"]
 
-_KEYS = (b"listens", b"digest")
+_SUFFIXES = (b".listens", b".digest")
 _BOOLEAN = {False: b"False", True: b"True"}
 
 
@@ -29,21 +26,20 @@ class OutOfBand(Stream):
     A value of any size, whose bytes travel over an HTTP(S) connection of their own.
 
     It takes the same sources as L{Stream}, and gives the same L{IncomingStream}.  The
-    AMP connection sets the transfer up and authorises it with a one-time token.  One
-    of the two sides, whichever, needs a L{BulkServer}.
+    AMP connection sets the transfer up, and authorises it with a one-time token.  One
+    of the two sides needs an L{OutOfBandServer}.
 
-    On the wire, three keys announce it besides that of L{Stream}: C{name.size},
-    C{name.listens} and C{name.digest}.
+    On the wire, the keys C{name.listens} and C{name.digest} announce it, besides those
+    of L{Stream}.
     """
+
+    _mayBeInline = False
 
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{Stream.toBox}.
-        """
-        for what in _KEYS:
-            key = outOfBandKey(name, what)
+        for suffix in _SUFFIXES:
+            key = name + suffix
             if key in strings or argumentKey(key) in objects:
                 raise KeyClash(
                     f"OutOfBand needs the key {key!r}, which another argument of this "
@@ -59,26 +55,26 @@ class OutOfBand(Stream):
         id: int,
         size: int | None,
     ) -> IncomingStream:
-        listens, digest = (
-            _boolean(outOfBandKey(name, what), strings) for what in _KEYS
-        )
+        listens, digest = (_boolean(name + suffix, strings) for suffix in _SUFFIXES)
         linkOf = getattr(connection, "_link", None)
         if linkOf is None:
             raise NotStreaming(
                 "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
                 "way to ask for the bytes"
             )
-        side = linkOf().extension(OutOfBandSide)
-        stream: IncomingStream = side.claim(id, size, self._maxSize, listens, digest)
+        transfers = linkOf().extension(Transfers)
+        stream: IncomingStream = transfers.claim(
+            id, size, self._maxSize, listens, digest
+        )
         return stream
 
     def _open(
         self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
     ) -> OutgoingStream:
-        side: OutOfBandSide = link.extension(OutOfBandSide)
-        box[outOfBandKey(name, b"listens")] = _BOOLEAN[side.listens]
-        box[outOfBandKey(name, b"digest")] = _BOOLEAN[announcement.digest]
-        return side.open(announcement.source, announcement.digest)
+        transfers: Transfers = link.extension(Transfers)
+        box[name + b".listens"] = _BOOLEAN[transfers.listens]
+        box[name + b".digest"] = _BOOLEAN[announcement.digest]
+        return transfers.open(announcement.source, announcement.digest)
 
 
 def _boolean(key: bytes, strings: amp.AmpBox) -> bool:

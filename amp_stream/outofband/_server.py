@@ -1,0 +1,492 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The HTTP(S) server of out-of-band transfers: where it listens, and its tickets.
+
+A ticket leads to the server that issued it, and is kept in the memory of its process:
+the bytes have to reach the process that holds the AMP connection, so a ticket could be
+of no use anywhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    fail,
+    maybeDeferred,
+    succeed,
+)
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from amp_stream._multiplexer import StreamLink
+from amp_stream._outgoing import Source
+from amp_stream.errors import (
+    NobodyListens,
+    StreamTooLong,
+    TicketExpired,
+    TransferRefused,
+)
+from amp_stream.outofband._tickets import (
+    MAX_TICKETS,
+    Grant,
+    Refusal,
+    RequestTarget,
+    Ticket,
+    TicketBook,
+    hashToken,
+    judge,
+)
+from amp_stream.outofband._transfer import Offer, Transfers
+
+__all__ = ["EndpointLike", "OutOfBandServer"]
+
+EndpointLike: TypeAlias = "str | IStreamServerEndpoint"
+"""A server endpoint, or its description."""
+
+_TOKEN_SIZE = 32
+_URL = re.compile(r"https?://[!\"$->@-~]{1,2000}")
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+
+
+class OutOfBandServer(Service):
+    """
+    Receives and sends the bytes of L{OutOfBand} arguments over HTTP or HTTPS.
+
+    One server can be shared by any number of L{StreamAMP} connections.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoint: EndpointLike,
+        *,
+        certificate: str | os.PathLike[str] | None = None,
+        plainHTTP: bool = False,
+        publicURL: str | None = None,
+        ticketLifetime: float = 60.0,
+        maxConnections: int = 1000,
+        idleTimeout: float | None = 300.0,
+        reactor: Any = None,
+    ) -> None:
+        """
+        @param endpoint: Where to listen: a Twisted server endpoint, or its description.
+            An endpoint with C{ssl:} does TLS itself, with a certificate that the
+            authorities of the clients must vouch for; with any other endpoint, this
+            server does TLS.
+
+        @param certificate: The path of a PEM file with a private key and its
+            certificate.  If it is L{None}, the server makes a key and a certificate at
+            each start, and its tickets contain that certificate.
+
+        @param plainHTTP: Whether to speak HTTP without TLS.  Then every machine on the
+            way can read and change the tokens and the bytes.
+
+        @param publicURL: The URL by which clients reach this server, such as
+            C{"https://host:port/path"}, if that is not the address of the endpoint.
+
+        @param ticketLifetime: For how long a ticket is valid (seconds, at least 1).
+
+        @param maxConnections: How many HTTP connections to serve at once, at least 1.
+            Further ones are closed as they come.
+
+        @param idleTimeout: How long a client may accept no byte of its response
+            (seconds), or L{None} to wait without a limit.
+
+        @param reactor: The reactor, or L{None} for the global one.
+
+        @raise TypeError: A parameter has the wrong type.
+
+        @raise ValueError: A value is out of range, the parameters do not fit together,
+            or C{certificate} does not contain a key and its certificate.
+
+        @raise OSError: C{certificate} cannot be read.
+        """
+        _checkNumber("ticketLifetime", ticketLifetime, 1)
+        _checkNumber("maxConnections", maxConnections, 1, int)
+        if idleTimeout is not None:
+            _checkNumber("idleTimeout", idleTimeout, 0)
+        _checkType("plainHTTP", plainHTTP, bool, "True or False")
+        if publicURL is not None:
+            _checkType("publicURL", publicURL, str, "a str or None")
+        if certificate is not None:
+            _checkType("certificate", certificate, (str, os.PathLike), "a path or None")
+        if not (
+            isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
+        ):
+            raise TypeError(
+                "endpoint must be a server endpoint or its description, such as "
+                f"'tcp:8443', not {endpoint!r}"
+            )
+        ownTLS = isinstance(endpoint, str) and endpoint.lower().startswith("ssl:")
+        if ownTLS and (plainHTTP or certificate is not None):
+            raise ValueError(
+                "an ssl: endpoint does TLS with a certificate of its own: pass neither "
+                "certificate nor plainHTTP"
+            )
+        if plainHTTP and certificate is not None:
+            raise ValueError("plain HTTP has no certificate: pass one of the two")
+        from amp_stream.outofband._http import HTTPServerFactory
+
+        if reactor is None:
+            from twisted.internet import reactor
+        self._reactor: IReactorTime = reactor
+        self._endpoint: IStreamServerEndpoint = (
+            serverFromString(reactor, endpoint)
+            if isinstance(endpoint, str)
+            else endpoint
+        )
+        self._publicURL = publicURL
+        self._publicHost = None if publicURL is None else _hostOf(publicURL)
+        self._scheme = "http" if plainHTTP else "https"
+        self._wraps = not (plainHTTP or ownTLS)
+        self._identity: Any = None
+        if certificate is not None:
+            from amp_stream.outofband._certificates import readIdentity
+
+            self._identity = readIdentity(os.fspath(certificate))
+        self._makesIdentity = self._wraps and certificate is None
+        self._lifetime = ticketLifetime
+        self._tickets = TicketBook(ticketLifetime, MAX_TICKETS)
+        self._timer: IDelayedCall | None = None
+        self._factory = HTTPServerFactory(
+            self._consume, maxConnections, idleTimeout, reactor
+        )
+        self._port: IListeningPort | None = None
+        self._place: _Place | None = None
+        self._starting: Deferred[None] | None = None
+        self._outcome: OutOfBandServer | Failure | None = None
+        self._waiting: list[Deferred[OutOfBandServer]] = []
+
+    def __repr__(self) -> str:
+        where = "not listening" if self._place is None else self._urlFor("")
+        return f"<OutOfBandServer {where}, {len(self._tickets)} tickets>"
+
+    def privilegedStartService(self) -> None:
+        """Listen."""
+        super().privilegedStartService()
+        if self._starting is None:
+            self._starting = ensureDeferred(self._start())
+            self._starting.addCallbacks(self._started, self._startFailed)
+
+    def startService(self) -> None:
+        """Listen, unless L{privilegedStartService} has done so."""
+        super().startService()
+        self.privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, close all connections, and revoke all tickets.
+
+        @return: Fires when the port and the connections are closed.
+        """
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    def whenListening(self) -> Deferred[OutOfBandServer]:
+        """
+        Wait for the server to listen.
+
+        @return: A new Deferred, which fires with this server once it listens, and
+            fails with the reason if it cannot.
+        """
+        if isinstance(self._outcome, Failure):
+            return fail(self._outcome)
+        if self._outcome is not None:
+            return succeed(self._outcome)
+        waiting: Deferred[OutOfBandServer] = Deferred(self._giveUpWaiting)
+        self._waiting.append(waiting)
+        return waiting
+
+    def offer(self, link: StreamLink, source: Source) -> Deferred[Offer]:
+        """
+        Make an offer for L{StreamAMP.offer}.
+
+        @param link: The streams of the AMP connection that the offer belongs to.
+        """
+        return link.extension(Transfers).offer(source)
+
+    # Listening.
+
+    async def _start(self) -> None:
+        late = _LateFactory()
+        port = await self._endpoint.listen(late if self._wraps else self._factory)
+        self._port = port
+        address = port.getHost()
+        if not isinstance(address, (IPv4Address, IPv6Address)):
+            raise ValueError(f"HTTP needs an IP address to listen on, not {address}")
+        if self._wraps:
+            late.factory = self._encrypted(address.host)
+        self._place = _Place(self._scheme, address.host, address.port)
+
+    def _encrypted(self, host: str) -> Any:
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        if self._identity is None:
+            from amp_stream.outofband._certificates import selfSigned
+
+            hosts = {host} - set(_ANY)
+            if self._publicHost is not None:
+                hosts.add(self._publicHost)
+            self._identity = selfSigned(hosts)
+        return TLSMemoryBIOFactory(self._identity.options, False, self._factory)
+
+    def _started(self, ignored: object) -> None:
+        self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
+        self._tell(self)
+
+    def _startFailed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._log.critical(
+                "the server of out-of-band transfers cannot start: {error}",
+                error=failure.value,
+            )
+        self._closePort().addBoth(lambda ignored: self._tell(failure))
+
+    def _tell(self, outcome: OutOfBandServer | Failure) -> None:
+        self._outcome = outcome
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            if isinstance(outcome, Failure):
+                deferred.errback(outcome)
+            else:
+                deferred.callback(outcome)
+
+    def _giveUpWaiting(self, waiting: Deferred[OutOfBandServer]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+    def _closePort(self) -> Deferred[Any]:
+        port, self._port = self._port, None
+        self._place = None
+        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+
+    async def _stop(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+        closing = self._closePort()
+        for grant in self._tickets.clear():
+            grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
+        self._setTimer()
+        if self._makesIdentity:
+            self._identity = None
+        await closing
+        await self._factory.abortConnections()
+        self._outcome = None
+
+    def _urlFor(self, localHost: str) -> str:
+        """
+        Tell where a client reaches this server.
+
+        @param localHost: The address of this machine by which that client has reached
+            it over AMP, for a server that listens on all addresses; or an empty string.
+
+        @raise NobodyListens: The server does not listen.
+        """
+        if self._place is None:
+            raise NobodyListens(
+                "the OutOfBandServer does not listen: start it as a service, and wait "
+                "for whenListening()"
+            )
+        return self._publicURL or self._place.url(localHost)
+
+    def _serverNameAt(self, host: str) -> str:
+        """@return: The name to expect in the certificate, if that is not C{host}."""
+        if self._identity is None or host in self._identity.names:
+            return ""
+        from amp_stream.outofband._certificates import SELF_MADE_NAME
+
+        if SELF_MADE_NAME in self._identity.names:
+            return SELF_MADE_NAME
+        return min(
+            (name for name in self._identity.names if "*" not in name), default=""
+        )
+
+    # Tickets.
+
+    def _issue(
+        self,
+        target: RequestTarget,
+        method: bytes,
+        *,
+        size: int | None = None,
+        maxSize: int | None = None,
+        localHost: str = "",
+    ) -> Deferred[Ticket]:
+        """
+        Issue a ticket, as soon as the server listens if it is being started.
+
+        @param target: The end of a stream that the request is for.
+
+        @param method: C{b"GET"} or C{b"PUT"}.
+
+        @param size: The length of the stream (bytes), or L{None}.
+
+        @param maxSize: The most bytes that the body may have, or L{None}.
+
+        @param localHost: See L{_urlFor}.
+
+        @return: Fires with the ticket; fails with L{NobodyListens} or
+            L{TooManyTickets}.
+        """
+
+        def issue(ignored: object) -> Ticket:
+            return self._issueNow(target, method, size, maxSize, localHost)
+
+        if self._starting is None or self._outcome is not None:
+            return maybeDeferred(issue, None)
+        # If the start fails, issuing says so.
+        waiting: Deferred[Any] = self.whenListening()
+        return waiting.addErrback(_passCancelled).addCallback(issue)
+
+    def _issueNow(
+        self,
+        target: RequestTarget,
+        method: bytes,
+        size: int | None,
+        maxSize: int | None,
+        localHost: str,
+    ) -> Ticket:
+        url = self._urlFor(localHost)
+        token = secrets.token_urlsafe(_TOKEN_SIZE).encode("ascii")
+        grant = Grant(method=method, target=target, size=size, maxSize=maxSize)
+        self._tickets.issue(hashToken(token), grant, self._reactor.seconds())
+        self._setTimer()
+        return Ticket(
+            url=url,
+            token=token,
+            method=method,
+            lifetime=int(self._lifetime),
+            maxSize=maxSize if size is None else size,
+            certificate=b"" if self._identity is None else self._identity.certificate,
+            serverName=self._serverNameAt(urlsplit(url).hostname or ""),
+        )
+
+    def _revoke(self, ticket: Ticket) -> None:
+        self._tickets.revoke(hashToken(ticket.token))
+        self._setTimer()
+
+    def _consume(
+        self, token: bytes, method: bytes, length: int | None
+    ) -> RequestTarget | Refusal:
+        """
+        Authorise a request.
+
+        @param length: The length of its body (bytes), or L{None} if it is chunked.
+
+        @return: The target of the request, or why it is refused.
+        """
+        grant = self._tickets.consume(hashToken(token), self._reactor.seconds())
+        self._setTimer()
+        if grant is None:
+            return Refusal(401, "the token is unknown, has been used, or is too old")
+        refusal = judge(grant, method, length)
+        if refusal is None:
+            return grant.target
+        kind = StreamTooLong if refusal.status == 413 else TransferRefused
+        grant.target.fail(kind(f"a request was refused: {refusal.reason}"))
+        return refusal
+
+    def _setTimer(self) -> None:
+        end = self._tickets.nextEnd
+        if end is None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            # A ticket that is issued later ends later.
+            delay = max(0.0, end - self._reactor.seconds())
+            self._timer = self._reactor.callLater(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        for grant in self._tickets.expire(self._reactor.seconds()):
+            grant.target.fail(TicketExpired())
+        self._setTimer()
+
+
+@frozen
+class _Place:
+    scheme: str
+    host: str
+    port: int
+
+    def url(self, localHost: str) -> str:
+        host = self.host
+        if host in _ANY:
+            host = localHost or _ANY[host]
+        if ":" in host:
+            host = f"[{host}]"
+        return f"{self.scheme}://{host}:{self.port}/"
+
+
+class _LateFactory(ServerFactory):
+    """
+    Delegates to a factory that is made after listening, because the certificate that
+    the server makes names the address that the port is bound to.
+    """
+
+    noisy = False
+    factory: Any = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Let the factory build the protocol."""
+        return None if self.factory is None else self.factory.buildProtocol(addr)
+
+
+def _passCancelled(failure: Failure) -> None:
+    if failure.check(CancelledError):
+        failure.raiseException()
+
+
+def _checkType(name: str, value: object, kinds: Any, wanted: str) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _checkNumber(
+    name: str, value: object, least: int, kinds: Any = (int, float)
+) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        wanted = "an int" if kinds is int else "a number"
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+    # Not "value < least", which is false for a NaN.
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, not {value!r}")
+
+
+def _hostOf(url: str) -> str:
+    problem = ValueError(
+        f"publicURL must be like 'https://host:port/path', not {url!r}"
+    )
+    if not _URL.fullmatch(url):
+        raise problem
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise problem from None
+    if not parts.hostname or port == 0 or "@" in parts.netloc:
+        raise problem
+    return parts.hostname

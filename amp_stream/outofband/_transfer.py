@@ -1,0 +1,782 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+Transfers: streams of an AMP connection whose bytes travel over HTTP.
+
+AMP carries everything of such a stream but its bytes: the announcement, the end with
+the digest, and every abort.  So both ends agree on the outcome by the rules of every
+other stream, whatever becomes of the HTTP connection.
+
+The receiver sets a transfer up when the application wants the bytes.  If it has an
+HTTP server, it sends the sender a ticket for a C{PUT}; if not, it asks the sender for
+a ticket for a C{GET}.  So L{HTTPReceiver} and L{HTTPSender} may each be at either end
+of an HTTP request, and work with the body of a message and not with the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from amp_stream._incoming import IncomingStream
+from amp_stream._limits import MAX_NUMBER
+from amp_stream._multiplexer import StreamLink
+from amp_stream._outgoing import OutgoingStream, Source
+from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.stream import SendStream
+from amp_stream._transport import SendGate
+from amp_stream.errors import (
+    InvalidChunk,
+    NobodyListens,
+    OutOfBandError,
+    StreamCancelled,
+    StreamError,
+    StreamReused,
+    TransferCut,
+    errorForCode,
+)
+from amp_stream.outofband._client import OutOfBandClient
+from amp_stream.outofband._tickets import (
+    Ticket,
+    ticketFromBox,
+    ticketToBox,
+)
+
+__all__ = [
+    "BodyReader",
+    "BodyWriter",
+    "HTTPReceiver",
+    "HTTPSender",
+    "Offer",
+    "Transfers",
+]
+
+_log = Logger()
+
+_ROOM = 262_144
+_PIECE = 65_536
+_AT_ONCE = 8
+
+GRACE = 1.0
+"""
+When an HTTP connection breaks, how long to wait for AMP to tell why (seconds).  An end
+that gives the stream up says so over AMP and closes HTTP; whichever of the two the
+other end sees first, the reason from AMP is the one that counts.
+"""
+
+CallLater = Callable[[float, Callable[[], object]], IDelayedCall]
+"""C{callLater} of a reactor."""
+
+_DEFAULT_CLIENT = OutOfBandClient()
+
+
+class BodyReader(Protocol):
+    """Gives the body of an HTTP message that is being received."""
+
+    def pauseProducing(self) -> None:
+        """Leave further bytes in the socket."""
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+
+    def finish(self) -> None:
+        """Accept the complete body."""
+
+    def abort(self, error: BaseException) -> None:
+        """Refuse the rest of the body, with the reason."""
+
+
+class BodyWriter(Protocol):
+    """
+    Takes the body of an HTTP message that is being sent.
+
+    @ivar transport: The transport of its connection, or L{None} if that is not known.
+    """
+
+    transport: Any
+
+    def start(self, size: int | None) -> None:
+        """Begin a body of C{size} bytes, or of a length that is not known."""
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> object:
+        """Tell the producer when to pause, and when to resume."""
+
+    def write(self, data: bytes) -> object:
+        """Send the next bytes."""
+
+    def finish(self) -> None:
+        """End the complete body."""
+
+    def abort(self) -> None:
+        """Close the connection, so that the other end sees an incomplete body."""
+
+
+class HTTPReceiver:
+    """
+    Feeds an incoming stream with the body of an HTTP message.
+
+    @ivar onRelease: Called once, when the stream has ended.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[HTTPReceiver], object],
+        feed: Callable[[bytes, bool], int],
+        fail: Callable[[StreamError], object],
+        callLater: CallLater,
+    ) -> None:
+        """
+        @param begin: Sets the transfer up, once the application wants its bytes.
+
+        @param feed: Takes bytes, and whether they are the last; returns how many bytes
+            wait to be read, or raises a L{StreamError} if the stream has failed.
+
+        @param fail: Fails the stream.
+
+        @param callLater: Calls a function after some time (seconds).
+        """
+        self._begin = begin
+        self._feed = feed
+        self._fail = fail
+        self._callLater = callLater
+        self._failing: IDelayedCall | None = None
+        self._begun = False
+        self._body: BodyReader | None = None
+        self._paused = False
+        self._released = False
+        self.onRelease: Callable[[], object] = lambda: None
+
+    def wanted(self, held: int) -> None:
+        """Bring more bytes; C{held} bytes of the stream wait to be read."""
+        if not self._begun:
+            self._begun = True
+            self._begin(self)
+        elif self._paused and held < _ROOM and self._body is not None:
+            self._paused = False
+            self._body.resumeProducing()
+
+    def release(self, error: BaseException | None) -> None:
+        """
+        Let go of the connection, as the stream has ended.
+
+        @param error: Why the stream has failed, or L{None} if it is complete.
+        """
+        self._released = True
+        _stop(self._failing)
+        body = self._body
+        if body is not None:
+            if error is not None:
+                self._body = None
+                body.abort(error)
+            elif self._paused:
+                # The end of the message is still to be read.
+                self._paused = False
+                body.resumeProducing()
+        self.onRelease()
+
+    def fail(self, error: StreamError) -> None:
+        """Fail the stream: no bytes will come."""
+        if not self._released:
+            self._fail(error)
+
+    def begin(self, body: BodyReader) -> None:
+        """Take the body of a message."""
+        if self._released:
+            body.abort(TransferCut("the stream has ended"))
+        else:
+            self._body = body
+
+    def data(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        body = self._body
+        if body is None:
+            return
+        if self._released:
+            self._body = None
+            body.abort(TransferCut("the body is longer than the stream"))
+            return
+        try:
+            held = self._feed(data, False)
+        except StreamError:
+            # The stream has released this, and with it the body.
+            return
+        if held >= _ROOM and self._body is not None:
+            self._paused = True
+            body.pauseProducing()
+
+    def ended(self) -> None:
+        """Take note that the body is complete."""
+        body, self._body = self._body, None
+        if body is None:
+            return
+        try:
+            if not self._released:
+                self._feed(b"", True)
+        except StreamError as error:
+            body.abort(error)
+        else:
+            body.finish()
+
+    def cut(self, error: StreamError) -> None:
+        """Take note that the body will stay incomplete."""
+        self._body = None
+        if not self._released and self._failing is None:
+            self._failing = self._callLater(GRACE, partial(self.fail, error))
+
+
+class Scheduler(Protocol):
+    """
+    The outgoing streams of a connection, or an offer.
+
+    @ivar clock: The reactor.
+
+    @ivar maxBulkDelay: See L{amp_stream.Limits}.
+    """
+
+    clock: IReactorTime
+    maxBulkDelay: float | None
+
+    def reset(self, stream: SendStream, error: StreamError) -> None:
+        """Give a stream up."""
+
+    def finish(self, id: int, size: int, sha256: bytes | None) -> None:
+        """Take note that the last byte of a stream has left."""
+
+
+@implementer(IPushProducer)
+class HTTPSender:
+    """
+    Sends an outgoing stream as the body of an HTTP message.
+
+    @ivar stream: The stream, as soon as there is one.
+
+    @ivar taken: Whether a ticket has been issued or used for the stream.
+
+    @ivar onRelease: Called once, when the stream has ended.
+    """
+
+    stream: OutgoingStream
+
+    def __init__(
+        self, core: SendStream, scheduler: Scheduler, grace: float = GRACE
+    ) -> None:
+        """
+        @param scheduler: Hears of the end of the stream.
+
+        @param grace: See L{GRACE}.
+        """
+        self._core = core
+        self._scheduler = scheduler
+        self._grace = grace
+        self._body: BodyWriter | None = None
+        # A body that has every byte, and may not have passed them all on.
+        self._full: BodyWriter | None = None
+        self._gone = False
+        self._paused = False
+        self._pumping = False
+        self._released = False
+        self._failing: IDelayedCall | None = None
+        self._gate = SendGate(None, None)
+        self._turn = _PIECE
+        # The next turn, if it comes at a set time.
+        self._later: IDelayedCall | None = None
+        self.taken = False
+        self.onRelease: Callable[[], object] = lambda: None
+        # Until there is a body, the stream has no credit, and waits for the peer.
+        core.window.maximum = 0
+
+    def begin(self, body: BodyWriter) -> None:
+        """Send the bytes into a body from now on."""
+        if self._released:
+            body.abort()
+            return
+        self._body = body
+        self._core.window.grant(MAX_NUMBER)
+        self._gate = SendGate(body.transport, self._scheduler.maxBulkDelay)
+        body.start(self.stream.size)
+        body.registerProducer(self, True)
+        self._pump()
+
+    def fail(self, error: StreamError) -> None:
+        """Fail the stream: no bytes, or no further ones, can be sent."""
+        if not self._released:
+            self.stream.give(error)
+
+    def cut(self, error: StreamError) -> None:
+        """Take note that the HTTP connection is gone."""
+        self._full = None
+        if self._body is not None and self.stream.sent == self.stream.size:
+            # The body has every byte; that it is the last one need not be written.
+            self._body, self._gone, self._paused = None, True, False
+            self._pump()
+            return
+        self._body = None
+        if not self._released and self._failing is None:
+            self._failing = self._scheduler.clock.callLater(
+                self._grace, partial(self.fail, error)
+            )
+
+    def release(self, error: BaseException | None) -> None:
+        """
+        Let go of the connection, as the stream has ended.
+
+        @param error: Why the peer has not got all of it, or L{None} if it has.
+        """
+        self._released = True
+        _stop(self._failing)
+        _stop(self._later)
+        body, self._body = self._body or self._full, None
+        self._full, self._gone = None, False
+        if body is not None and error is not None:
+            body.abort()
+        self.onRelease()
+
+    def pauseProducing(self) -> None:
+        """Write nothing: the connection has no room."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Write on."""
+        self._paused = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """Take note that the connection will never have room again."""
+        self.cut(TransferCut())
+
+    def offer(self, stream: SendStream) -> None:
+        """Send, as the stream may have bytes."""
+        stream.offered = True
+        self._pump()
+
+    def allowance(self, stream: SendStream) -> int:
+        """
+        @return: How many bytes to send in this turn.
+        """
+        return self._turn
+
+    def withdraw(self, stream: SendStream) -> None:
+        """Take note that the stream has no bytes now."""
+        stream.offered = False
+
+    def writeChunk(
+        self,
+        stream: SendStream,
+        data: bytes | memoryview,
+        fin: bool,
+        sha256: bytes | None,
+    ) -> None:
+        """Write the next bytes of the stream."""
+        body = self._body
+        stream.send(len(data), fin)
+        if body is None and not self._gone:
+            return
+        if fin:
+            self._body, self._full, self._gone = None, body, False
+        if body is not None:
+            if data:
+                # Not every transport takes a view.
+                body.write(bytes(data))
+                self._gate.wrote(len(data))
+            if fin:
+                body.finish()
+        if fin:
+            self._scheduler.finish(stream.id, stream.window.offset, sha256)
+
+    def reset(self, stream: SendStream, error: StreamError) -> None:
+        """Give the stream up."""
+        self._scheduler.reset(stream, error)
+
+    def _pump(self) -> None:
+        if self._pumping:
+            return
+        self._pumping = True
+        gate, clock = self._gate, self._scheduler.clock
+        count = 0
+        try:
+            while (
+                (self._body is not None or self._gone)
+                and not self._paused
+                and self._core.offered
+            ):
+                now = clock.seconds()
+                if count and (count == _AT_ONCE or gate.isShort(now, _PIECE)):
+                    # The kernel has not seen what was just written.  And a transport
+                    # may never say that it is full, while others want to be served.
+                    self._pumpLater(0.0)
+                    break
+                self._turn = gate.turn(now, _PIECE)
+                if gate.delay:
+                    self._pumpLater(gate.delay)
+                    break
+                count += 1
+                if not self.stream.sendChunk():
+                    break
+        finally:
+            self._pumping = False
+
+    def _pumpLater(self, seconds: float) -> None:
+        _stop(self._later)
+        self._later = self._scheduler.clock.callLater(seconds, self._pump)
+
+
+class Offer:
+    """
+    A value that one client without an AMP connection can get, with one C{GET}.
+
+    @ivar ticket: The L{Ticket} for that request.
+
+    @ivar done: A Deferred that fires with the number of bytes when the last byte has
+        been handed to the HTTP connection; nothing confirms that it arrived.  It fails
+        with L{TicketExpired}, L{TransferRefused}, L{TransferCut}, L{SourceFailed}, the
+        reason given to L{abort}, or the reason for which the AMP connection was lost.
+        Cancelling it revokes the ticket, or closes the connection of the transfer.
+    """
+
+    ticket: Ticket
+
+    def __init__(
+        self,
+        number: int,
+        source: Source,
+        clock: IReactorTime,
+        maxBulkDelay: float | None,
+    ) -> None:
+        """Offers come from L{StreamAMP.offer}; applications do not make them."""
+        core = SendStream(number)
+        self._core = core
+        self.clock = clock
+        self.maxBulkDelay = maxBulkDelay
+        # The client has no AMP connection that could tell why HTTP broke.
+        self._sender = HTTPSender(core, self, grace=0.0)
+        self._stream = OutgoingStream(core, source, self._sender, False)
+        self._sender.stream = self._stream
+        self._reason: Failure | None = None
+        self.done: Deferred[int] = self._stream.done
+
+    def __repr__(self) -> str:
+        return f"<Offer, {self._stream.sent} bytes sent>"
+
+    def abort(self, reason: bytes | Exception | Failure = b"STREAM_ABORTED") -> None:
+        """
+        Revoke the ticket, or close the connection of a transfer that has begun.  Does
+        nothing once the offer has ended.
+
+        @param reason: What C{done} fails with: an exception, a Failure, or an error
+            code of 1 to 255 bytes.
+        """
+        if isinstance(reason, bytes):
+            self._stream.abort(reason)
+            return
+        failure = reason if isinstance(reason, Failure) else Failure(reason)
+        if not self._core.isEnded:
+            self._reason = failure
+            error = failure.value
+            known = error if isinstance(error, StreamError) else StreamCancelled()
+            self.reset(self._core, known)
+            self._stream.fail(failure)
+
+    # For the rest of the package.
+
+    def reset(self, stream: SendStream, error: StreamError) -> None:
+        """Give the stream up."""
+        if stream.reset(error):
+            self._sender.release(error)
+
+    def finish(self, id: int, size: int, sha256: bytes | None) -> None:
+        """Take note that the last byte has left."""
+        self._core.acknowledge()
+        self._sender.release(None)
+        self._stream.succeed()
+
+
+class Transfers:
+    """The out-of-band transfers of one AMP connection."""
+
+    commands = frozenset({b"TakeTicket", b"AskTicket"})
+
+    def __init__(self, link: StreamLink) -> None:
+        """
+        @param link: The streams of the connection.
+        """
+        self._link = link
+        self._port = link.port
+        self._incoming = link.incoming
+        self._outgoing = link.outgoing
+        self._ask = link.sendAsking
+        self._maxSize = link.limits.maxStreamSize
+        self._clock = link.clock
+        self._offers: set[Offer] = set()
+        self._offered = 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether this side has an HTTP server."""
+        return self._port.bulkServer is not None
+
+    def claim(
+        self,
+        id: int,
+        size: int | None,
+        maxSize: int | None,
+        peerListens: bool,
+        digest: bool,
+    ) -> IncomingStream:
+        """
+        Expect a stream whose bytes come over HTTP.
+
+        @param size: The length that it was announced with (bytes), or L{None}.
+
+        @param maxSize: The most bytes that it may have, or L{None}.
+
+        @param peerListens: Whether the peer has an HTTP server.
+
+        @param digest: Whether the digest of the bytes will come.
+
+        @raise NobodyListens: Neither side has an HTTP server.
+
+        @raise StreamError: There can be no such stream.
+        """
+        bounds = [each for each in (maxSize, self._maxSize) if each is not None]
+        most = min(bounds, default=None)
+        receiver = HTTPReceiver(
+            partial(self._setUp, id, size, most),
+            partial(self._incoming.feed, id),
+            partial(self._incoming.giveUp, id),
+            self._clock.callLater,
+        )
+        stream = self._incoming.claim(id, size, maxSize, receiver, digest)
+        if not (self.listens or peerListens):
+            error = NobodyListens()
+            self._incoming.giveUp(id, error)
+            raise error
+        return stream
+
+    def open(self, source: Source, digest: bool) -> OutgoingStream:
+        """
+        Make a stream whose bytes go over HTTP.  Nothing is sent before it is started.
+        """
+        made: list[HTTPSender] = []
+
+        def carry(core: SendStream) -> HTTPSender:
+            made.append(HTTPSender(core, self._outgoing))
+            return made[0]
+
+        stream = self._link.open(source, digest, carry)
+        made[0].stream = stream
+        return stream
+
+    def offer(self, source: Source) -> Deferred[Offer]:
+        """
+        Let one client without an AMP connection get a value.
+
+        @return: Fires with the offer, or fails with an L{OutOfBandError}.
+        """
+        if self._port.bulkServer is None or self._port.transport is None:
+            source.close()
+            return fail(NobodyListens())
+        number, self._offered = self._offered, self._offered + 1
+        offer = Offer(number, source, self._clock, self._outgoing.maxBulkDelay)
+        self._offers.add(offer)
+
+        def ended(result: Any) -> Any:
+            self._offers.discard(offer)
+            return result
+
+        offer.done.addBoth(ended)
+        sender = offer._sender
+
+        def start(ticket: Ticket) -> Offer:
+            offer.ticket = ticket
+            offer._stream.start()
+            return offer
+
+        def failed(failure: Failure) -> Failure:
+            offer.done.addErrback(lambda ignored: None)
+            offer.abort(failure)
+            # If the connection was lost meanwhile, that is the reason.
+            return offer._reason or failure
+
+        issuing = self._issue(sender, b"GET", source.size)
+        return issuing.addCallbacks(start, failed)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End the offers; the streams end by themselves."""
+        for offer in list(self._offers):
+            offer.abort(reason)
+
+    def read(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
+        """
+        Take a box whose command is one of C{commands}.
+
+        @return: Fires with the answer, or fails with a L{StreamError}.
+        """
+        try:
+            id = parseNumber("id", box.get(b"id"))
+            if box[amp.COMMAND] == b"AskTicket":
+                return self._askedForTicket(id)
+            self._ticketReceived(id, ticketFromBox(box))
+        except StreamError:
+            return fail()
+        return succeed(amp.AmpBox())
+
+    # At the receiver.
+
+    def _setUp(
+        self, id: int, size: int | None, maxSize: int | None, receiver: HTTPReceiver
+    ) -> None:
+        if self._port.bulkServer is None:
+            box = amp.AmpBox({amp.COMMAND: b"AskTicket", b"id": b"%d" % id})
+            self._ask(box, partial(self._ticketGiven, receiver))
+            return
+
+        def sendTicket(ticket: Ticket) -> None:
+            box = _ticketBox(ticket)
+            box[amp.COMMAND] = b"TakeTicket"
+            box[b"id"] = b"%d" % id
+            self._ask(box, answered)
+
+        def answered(box: amp.AmpBox) -> None:
+            if amp.ERROR in box:
+                receiver.fail(_errorOf(box))
+
+        def failed(failure: Failure) -> None:
+            error: Any = failure.value
+            receiver.fail(error)
+
+        issuing = self._issue(receiver, b"PUT", size, maxSize)
+        issuing.addCallback(sendTicket)
+        issuing.addErrback(failed)
+
+    def _ticketGiven(self, receiver: HTTPReceiver, box: amp.AmpBox) -> None:
+        """Take the sender's answer to C{AskTicket}."""
+        try:
+            if amp.ERROR in box:
+                raise _errorOf(box)
+            ticket = ticketFromBox(box)
+            self._check(ticket, b"GET")
+        except StreamError as error:
+            receiver.fail(error)
+        else:
+            self._client._get(ticket, receiver)
+
+    # At the sender.
+
+    def _ticketReceived(self, id: int, ticket: Ticket) -> None:
+        """Put the bytes where the receiver wants them."""
+        sender = self._unused(id)
+        try:
+            self._check(ticket, b"PUT")
+        except StreamError as error:
+            # After the answer, which says more than the code of a reset.
+            self._clock.callLater(0, sender.fail, error)
+            raise
+        sender.taken = True
+        self._client._put(ticket, sender.stream.size, sender)
+
+    def _askedForTicket(self, id: int) -> Deferred[amp.AmpBox]:
+        """Give the receiver a ticket to get the bytes with."""
+        sender = self._unused(id)
+
+        def failed(failure: Failure) -> Failure:
+            self._clock.callLater(0, sender.fail, failure.value)
+            return failure
+
+        if self._port.bulkServer is None:
+            return fail(NobodyListens()).addErrback(failed)
+        sender.taken = True
+        issuing = self._issue(sender, b"GET", sender.stream.size)
+        return issuing.addCallbacks(_ticketBox, failed)
+
+    def _unused(self, id: int) -> HTTPSender:
+        sender = self._outgoing.carrier(id)
+        if not isinstance(sender, HTTPSender):
+            raise InvalidChunk(f"there is no out-of-band stream {id} (any more)")
+        if sender.taken:
+            raise StreamReused("there has been a ticket for this stream")
+        return sender
+
+    # At either.
+
+    @property
+    def _client(self) -> OutOfBandClient:
+        client: OutOfBandClient = self._port.bulkClient or _DEFAULT_CLIENT
+        return client
+
+    def _issue(
+        self,
+        target: HTTPReceiver | HTTPSender,
+        method: bytes,
+        size: int | None,
+        maxSize: int | None = None,
+    ) -> Deferred[Ticket]:
+        """
+        Issue a ticket, which is revoked when the target lets go of it.
+
+        @return: Fires with the ticket, or fails with a L{StreamError}.
+        """
+        server = self._port.bulkServer
+        localHost = self._host("getHost")
+        issuing: Deferred[Ticket] = server._issue(
+            target, method, size=size, maxSize=maxSize, localHost=localHost
+        )
+        target.onRelease = issuing.cancel
+
+        def issued(ticket: Ticket) -> Ticket:
+            target.onRelease = partial(server._revoke, ticket)
+            return ticket
+
+        return issuing.addCallbacks(issued, _notIssued)
+
+    def _check(self, ticket: Ticket, method: bytes) -> None:
+        if ticket.method != method:
+            raise InvalidChunk(f"this ticket must be for {method.decode('ascii')}")
+        self._client._check(ticket, self._host("getPeer"))
+
+    def _host(self, method: str) -> str:
+        """
+        @param method: C{"getHost"} or C{"getPeer"}.
+
+        @return: The address of that end of the AMP connection; empty if it has none,
+            as with a UNIX socket.
+        """
+        address = getattr(self._port.transport, method)()
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            return address.host
+        return ""
+
+
+def _ticketBox(ticket: Ticket) -> amp.AmpBox:
+    box = amp.AmpBox()
+    box.update(ticketToBox(ticket))
+    return box
+
+
+def _notIssued(failure: Failure) -> Failure:
+    if failure.check(StreamError):
+        return failure
+    if failure.check(CancelledError):
+        return Failure(StreamCancelled())
+    _log.failure("no ticket could be issued", failure)
+    return Failure(
+        OutOfBandError("no ticket could be issued; see the log of the server")
+    )
+
+
+def _errorOf(box: amp.AmpBox) -> StreamError:
+    text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
+    return errorForCode(box.get(amp.ERROR_CODE, b""), text)
+
+
+def _stop(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()
