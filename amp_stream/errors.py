@@ -472,7 +472,8 @@ class NobodyListens(OutOfBandError):
     wireCode = b"OOB_NO_SERVER"
     _advice = (
         "neither side listens for out-of-band transfers: give the StreamAMP of one of "
-        "them bulkServer=OutOfBandServer(...), or start the file service with --bulk"
+        "them bulkServer=OutOfBandServer(...), or start the file service with "
+        "--oob-listen"
     )
 
 

@@ -20,10 +20,9 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
 import amp_stream
-from amp_stream.addresses import clientString
-from amp_stream.fileserver import FileServiceFactory
-from amp_stream.storage import FileStore, Incoming
-from amp_stream.wholefile import WholeFile
+from amp_stream.files._endpoints import clientString
+from amp_stream.files._server import FileServerFactory
+from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
 from tests.processes import Child
 
 reactor: Any = globalReactor
@@ -103,32 +102,40 @@ class WatchedStore(FileStore):
     written: Callable[[int], object] = staticmethod(lambda size: None)
     committing: Callable[[], object] = staticmethod(lambda: None)
 
-    def receive(self, name: str, size: int | None = None) -> Incoming:
+    def receive(self, name: str, size: int | None = None) -> Upload:
         """
         See L{FileStore.receive}.
         """
-        incoming = super().receive(name, size)
-        write, commit = incoming.write, incoming.commit
+        upload = super().receive(name, size)
+        write, commit = upload.write, upload.commit
 
         def noteWrite(data: bytes) -> None:
             write(data)
-            self.written(incoming.size)
+            self.written(upload.size)
 
-        def noteCommit() -> None:
+        def noteCommit() -> FileInfo:
             self.committing()
-            commit()
+            return commit()
 
-        incoming.write = noteWrite  # type: ignore[method-assign]
-        incoming.commit = noteCommit  # type: ignore[method-assign]
-        return incoming
+        upload.write = noteWrite  # type: ignore[method-assign]
+        upload.commit = noteCommit  # type: ignore[method-assign]
+        return upload
 
 
 class ServedTestCase(TestCase):
     """
     Tests with a file service in the process of the tests.
+
+    @ivar here: An empty directory for the files of a test.
     """
 
     timeout = 60
+
+    def setUp(self) -> None:
+        """
+        Make the directory.
+        """
+        self.here = self.makeDirectory()
 
     def makeDirectory(self) -> str:
         """
@@ -140,6 +147,29 @@ class ServedTestCase(TestCase):
         os.makedirs(path)
         return path
 
+    def path(self, name: str) -> str:
+        """
+        The path of a file in the directory C{here}.
+        """
+        return os.path.join(self.here, name)
+
+    def write(self, name: str, body: bytes) -> str:
+        """
+        Make a file in the directory C{here}.
+
+        @return: Its path.
+        """
+        with open(self.path(name), "wb") as file:
+            file.write(body)
+        return self.path(name)
+
+    def read(self, name: str) -> bytes:
+        """
+        Read a file in the directory C{here}.
+        """
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
     async def serve(self, maxSize: int = 2**30) -> str:
         """
         Start a service with an empty store.
@@ -147,8 +177,8 @@ class ServedTestCase(TestCase):
         @return: Its endpoint string.
         """
         self.root = self.makeDirectory()
-        self.store = WatchedStore(self.root, maxSize)
-        self.factory = FileServiceFactory(self.store)
+        self.store = WatchedStore(self.root, maxFileSize=maxSize)
+        self.factory = FileServerFactory(self.store)
         self.addCleanup(self.factory.settled)
         self.addCleanup(self.factory.abortConnections)
         return await self.listen(self.factory)
@@ -173,16 +203,20 @@ class ServedTestCase(TestCase):
         self.addCleanup(hangUp)
         return await self.listen(Factory.forProtocol(remember))
 
-    async def listen(self, factory: IProtocolFactory) -> str:
+    async def listen(
+        self,
+        factory: IProtocolFactory,
+        description: str = "tcp:0:interface=127.0.0.1",
+    ) -> str:
         """
         Listen on a free port.
 
         @return: An endpoint string that leads there.
         """
-        description = "tcp:0:interface=127.0.0.1"
-        port = await serverFromString(reactor, description).listen(factory)
+        endpoint = serverFromString(reactor, description)
+        port = await endpoint.listen(factory)
         self.addCleanup(maybeDeferred, port.stopListening)
-        return clientString(description, port.getHost())
+        return clientString(endpoint, port.getHost())
 
     async def result(self, child: Child) -> tuple[int, bytes, bytes]:
         """

@@ -25,9 +25,9 @@ from amp_stream import StreamAMP
 from amp_stream.files import (
     GetFileOutOfBand,
     ListFiles,
+    OfferFile,
     PutFile,
     PutFileOutOfBand,
-    TicketFile,
 )
 from amp_stream.outofband import OutOfBandClient
 from tests.commandline import spawn
@@ -214,8 +214,8 @@ class BalancerTests(OutOfBandTestCase):
             *("-c", TWISTD, "-n", "--pidfile=", "amp-stream"),
             *("--root", os.path.abspath(root)),
             *("--listen", f"tcp:{amp}:interface=127.0.0.1"),
-            *("--bulk", f"tcp:{oob}:interface=127.0.0.1", "--bulk-url", url),
-            *(["--bulk-plain"] if plain else []),
+            *("--oob-listen", f"tcp:{oob}:interface=127.0.0.1", "--oob-url", url),
+            *(["--oob-plain-http"] if plain else []),
         )
         service = Service(child, root, oob)
         self.addCleanup(service.kill)
@@ -302,7 +302,7 @@ class BalancerTests(OutOfBandTestCase):
             )
             protocol = await self.connect()
             issuer = await self.works(protocol)
-            answer = await protocol.callRemote(TicketFile, name="file")
+            answer = await protocol.callRemote(OfferFile, name="file")
             request = head("GET", answer["ticket"].token)
             (other,) = [each for each in self.services if each is not issuer]
             for service, status in ((other, 401), (issuer, 200), (issuer, 401)):

@@ -26,6 +26,12 @@ for name in sys.argv[1:]:
 print(len(sys.argv) - 1, "imported")
 """
 
+LIGHT = """
+import sys
+import amp_stream.files
+print([name for name in ("click", "tqdm") if name in sys.modules])
+"""
+
 COPYRIGHT = "# Copyright (c) the amp_stream authors.  See LICENSE for details.\n"
 
 
@@ -51,7 +57,7 @@ class ExportTests(SynchronousTestCase):
             for name in moduleNames()
             if not name.rpartition(".")[2].startswith("_")
         ]
-        self.assertIn("amp_stream.errors", public)
+        self.assertIn("amp_stream._sansio.streams", public)
         for name in public:
             module = import_module(name)
             self.assertTrue(module.__doc__, f"{name} has no docstring")
@@ -78,6 +84,25 @@ class ExportTests(SynchronousTestCase):
         for path in PACKAGE.rglob("*.py"):
             with path.open(encoding="utf-8") as source:
                 self.assertEqual(source.readline(), COPYRIGHT, str(path))
+
+
+class LightTests(SynchronousTestCase):
+    """
+    Importing the package costs no more than it must.
+    """
+
+    def test_noCommandLine(self) -> None:
+        """
+        Importing C{amp_stream}, C{amp_stream.files} included, imports neither click nor
+        tqdm, which only the command line needs.
+        """
+        result = subprocess.run(
+            [sys.executable, "-c", LIGHT],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((result.stdout, result.stderr), ("[]\n", ""))
 
 
 class ReactorTests(SynchronousTestCase):

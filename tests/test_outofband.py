@@ -612,7 +612,7 @@ class FailureTests(OutOfBandTestCase):
         for call in (client.callRemote(Put, body=VALUE), client.callRemote(Get)):
             error = await self.fails(call, NobodyListens)
             self.assertIn("bulkServer=OutOfBandServer(", str(error))
-            self.assertIn("--bulk", str(error))
+            self.assertIn("--oob-listen", str(error))
         await self.turns(lambda: server.value.closed)
         self.assertEqual(server.bodies, [])
         self.assertEqual([type(end) for end in self.log.ends()], [NobodyListens] * 2)

@@ -84,7 +84,7 @@ class InstalledTests(SynchronousTestCase):
         needed = [each for each in self.installed["requires"] if "extra ==" not in each]
         self.assertEqual(
             {each.split(">=")[0].strip().lower() for each in needed},
-            {"attrs", "click", "tqdm", "twisted", "zope.interface"},
+            {"attrs", "twisted", "zope.interface"},
         )
 
     def test_files(self) -> None:
@@ -118,7 +118,7 @@ class InstalledTests(SynchronousTestCase):
         C{amp-stream} is on the path and says what it can do.
         """
         self.assertEqual(
-            self.installed["scripts"], {"amp-stream": "amp_stream.cli:main"}
+            self.installed["scripts"], {"amp-stream": "amp_stream.__main__:main"}
         )
         command = os.path.join(sysconfig.get_path("scripts"), "amp-stream")
         shown = self.run_(command, "--help")
@@ -148,7 +148,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertNotIn("Traceback", shown.stderr)
         shown = self.run_(command, "amp-stream", "--help")
         self.assertEqual(shown.returncode, 0, shown.stderr)
-        for option in ("--listen", "--root", "--max-size", "--bulk"):
+        for option in ("--listen", "--root", "--max-file-size", "--oob-listen"):
             self.assertIn(option, shown.stdout)
 
 

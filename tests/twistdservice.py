@@ -6,17 +6,34 @@ C{twistd amp-stream} as a process, with the C{amp-stream} command beside it.
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 
+from amp_stream.files._demo import ChildService
 from tests.commandline import ServedTestCase, spawn
 from tests.processes import Child
 
-__all__ = ["LOCAL", "NO_HTTP", "TwistdTestCase"]
+__all__ = ["LOCAL", "NO_HTTP", "TWISTD", "TwistdChild", "TwistdTestCase"]
+
+
+class TwistdChild(ChildService):
+    """
+    C{twistd amp-stream} in a child process.
+    """
+
+    program = """
+import sys
+where = sys.argv.pop(1)
+if where not in sys.path:
+    sys.path.append(where)
+sys.argv[1:1] = ["-n", "--pidfile=", "amp-stream"]
+from twisted.scripts.twistd import run
+run()
+"""
+
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -34,8 +51,6 @@ class TwistdTestCase(ServedTestCase):
     """
     Tests with the file service in a process of its own.
 
-    @ivar here: A directory for the files of a test.
-
     @ivar service: The process.
 
     @ivar root: Where its files are.
@@ -50,7 +65,7 @@ class TwistdTestCase(ServedTestCase):
         """
         Make the directory.
         """
-        self.here = self.makeDirectory()
+        super().setUp()
         self.tokens: list[str] = []
 
     async def twistd(self, *options: str) -> str:
@@ -88,26 +103,3 @@ class TwistdTestCase(ServedTestCase):
             self.fail(f"the service has ended: {child.output!r} {child.errors!r}")
         ending: Deferred[None] = child.ended.addErrback(ended)
         return ending
-
-    def path(self, name: str) -> str:
-        """
-        The path of a file in the directory.
-        """
-        return os.path.join(self.here, name)
-
-    def write(self, name: str, body: bytes) -> str:
-        """
-        Make a file in the directory.
-
-        @return: Its path.
-        """
-        with open(self.path(name), "wb") as file:
-            file.write(body)
-        return self.path(name)
-
-    def read(self, name: str) -> bytes:
-        """
-        Read a file in the directory.
-        """
-        with open(self.path(name), "rb") as file:
-            return file.read()

@@ -8,7 +8,7 @@ from twisted.application.service import ServiceMaker
 
 ampStream = ServiceMaker(
     "AMP file service",
-    "amp_stream.tap",
+    "amp_stream.files._tap",
     "A file service over AMP, with values of any size.",
     "amp-stream",
 )

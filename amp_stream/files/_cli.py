@@ -1,0 +1,429 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The C{amp-stream} command.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no connection, 4 no such file, 128 and
+the number of a signal that ended it.  Each failure is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+import click
+from twisted.logger import textFileLogObserver
+
+from amp_stream._version import __version__
+from amp_stream.files._bench import bench
+from amp_stream.files._client import FileClient, FileOffer
+from amp_stream.files._console import (
+    FAILED,
+    NAME,
+    CommandFailed,
+    Service,
+    TransferOptions,
+    asISO,
+    closeOutput,
+    progressBar,
+    serviceOptions,
+    show,
+    transferOptions,
+    withClient,
+)
+from amp_stream.files._demo import demo
+from amp_stream.files._storage import FileInfo
+from amp_stream.files._threads import openSink, openSource
+from amp_stream.outofband import Ticket
+
+_SHORT = 30.0  # seconds: for the commands that move no file
+
+
+def main() -> NoReturn:
+    """
+    Run the command that C{sys.argv} gives, and exit.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show is no reason to fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        status = commands.main(prog_name="amp-stream", standalone_mode=False) or 0
+    except click.UsageError as error:
+        status = error.exit_code
+        command = error.ctx.command_path if error.ctx is not None else "amp-stream"
+        _complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except CommandFailed as error:
+        status = error.status
+        _complain(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+        _complain("interrupted by SIGINT")
+    sys.exit(status)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"amp-stream: {' '.join(message.split())}", err=True)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show Twisted's log on standard error.")
+@click.pass_context
+def commands(context: click.Context, debug: bool) -> None:
+    """
+    Move files of any size over AMP connections.
+
+    ENDPOINT is a Twisted client endpoint string, such as tcp:HOST:PORT,
+    unix:PATH or tls:HOST:PORT, or just HOST:PORT.
+    """
+    context.obj = [textFileLogObserver(sys.stderr)] if debug else []
+
+
+@commands.command()
+@serviceOptions()
+@click.argument("file")
+@click.option("--as", "name", type=NAME, help="The name to store it under.")
+@transferOptions
+def put(
+    service: Service,
+    file: str,
+    name: str | None,
+    transfer: TransferOptions,
+    asJson: bool,
+) -> None:
+    """
+    Store FILE, or standard input if it is "-".
+    """
+    if name is None:
+        if file == "-":
+            raise click.UsageError("standard input has no name: give one with --as")
+        context = click.get_current_context()
+        name = NAME.convert(os.path.basename(file), None, context)
+    named: str = name
+
+    async def work(reactor: Any, client: FileClient) -> FileInfo:
+        with progressBar(named) as progress:
+            return await client.put(
+                named,
+                openSource(file),
+                outOfBand=transfer.outOfBand,
+                progress=progress,
+            )
+
+    info = withClient(service, work, transfer)
+    show(asJson, _described(info), _summary(named, info))
+
+
+@commands.command()
+@serviceOptions()
+@click.argument("name", type=NAME)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help='Where to write it, "-" for standard output.  [default: NAME]',
+)
+@transferOptions
+def get(
+    service: Service,
+    name: str,
+    output: str | None,
+    transfer: TransferOptions,
+    asJson: bool,
+) -> None:
+    """
+    Read the file NAME.
+
+    A FILE appears when all of it is there and checked; until then, and if
+    anything fails, an older FILE stays as it was.
+    """
+    target = name if output is None else output
+    if asJson and target == "-":
+        raise click.UsageError("standard output is for the file, or for --json")
+    if os.path.isdir(target):
+        raise click.UsageError(f"{target} is a directory: name a file with -o")
+
+    async def work(reactor: Any, client: FileClient) -> FileInfo:
+        with progressBar(name) as progress:
+            return await client.get(
+                name,
+                openSink(target),
+                outOfBand=transfer.outOfBand,
+                progress=progress,
+            )
+
+    info = withClient(service, work, transfer)
+    if target != "-":
+        show(asJson, {**_described(info), "file": target}, _summary(target, info))
+
+
+@commands.command()
+@serviceOptions(timeout=_SHORT)
+def ls(service: Service, asJson: bool) -> None:
+    """
+    List all files: size in bytes, time (UTC), name.
+    """
+
+    async def work(reactor: Any, client: FileClient) -> list[FileInfo]:
+        return await client.list()
+
+    files = withClient(service, work)
+    lines = [f"{each.size:>15}  {asISO(each.modified)}  {each.name}" for each in files]
+    if asJson or files:
+        show(asJson, {"files": [_described(each) for each in files]}, "\n".join(lines))
+
+
+@commands.command()
+@serviceOptions(timeout=_SHORT)
+@click.argument("name", type=NAME)
+def stat(service: Service, name: str, asJson: bool) -> None:
+    """
+    Tell the size of the file NAME, and when it was written.
+    """
+
+    async def work(reactor: Any, client: FileClient) -> FileInfo:
+        return await client.stat(name)
+
+    info = withClient(service, work)
+    line = f"{name}: {info.size} bytes, written {asISO(info.modified)}"
+    show(asJson, _described(info), line)
+
+
+@commands.command()
+@serviceOptions(timeout=_SHORT)
+@click.argument("name", type=NAME)
+def rm(service: Service, name: str, asJson: bool) -> None:
+    """
+    Remove the file NAME.
+    """
+
+    async def work(reactor: Any, client: FileClient) -> None:
+        await client.remove(name)
+
+    withClient(service, work)
+    show(asJson, {"name": name}, f"{name}: removed")
+
+
+@commands.command()
+@serviceOptions(timeout=_SHORT)
+def ping(service: Service, asJson: bool) -> None:
+    """
+    Tell how long a small call takes.
+    """
+
+    async def work(reactor: Any, client: FileClient) -> float:
+        started = reactor.seconds()
+        await client.ping()
+        seconds: float = reactor.seconds() - started
+        return seconds
+
+    seconds = withClient(service, work)
+    show(asJson, {"seconds": seconds}, f"{seconds * 1000:.2f} ms")
+
+
+@commands.command()
+@serviceOptions()
+@click.argument("name", type=NAME)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    help="Where to write the certificate of the HTTPS server.  "
+    "[default: a temporary file]",
+)
+@click.option(
+    "--curl-config",
+    "asConfig",
+    is_flag=True,
+    help='Print what "curl --config -" reads, and nothing else.',
+)
+def ticket(
+    service: Service, name: str, certificate: str | None, asConfig: bool, asJson: bool
+) -> None:
+    """
+    Let anybody get the file NAME with curl, once.
+
+    Prints the command, and waits until it was used and the last byte has left.
+    Until then, interrupting this takes the ticket back.
+    """
+    if asConfig and asJson:
+        raise click.UsageError("--curl-config and --json: choose one")
+
+    async def work(reactor: Any, client: FileClient) -> int:
+        offer = await client.offer(name)
+        _checkTicket(offer.ticket)
+        with _written(offer.ticket.certificate, certificate) as path:
+            show(asJson, _ticketFields(offer, path), _ticketText(offer, path, asConfig))
+            # A reader that reads to the end, as curl does, is to begin now.
+            closeOutput()
+            return await offer.whenUsed()
+
+    count = withClient(service, work)
+    click.echo(f"{name}: {count} bytes have left", err=True)
+
+
+commands.add_command(demo)
+commands.add_command(bench)
+
+
+def _summary(where: str, info: FileInfo) -> str:
+    return f"{where}: {info.size} bytes, SHA-256 {_described(info)['sha256']}"
+
+
+def _described(info: FileInfo) -> Mapping[str, object]:
+    found: dict[str, object] = {
+        "name": info.name,
+        "size": info.size,
+        "modified": asISO(info.modified),
+    }
+    if info.sha256 is not None:
+        found["sha256"] = info.sha256.hex()
+    return found
+
+
+# Tickets, in the words of curl.
+
+_PORTS = {"http": 80, "https": 443}
+_ESCAPES = {
+    "\\": "\\\\",
+    '"': '\\"',
+    "\t": "\\t",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\v": "\\v",
+}
+
+
+def _checkTicket(ticket: Ticket) -> None:
+    """
+    Show no URL to a person, or to curl, that is not one of HTTP.
+
+    @raise CommandFailed: This one is not.
+    """
+    text = ticket.url + ticket.serverName
+    isHTTP = ticket.url.startswith(("http://", "https://"))
+    if not isHTTP or not text.isprintable() or ticket.method != b"GET":
+        raise CommandFailed("the service sent a ticket that makes no sense", FAILED)
+
+
+@contextmanager
+def _written(pem: bytes, path: str | None) -> Iterator[str | None]:
+    """
+    Write a certificate, for as long as it may be needed.
+
+    @param pem: It; empty if there is none.
+
+    @param path: Where to, if it shall be kept.
+
+    @return: A context manager, of the path of the file, or of L{None}.
+    """
+    if not pem:
+        yield None
+    elif path is not None:
+        with open(path, "wb") as file:
+            file.write(pem)
+        yield os.path.abspath(path)
+    else:
+        handle, temporary = tempfile.mkstemp(".pem", "amp-stream-")
+        try:
+            with open(handle, "wb") as file:
+                file.write(pem)
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _ticketText(offer: FileOffer, path: str | None, asConfig: bool) -> str:
+    name, ticket = offer.info.name, offer.ticket
+    if asConfig:
+        return curlConfig(ticket, name, path)
+    command = shlex.join(["curl", *curlArguments(ticket, name, path)])
+    return (
+        f"{name}: {offer.info.size} bytes at {ticket.url}\n"
+        f"Good for one request, which must begin within {ticket.lifetime} s:\n"
+        f"\n{command}\n"
+    )
+
+
+def _ticketFields(offer: FileOffer, path: str | None) -> Mapping[str, object]:
+    ticket = offer.ticket
+    return {
+        **_described(offer.info),
+        "url": ticket.url,
+        "method": ticket.method.decode("ascii"),
+        "token": ticket.token.decode("ascii"),
+        "lifetime": ticket.lifetime,
+        "certificate": ticket.certificate.decode("ascii") or None,
+        "certificateFile": path,
+        "serverName": ticket.serverName or None,
+        "curl": ["curl", *curlArguments(ticket, offer.info.name, path)],
+    }
+
+
+def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[str]:
+    """
+    @param output: The file that curl shall write.
+
+    @param certificate: The file that holds the certificate of the ticket, or L{None}
+        if there is none.
+
+    @return: The arguments of C{curl}, with the token among them.
+    """
+    arguments: list[str] = []
+    for name, value in _curlOptions(ticket, output, certificate):
+        arguments += [f"--{name}", *([] if value is None else [value])]
+    return arguments
+
+
+def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
+    """
+    @return: The same for C{curl --config}: the text of the file.
+    """
+    return "\n".join(
+        name if value is None else f'{name} = "{_escaped(value)}"'
+        for name, value in _curlOptions(ticket, output, certificate)
+    )
+
+
+def _curlOptions(
+    ticket: Ticket, output: str, certificate: str | None
+) -> list[tuple[str, str | None]]:
+    parts = urlsplit(ticket.url)
+    url = ticket.url
+    options: list[tuple[str, str | None]] = [("fail", None)]
+    if certificate is not None:
+        options.append(("cacert", certificate))
+    if ticket.serverName and ticket.serverName != parts.hostname:
+        # The certificate is not for the host of the URL, but for this name there.
+        port = parts.port or _PORTS[parts.scheme]
+        name = _bracketed(ticket.serverName)
+        there = f"{_bracketed(parts.hostname or '')}:{port}"
+        options.append(("connect-to", f"{name}:{port}:{there}"))
+        url = SplitResult(
+            parts.scheme, f"{name}:{port}", parts.path, parts.query, ""
+        ).geturl()
+    token = ticket.token.decode("ascii")
+    options += [
+        ("header", f"Authorization: Bearer {token}"),
+        # To curl, "-" is standard output.
+        ("output", f"./{output}" if output.startswith("-") else output),
+        ("url", url),
+    ]
+    return options
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _escaped(value: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in value)

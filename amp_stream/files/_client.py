@@ -1,0 +1,534 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The client of the file service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+)
+from functools import partial, wraps
+from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar, Union
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHandshakeListener,
+    IReactorTime,
+    ISSLTransport,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.threads import deferToThread
+from twisted.python.components import proxyForInterface
+from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from amp_stream import StreamAMP
+from amp_stream._outgoing import SourceLike
+from amp_stream.errors import DigestMismatch, UsageError
+from amp_stream.files import _commands as commands
+from amp_stream.files._endpoints import clientEndpoint
+from amp_stream.files._storage import FileInfo
+from amp_stream.files._threads import (
+    ThreadedSink,
+    ThreadedSource,
+    ThreadRunner,
+    fileSource,
+    openSink,
+    openSource,
+    writeInThread,
+)
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+Progress = Callable[[int, int | None], object]
+"""
+Is called with the number of bytes that have moved so far, 0 at first, and with how many
+there will be in all, or L{None} while that is not known.
+"""
+
+
+class _Writable(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+SinkLike = Union[
+    _Writable, BinaryIO, "FilePath[str]", "os.PathLike[str]", IConsumer, ThreadedSink
+]
+"""
+The sinks of L{FileClient.get}.
+"""
+
+_FileList = list[FileInfo]  # in the class, "list" is a method
+
+
+@implementer(IHandshakeListener)
+class FileClientProtocol(StreamAMP):
+    """
+    A connection to a file service.
+
+    @ivar ready: Fires when the connection can be used: over TLS, when the other side
+        has shown its certificate.  Fails if the connection is lost before.
+
+    @ivar disconnected: Fires when the connection is closed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ready: Deferred[FileClientProtocol] = Deferred()
+        self.disconnected: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """The connection can be used, unless there is a TLS handshake first."""
+        super().connectionMade()
+        if not ISSLTransport.providedBy(self.transport):
+            self.ready.callback(self)
+
+    def handshakeCompleted(self) -> None:
+        """The TLS handshake has succeeded."""
+        self.ready.callback(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fire C{disconnected}."""
+        super().connectionLost(reason)
+        if not self.ready.called:
+            self.ready.errback(reason)
+        self.disconnected.callback(None)
+
+
+def connect(
+    endpoint: str | IStreamClientEndpoint,
+    *,
+    connectTimeout: float = 30.0,
+    version: str | int = "auto",
+    bulkServer: OutOfBandServer | None = None,
+    bulkClient: OutOfBandClient | None = None,
+    protocol: type[FileClientProtocol] = FileClientProtocol,
+    reactor: IReactorTime | None = None,
+) -> Deferred[FileClient]:
+    """
+    Connect to a file service.
+
+    @param endpoint: Where it is: an endpoint, a Twisted client endpoint string, or
+        C{host:port}.
+
+    @param connectTimeout: How long to try, a TLS handshake included (seconds).
+
+    @param version: The version of AMP to speak, as L{StreamAMP} takes it.
+
+    @param bulkServer: The server of this side for out-of-band transfers, if it has one.
+
+    @param bulkClient: The client of this side for out-of-band transfers; L{None} for
+        one that connects to the host of the peer only.
+
+    @param protocol: The class of the connection.
+
+    @param reactor: The clock; L{None} for the global reactor.
+
+    @return: Fires with the client, or fails with the reason: C{TimeoutError} if
+        there was no answer.
+
+    @raise ValueError: The string is not an endpoint.
+    """
+    if reactor is None:
+        from twisted.internet import reactor as globalReactor
+
+        reactor = globalReactor
+    if isinstance(endpoint, str):
+        endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
+    make: Any = partial(
+        protocol, version=version, bulkServer=bulkServer, bulkClient=bulkClient
+    )
+    factory = Factory.forProtocol(make)
+    factory.noisy = False
+    connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))
+    message = f"no answer within {connectTimeout:g} s"
+    connecting.addTimeout(connectTimeout, reactor, timeoutError(message))
+    return connecting.addCallback(FileClient)
+
+
+async def _connect(endpoint: IStreamClientEndpoint, factory: Factory) -> Any:
+    protocol: Any = await endpoint.connect(factory)
+    try:
+        return await protocol.ready
+    except BaseException:
+        if protocol.transport is not None:
+            protocol.transport.abortConnection()
+        raise
+
+
+def timeoutError(message: str) -> Callable[[Any, float], Any]:
+    """
+    Make a C{onTimeoutCancel} for C{Deferred.addTimeout} that fails with a
+    C{TimeoutError} of this message.
+    """
+
+    def timedOut(outcome: Any, timeout: float) -> Any:
+        if isinstance(outcome, Failure):
+            raise TimeoutError(message)
+        return outcome
+
+    return timedOut
+
+
+def _deferred(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Deferred[_T]]:
+    """
+    Make a coroutine function return a Deferred.
+
+    Unlike that of C{callRemote}, its error may be handled late: AMP closes the
+    connection if the error of its own Deferred is not handled at once.
+    """
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Deferred[_T]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return call
+
+
+@frozen
+class FileOffer:
+    """
+    A file that any HTTP client can read, once.
+
+    @ivar info: The file.
+
+    @ivar ticket: The URL and the token for the HTTP client.
+    """
+
+    info: FileInfo
+    ticket: Ticket
+    _number: int
+    _protocol: FileClientProtocol
+
+    @_deferred
+    async def whenUsed(self) -> int:
+        """
+        Wait until the ticket has been used; this can be called once.
+
+        @return: Fires with the number of bytes when the last has been handed to the
+            HTTP connection; AMP cannot tell whether it arrived.  Fails with
+            L{TicketExpired <amp_stream.errors.TicketExpired>}, or with the reason why
+            the transfer ended.
+        """
+        call = self._protocol.callRemote
+        answer = await call(commands.AwaitOffer, number=self._number)
+        count: int = answer["size"]
+        return count
+
+
+class FileClient:
+    """
+    A connection to a file service, from L{connect}.
+
+    The Deferreds of its methods fail with a L{FileError
+    <amp_stream.files.FileError>}, with a L{StreamError
+    <amp_stream.errors.StreamError>}, or with the reason for which the connection was
+    lost.  Each can be cancelled.
+
+    @ivar protocol: The AMP protocol, for other calls on the same connection.
+    """
+
+    def __init__(
+        self, protocol: FileClientProtocol, *, inThread: ThreadRunner = deferToThread
+    ) -> None:
+        self.protocol = protocol
+        self._inThread = inThread
+
+    @_deferred
+    async def put(
+        self,
+        name: str,
+        source: SourceLike | os.PathLike[str],
+        *,
+        outOfBand: bool = False,
+        progress: Progress | None = None,
+    ) -> FileInfo:
+        """
+        Store a file.
+
+        @param name: The name that it shall have.
+
+        @param source: Its bytes: a bytes-like object, a path, a binary file, an
+            C{IBodyProducer}, or an iterable or async iterable of bytes.  Files are read
+            in threads, and closed at the end.
+
+        @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
+            sides must listen.
+
+        @param progress: Called as the bytes leave.
+
+        @return: Fires when the service has the file on its disk, and both ends have
+            the same SHA-256 of it.
+        """
+        command = commands.PutFileOutOfBand if outOfBand else commands.PutFile
+        tally = _Tally(progress)
+        body = tally.reading(source, self._inThread)
+        answer = await self.protocol.callRemote(command, name=name, body=body)
+        if (answer["size"], answer["sha256"]) != (tally.count, tally.sha256()):
+            raise DigestMismatch(f"the service did not store what was sent as {name!r}")
+        return FileInfo(name=name, **answer)
+
+    @_deferred
+    async def get(
+        self,
+        name: str,
+        sink: SinkLike,
+        *,
+        outOfBand: bool = False,
+        progress: Progress | None = None,
+    ) -> FileInfo:
+        """
+        Read a file.
+
+        @param name: Its name.
+
+        @param sink: Where to write it.  A path gets the file in one step, when it is
+            complete and checked.  A binary file, or anything else whose C{write} takes
+            bytes, is written to in a thread and not closed; if the file turns out to
+            be incomplete or damaged, it has been given a part of it.  An C{IConsumer}
+            is written to in the reactor's thread.
+
+        @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
+            sides must listen.
+
+        @param progress: Called as the bytes arrive.
+
+        @return: Fires when the last byte has been written, and both ends have
+            the same SHA-256 of them all.
+        """
+        tally = _Tally(progress)
+        command = commands.GetFileOutOfBand if outOfBand else commands.GetFile
+        answer = await self.protocol.callRemote(command, name=name)
+        body = answer["body"]
+        tally.size = answer["size"]
+        try:
+            tally.moved(0)
+            # The stream compares its SHA-256 with that of the service.
+            if IConsumer.providedBy(sink):
+                await body.writeTo(_ObservedConsumer(sink, tally))
+            else:
+                await self._write(body, self._asSink(sink), tally)
+        except Exception:
+            body.abort()
+            raise
+        return FileInfo(name, tally.count, answer["modified"], tally.sha256())
+
+    async def _write(
+        self, body: AsyncIterable[bytes], sink: ThreadedSink, tally: _Tally
+    ) -> None:
+        def write(data: bytes) -> None:
+            sink.write(data)
+            tally.hash(data)
+
+        try:
+            await writeInThread(body, write, sink.inThread, tally.moved)
+            await sink.inThread(sink.finish)
+        except Exception:
+            if sink.discard is not None:
+                await sink.inThread(sink.discard)
+            raise
+
+    def _asSink(self, sink: Any) -> ThreadedSink:
+        if isinstance(sink, ThreadedSink):
+            return sink
+        if isinstance(sink, (FilePath, os.PathLike)):
+            return openSink(_path(sink), self._inThread)
+        if callable(getattr(sink, "write", None)):
+            return ThreadedSink(sink.write, self._inThread)
+        raise UsageError(
+            "a file is written to a path, a binary file or an IConsumer, not to "
+            f"{type(sink).__name__}"
+        )
+
+    @_deferred
+    async def list(self) -> _FileList:
+        """List all files, in the order of their names."""
+        files: _FileList = []
+        after, more = "", True
+        while more:
+            answer = await self.protocol.callRemote(
+                commands.ListFiles, after=after, limit=commands.MAX_PAGE
+            )
+            files += [FileInfo(**described) for described in answer["files"]]
+            more = answer["more"]
+            if answer["files"]:
+                after = files[-1].name
+        return files
+
+    @_deferred
+    async def stat(self, name: str) -> FileInfo:
+        """Describe a file."""
+        answer = await self.protocol.callRemote(commands.StatFile, name=name)
+        return FileInfo(name=name, **answer)
+
+    @_deferred
+    async def remove(self, name: str) -> None:
+        """Remove a file for good."""
+        await self.protocol.callRemote(commands.RemoveFile, name=name)
+
+    @_deferred
+    async def ping(self) -> None:
+        """Wait for the answer to a small call."""
+        await self.protocol.callRemote(commands.Ping)
+
+    @_deferred
+    async def offer(self, name: str) -> FileOffer:
+        """
+        Get a ticket with which any HTTP client can read a file, once, with a GET.  It
+        is void when this connection is closed.
+
+        @param name: The name of the file.
+        """
+        answer = await self.protocol.callRemote(commands.OfferFile, name=name)
+        info = FileInfo(name, answer["size"], answer["modified"])
+        return FileOffer(info, answer["ticket"], answer["number"], self.protocol)
+
+    def close(self) -> Deferred[None]:
+        """
+        Close the connection, if it is open.
+
+        @return: Fires when it is closed.
+        """
+        if not self.protocol.disconnected.called:
+            transport: Any = self.protocol.transport
+            transport.loseConnection()
+        # Each caller gets its own, so that one may cancel it.
+        closed: Deferred[None] = Deferred()
+        self.protocol.disconnected.addCallback(closed.callback)
+        return closed
+
+
+def _path(path: FilePath[str] | os.PathLike[str]) -> str:
+    return path.path if isinstance(path, FilePath) else os.fspath(path)
+
+
+class _Tally:
+    """
+    The size and the SHA-256 of the bytes of one transfer.
+
+    @ivar size: How many there will be, or L{None}.
+
+    @ivar count: How many there were.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.size: int | None = None
+        self.count = 0
+        self._moved = 0
+        self._progress = progress
+        self._hash = hashlib.sha256()
+
+    def sha256(self) -> bytes:
+        """The SHA-256 of the bytes so far."""
+        return self._hash.digest()
+
+    def hash(self, data: bytes) -> None:
+        """Count bytes, in any thread."""
+        self._hash.update(data)
+        self.count += len(data)
+
+    def moved(self, count: int) -> None:
+        """Report bytes, in the thread of the reactor."""
+        self._moved += count
+        if self._progress is not None:
+            self._progress(self._moved, self.size)
+
+    def take(self, data: bytes) -> None:
+        """Count and report bytes."""
+        self.hash(data)
+        self.moved(len(data))
+
+    def reading(self, source: Any, inThread: ThreadRunner) -> SourceLike:
+        """
+        Count the bytes of a source as they are read.
+
+        @return: The source to send.
+
+        @raise OSError: The file cannot be opened.
+
+        @raise UsageError: There are no bytes to read from this.
+        """
+        if isinstance(source, io.TextIOBase):
+            raise UsageError("a file is made from bytes: open the source as rb")
+        if isinstance(source, (FilePath, os.PathLike)):
+            source = openSource(_path(source), inThread)
+        elif isinstance(source, (bytes, bytearray, memoryview)):
+            source = fileSource(io.BytesIO(source), inThread)
+        elif callable(getattr(source, "read", None)):
+            source = fileSource(source, inThread)
+        if isinstance(source, ThreadedSource):
+            source.onRead = self.hash
+            source.onWrite = self.moved
+        elif IBodyProducer.providedBy(source):
+            source = _ObservedProducer(source, self)
+        elif isinstance(source, (str, Awaitable)) or not isinstance(
+            source, (AsyncIterable, Iterable)
+        ):
+            raise UsageError(
+                "a file is made from bytes, a path, a binary file, an IBodyProducer, "
+                "or an iterable or async iterable of bytes, not from "
+                f"{type(source).__name__}"
+            )
+        else:
+            self.moved(0)
+            return self._iterate(source)
+        self.size = source.length if isinstance(source.length, int) else None
+        self.moved(0)
+        body: SourceLike = source
+        return body
+
+    async def _iterate(
+        self, pieces: Iterable[bytes] | AsyncIterable[bytes]
+    ) -> AsyncIterator[bytes]:
+        if isinstance(pieces, AsyncIterable):
+            async for piece in pieces:
+                self.take(piece)
+                yield piece
+        else:
+            for piece in pieces:
+                self.take(piece)
+                yield piece
+
+
+class _ObservedConsumer(proxyForInterface(IConsumer)):  # type: ignore[misc]
+    """A consumer whose bytes are counted."""
+
+    def __init__(self, consumer: IConsumer, tally: _Tally) -> None:
+        super().__init__(consumer)
+        self._tally = tally
+
+    def write(self, data: bytes) -> None:
+        self._tally.take(data)
+        self.original.write(data)
+
+
+class _ObservedProducer(proxyForInterface(IBodyProducer)):  # type: ignore[misc]
+    """A producer whose bytes are counted."""
+
+    def __init__(self, producer: IBodyProducer, tally: _Tally) -> None:
+        super().__init__(producer)
+        self._tally = tally
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        done: Deferred[None]
+        done = self.original.startProducing(_ObservedConsumer(consumer, self._tally))
+        return done

@@ -1,0 +1,250 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The AMP Commands of the file service, and its errors, each with its AMP error code::
+
+    FileError              FILE_ERROR
+     +- InvalidName        FILE_INVALID_NAME    a file cannot have this name
+     +- NoSuchFile         FILE_NOT_FOUND       there is no file of this name
+     +- NoSuchOffer        FILE_NO_OFFER        there is no offer of this number
+     +- FileTooLarge       FILE_TOO_LARGE       more bytes than the service takes
+     +- StorageFull        FILE_STORAGE_FULL    no space is left for the file
+     +- StorageFailed      FILE_STORAGE_FAILED  the file system refused
+
+None of them ends the connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.protocols.amp import (
+    AmpBox,
+    AmpList,
+    Argument,
+    Boolean,
+    Command,
+    DateTime,
+    Integer,
+    String,
+    Unicode,
+)
+
+from amp_stream import OutOfBand, Stream
+from amp_stream._commands import argumentKey
+from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
+
+MAX_PAGE = 190
+"""
+The most files that one answer to L{ListFiles} describes: with the longest names
+and sizes, they still fit the 65,535 bytes of one AMP value.
+"""
+
+
+class FileError(Exception):
+    """
+    The base of the errors of the file service.
+
+    @cvar code: The AMP error code of the class.
+    """
+
+    code: ClassVar[bytes] = b"FILE_ERROR"
+
+
+class InvalidName(FileError):
+    """A file cannot have this name."""
+
+    code = b"FILE_INVALID_NAME"
+
+
+class NoSuchFile(FileError):
+    """The service has no file of this name."""
+
+    code = b"FILE_NOT_FOUND"
+
+
+class NoSuchOffer(FileError):
+    """This connection made no offer of this number, or was told how it ended."""
+
+    code = b"FILE_NO_OFFER"
+
+
+class FileTooLarge(FileError):
+    """The file has more bytes than the service takes."""
+
+    code = b"FILE_TOO_LARGE"
+
+
+class StorageFull(FileError):
+    """No space is left for the file.  An older file of this name is still there."""
+
+    code = b"FILE_STORAGE_FULL"
+
+
+class StorageFailed(FileError):
+    """The file system refused.  An older file of this name is still there."""
+
+    code = b"FILE_STORAGE_FAILED"
+
+
+FILE_ERRORS: dict[type[Exception], bytes] = {
+    cls: cls.code
+    # AMP answers with the first class that matches, so the base comes last.
+    for cls in (
+        InvalidName,
+        NoSuchFile,
+        NoSuchOffer,
+        FileTooLarge,
+        StorageFull,
+        StorageFailed,
+        FileError,
+    )
+}
+"""
+Every class above and its code, in the form of C{amp.Command.errors}.
+"""
+
+
+class PutFile(Command):
+    """
+    Store a file, in place of an older one of the same name.
+
+    The service answers when the whole file is on the disk under its name.  Until then,
+    and if anything fails, the name keeps the older file.
+
+    The answer has the size (bytes) and the SHA-256 (32 bytes) of what was stored.
+    """
+
+    arguments = [(b"name", Unicode()), (b"body", Stream(digest=True))]
+    response = [(b"size", Integer()), (b"modified", DateTime()), (b"sha256", String())]
+    errors = FILE_ERRORS
+
+
+class GetFile(Command):
+    """
+    Read a file.
+
+    The body is the file that had the name when the service answered, even if another
+    file gets the name, or it is removed, while the bytes are on their way.
+    """
+
+    arguments = [(b"name", Unicode())]
+    response = [
+        (b"size", Integer()),
+        (b"modified", DateTime()),
+        (b"body", Stream(digest=True)),
+    ]
+    errors = FILE_ERRORS
+
+
+class PutFileOutOfBand(Command):
+    """Store a file, as L{PutFile} does, whose bytes come over HTTPS."""
+
+    arguments = [(b"name", Unicode()), (b"body", OutOfBand(digest=True))]
+    response = PutFile.response
+    errors = FILE_ERRORS
+
+
+class GetFileOutOfBand(Command):
+    """Read a file, as L{GetFile} does, over HTTPS."""
+
+    arguments = GetFile.arguments
+    response = [
+        (b"size", Integer()),
+        (b"modified", DateTime()),
+        (b"body", OutOfBand(digest=True)),
+    ]
+    errors = FILE_ERRORS
+
+
+class _TicketFields(Argument):
+    """
+    A L{Ticket <amp_stream.outofband.Ticket>}.  On the wire, its fields are
+    keys of the box itself: C{url}, C{token}, C{method}, C{lifetime} (seconds),
+    C{max_size} (bytes), C{certificate} and C{server_name}.
+    """
+
+    def toBox(
+        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        strings.update(ticketToBox(objects[argumentKey(name)]))
+
+    def fromBox(
+        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        objects[argumentKey(name)] = ticketFromBox(strings)
+
+
+class OfferFile(Command):
+    """
+    Make a ticket with which any HTTP client can read a file, once, with a GET.
+
+    The ticket is for the file that had the name at that moment.  It is void when
+    this connection is closed.  C{number} is the argument of L{AwaitOffer}.
+    """
+
+    arguments = [(b"name", Unicode())]
+    response = [
+        (b"number", Integer()),
+        (b"size", Integer()),
+        (b"modified", DateTime()),
+        (b"ticket", _TicketFields()),
+    ]
+    errors = FILE_ERRORS
+
+
+class AwaitOffer(Command):
+    """
+    Wait until the ticket of an offer has been used, and the service has handed the last
+    byte to the HTTP connection.  The answer has the number of bytes.  The call fails
+    if the ticket expired or the transfer was cut.  It can be made once for each offer.
+    """
+
+    arguments = [(b"number", Integer())]
+    response = [(b"size", Integer())]
+    errors = FILE_ERRORS
+
+
+class ListFiles(Command):
+    """
+    List some files, in the order of their names (by code point).
+
+    C{after} is the last name of the page before, or empty.  The answer has up to
+    C{limit} files, but never more than L{MAX_PAGE}, and says whether there are
+    more.
+    """
+
+    arguments = [(b"after", Unicode()), (b"limit", Integer())]
+    response = [
+        (
+            b"files",
+            AmpList(
+                [(b"name", Unicode()), (b"size", Integer()), (b"modified", DateTime())]
+            ),
+        ),
+        (b"more", Boolean()),
+    ]
+    errors = FILE_ERRORS
+
+
+class StatFile(Command):
+    """Tell the size of a file (bytes), and when it was written."""
+
+    arguments = [(b"name", Unicode())]
+    response = [(b"size", Integer()), (b"modified", DateTime())]
+    errors = FILE_ERRORS
+
+
+class RemoveFile(Command):
+    """Remove a file.  The service answers when the disk has forgotten it."""
+
+    arguments = [(b"name", Unicode())]
+    response = []
+    errors = FILE_ERRORS
+
+
+class Ping(Command):
+    """Get the payload back.  The service does not touch its disk."""
+
+    arguments = [(b"payload", String(optional=True))]
+    response = [(b"payload", String(optional=True))]

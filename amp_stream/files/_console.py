@@ -1,0 +1,570 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The common parts of the commands of C{amp-stream}: options, connecting, running the
+reactor, reporting errors, and printing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from functools import wraps
+from types import FrameType
+from typing import Any, Generic, TypeVar, cast
+
+import click
+from attrs import frozen
+from tqdm import tqdm
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionClosed, ReactorNotRunning
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import react
+from twisted.logger import globalLogBeginner
+from twisted.protocols.amp import UnhandledCommand
+from twisted.python.failure import Failure
+
+from amp_stream.errors import UntrustedServer
+from amp_stream.files._client import FileClient, Progress, connect, timeoutError
+from amp_stream.files._commands import InvalidName, NoSuchFile
+from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoint
+from amp_stream.files._server import startOutOfBand, whyNoOutOfBand
+from amp_stream.files._storage import checkName
+from amp_stream.outofband import OutOfBandClient, OutOfBandServer
+
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., object])
+
+FAILED = 1
+NO_CONNECTION = 3
+NO_SUCH_FILE = 4
+
+_CLOSED = "standard output was closed"
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
+
+
+class CommandFailed(click.ClickException):
+    """
+    Ends the command with one line and an exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Interrupted(Exception):
+    """
+    A signal ended the work before its time.
+
+    @ivar status: The exit status that says so: 128 and the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.status = 128 + number
+
+
+# The options.
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]
+    """
+    A text that a function reads, or refuses with a C{ValueError}.
+    """
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _readName(text: str) -> str:
+    try:
+        checkName(text)
+    except InvalidName as error:
+        raise ValueError(f"not a valid file name: {text!r}: {error}") from error
+    return text
+
+
+def _readClientEndpoint(text: str) -> str:
+    # To be made again when it is known how long to try to connect.
+    from twisted.internet import reactor
+
+    clientEndpoint(reactor, text)
+    return text
+
+
+def _readServerEndpoint(text: str) -> str:
+    from twisted.internet import reactor
+
+    serverEndpoint(reactor, text)
+    return text
+
+
+NAME = _Text("name", _readName)
+SIZE = _Text("size", parseSize)
+_CLIENT_ENDPOINT = _Text("endpoint", _readClientEndpoint)
+_SERVER_ENDPOINT = _Text("endpoint", _readServerEndpoint)
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@frozen
+class Service:
+    """
+    The file service that a command talks to.
+
+    @ivar endpoint: Where it is, as the person wrote it.
+
+    @ivar connectTimeout: How long to try to connect (seconds).
+
+    @ivar timeout: How long the command may take in all (seconds), or L{None}.
+
+    @ivar trustRoot: The path of the certificates to trust, or L{None}.
+    """
+
+    endpoint: str
+    connectTimeout: float = 30.0
+    timeout: float | None = None
+    trustRoot: str | None = None
+
+    def clientEndpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        """
+        @raise click.UsageError: The trust root does not go with the endpoint, or cannot
+            be read.
+        """
+        try:
+            return clientEndpoint(
+                reactor, self.endpoint, self.connectTimeout, self.trustRoot
+            )
+        except (ValueError, OSError) as error:
+            raise click.UsageError(f"--trust-root: {error}") from error
+
+
+@frozen
+class TransferOptions:
+    """
+    How a file travels.
+
+    @ivar outOfBand: Whether it travels over HTTPS.
+
+    @ivar listen: Where this side listens for that, a server endpoint string; L{None}
+        if it does not.
+
+    @ivar allowedHosts: The hosts besides the peer that it makes HTTPS requests to.
+
+    @ivar allowPlainHTTP: Whether it makes them without TLS.
+    """
+
+    outOfBand: bool = False
+    listen: str | None = None
+    allowedHosts: tuple[str, ...] = ()
+    allowPlainHTTP: bool = False
+
+    def check(self) -> None:
+        """
+        @raise click.UsageError: The options do not go together.
+
+        @raise CommandFailed: A package is missing on this machine.
+        """
+        if self.outOfBand:
+            obstacle = whyNoOutOfBand()
+            if obstacle is not None:
+                raise CommandFailed(obstacle, FAILED)
+            return
+        for option, value in [
+            ("--oob-listen", self.listen),
+            ("--oob-allow-host", self.allowedHosts),
+            ("--oob-allow-plain-http", self.allowPlainHTTP),
+        ]:
+            if value:
+                raise click.UsageError(f"{option} needs --oob")
+
+    async def startServer(self, reactor: Any) -> OutOfBandServer | None:
+        """
+        Listen, if C{listen} is given.
+
+        @raise CommandFailed: It is not possible.
+        """
+        if self.listen is None:
+            return None
+        server = OutOfBandServer(self.listen, reactor=reactor)
+        try:
+            await startOutOfBand(server)
+        except Exception as error:
+            await server.stopService()
+            raise CommandFailed(
+                f"--oob-listen {self.listen}: {error}", FAILED
+            ) from error
+        return server
+
+    def client(self) -> OutOfBandClient:
+        """Make the HTTPS client."""
+        return OutOfBandClient(
+            allowedHosts=self.allowedHosts, allowPlainHTTP=self.allowPlainHTTP
+        )
+
+
+def jsonOption(function: _F) -> _F:
+    """Give a command C{--json}."""
+    return click.option(
+        "--json", "asJson", is_flag=True, help="Print one JSON object."
+    )(function)
+
+
+def serviceOptions(timeout: float | None = None) -> Callable[[_F], _F]:
+    """
+    Give a command its ENDPOINT, and the options of all commands that connect: it is
+    called with a L{Service}, and with C{asJson}.
+
+    @param timeout: How long the command may take by default (seconds).
+    """
+
+    def decorate(function: _F) -> _F:
+        @click.argument("endpoint", type=_CLIENT_ENDPOINT)
+        @click.option(
+            "--connect-timeout",
+            "connectTimeout",
+            type=_SECONDS,
+            default=30.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to try to connect, TLS included.",
+        )
+        @click.option(
+            "--timeout",
+            type=_SECONDS,
+            default=timeout,
+            show_default=timeout is not None,
+            metavar="SECONDS",
+            help="How long the whole command may take.",
+        )
+        @click.option(
+            "--trust-root",
+            "trustRoot",
+            metavar="FILE",
+            help="For tls:HOST:PORT, a PEM file with the authorities to trust.",
+        )
+        @jsonOption
+        @wraps(function)
+        def decorated(
+            *,
+            endpoint: str,
+            connectTimeout: float,
+            timeout: float | None,
+            trustRoot: str | None,
+            **rest: Any,
+        ) -> object:
+            service = Service(endpoint, connectTimeout, timeout, trustRoot)
+            if trustRoot is not None:
+                from twisted.internet import reactor
+
+                service.clientEndpoint(reactor)
+            return function(service, **rest)
+
+        return cast(_F, decorated)
+
+    return decorate
+
+
+def transferOptions(function: _F) -> _F:
+    """
+    Give a command C{--oob}, and the options that go with it; it is called with
+    C{transfer}, which are L{TransferOptions}.
+    """
+
+    @click.option("--oob", "outOfBand", is_flag=True, help="Move the bytes over HTTPS.")
+    @click.option(
+        "--oob-listen",
+        "listen",
+        type=_SERVER_ENDPOINT,
+        metavar="ENDPOINT",
+        help="With --oob, listen here for the HTTPS transfer: a Twisted server "
+        "endpoint string.",
+    )
+    @click.option(
+        "--oob-allow-host",
+        "allowedHosts",
+        metavar="HOST",
+        multiple=True,
+        help="With --oob, an HTTPS server besides that at ENDPOINT; * for any.",
+    )
+    @click.option(
+        "--oob-allow-plain-http",
+        "allowPlainHTTP",
+        is_flag=True,
+        help="With --oob, do without TLS where the service does.",
+    )
+    @wraps(function)
+    def decorated(
+        service: Service,
+        *,
+        outOfBand: bool,
+        listen: str | None,
+        allowedHosts: tuple[str, ...],
+        allowPlainHTTP: bool,
+        **rest: Any,
+    ) -> object:
+        transfer = TransferOptions(outOfBand, listen, allowedHosts, allowPlainHTTP)
+        transfer.check()
+        return function(service, transfer=transfer, **rest)
+
+    return cast(_F, decorated)
+
+
+# Running.
+
+
+def withClient(
+    service: Service,
+    work: Callable[[Any, FileClient], Awaitable[_T]],
+    transfer: TransferOptions | None = None,
+) -> _T:
+    """
+    Connect, do some work, and turn each error into its line and status.
+
+    @param work: Called with the reactor and the client.
+
+    @param transfer: How files are going to travel.
+
+    @return: The result of the work.
+    """
+    options = transfer or TransferOptions()
+
+    async def converse(reactor: Any) -> _T:
+        endpoint = service.clientEndpoint(reactor)
+        server = await options.startServer(reactor)
+        try:
+            try:
+                client = await connect(
+                    endpoint,
+                    connectTimeout=service.connectTimeout,
+                    bulkServer=server,
+                    bulkClient=options.client(),
+                    reactor=reactor,
+                )
+            except Exception as error:
+                raise CommandFailed(
+                    f"no connection to {service.endpoint}: {error}", NO_CONNECTION
+                ) from error
+            return await work(reactor, client)
+        finally:
+            if server is not None:
+                await server.stopService()
+
+    def session(reactor: Any) -> Awaitable[_T]:
+        result: Deferred[_T] = ensureDeferred(converse(reactor))
+        if service.timeout is not None:
+            message = f"not done within {service.timeout:g} s, the --timeout"
+            result.addTimeout(service.timeout, reactor, timeoutError(message))
+        return result
+
+    return reportErrors(lambda: run(session))
+
+
+def reportErrors(work: Callable[[], _T]) -> _T:
+    """
+    Do some work, and turn each error into its line and status.
+    """
+    observers = click.get_current_context().obj
+    globalLogBeginner.beginLoggingTo(
+        observers, discardBuffer=not observers, redirectStandardIO=False
+    )
+    try:
+        return work()
+    except click.ClickException:
+        raise
+    except Interrupted as error:
+        raise CommandFailed(str(error), error.status) from error
+    except NoSuchFile as error:
+        raise CommandFailed(str(error), NO_SUCH_FILE) from error
+    except Exception as error:
+        raise CommandFailed(_explain(error), FAILED) from error
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ConnectionClosed):
+        return f"the connection was lost: {error}"
+    if isinstance(error, UnhandledCommand):
+        return "the other side answers, but it is not a file service of amp_stream"
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        return _CLOSED
+    if isinstance(error, UntrustedServer):
+        # The error speaks to programs; these are the same things in options.
+        text = str(error).replace(
+            "OutOfBandClient(allowPlainHTTP=True)", "--oob-allow-plain-http"
+        )
+        return re.sub(
+            r"OutOfBandClient\(allowedHosts=\['(.+?)'\]\)", r"--oob-allow-host \1", text
+        )
+    return str(error) or type(error).__name__
+
+
+def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
+    """
+    Run the reactor until some work is done.
+
+    A signal (SIGINT, SIGTERM, SIGHUP) cancels the work, and the reactor runs
+    until it has cleaned up.  A second one ends the process at once.
+
+    @param work: Called with the reactor.
+
+    @return: Its result.
+
+    @raise Interrupted: There was a signal.
+
+    @raise Exception: The work raised it.
+    """
+    task = _Task(work)
+    try:
+        react(task.main)
+    except SystemExit:
+        return task.result()
+
+
+class _Task(Generic[_T]):
+    """
+    The work that the reactor runs for, and its outcome.
+    """
+
+    def __init__(self, work: Callable[[Any], Awaitable[_T]]) -> None:
+        self._work = work
+        self._outcome: Any = None
+        self._signal: int | None = None
+
+    async def main(self, reactor: Any) -> None:
+        """Do the work, and keep its outcome from C{react}, which would log it."""
+        self._reactor = reactor
+        # A signal that is ignored, as by nohup, stays ignored.
+        signals = [
+            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+        ]
+        self._handle(signals)
+        # The reactor sets some handlers of its own as it starts.
+        reactor.callWhenRunning(self._handle, signals)
+        self._doing: Deferred[_T] = ensureDeferred(self._await())
+        self._done: Deferred[None] = Deferred()
+        self._doing.addBoth(self._finish)
+        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
+        await self._done
+
+    async def _await(self) -> _T:
+        return await self._work(self._reactor)
+
+    def result(self) -> _T:
+        """Return or raise the outcome of the work."""
+        if isinstance(self._outcome, Failure):
+            if self._signal is not None:
+                raise Interrupted(self._signal)
+            self._outcome.raiseException()
+        return cast(_T, self._outcome)
+
+    def _finish(self, outcome: Any) -> None:
+        self._outcome = outcome
+        self._done.callback(None)
+
+    def _shutdown(self) -> Deferred[None]:
+        if self._signal is None and not self._done.called:
+            # The reactor's own handler was there, for a moment.
+            self._signal = signal.SIGTERM
+        self._doing.cancel()
+        return self._done
+
+    def _handle(self, signals: list[signal.Signals]) -> None:
+        for number in signals:
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self._signal = number
+        self._reactor.callFromThread(self._stop)
+
+    def _stop(self) -> None:
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+
+# Printing.
+
+
+@contextmanager
+def progressBar(label: str) -> Iterator[Progress]:
+    """
+    Draw a bar, with the rate and the time that is left, on a terminal only.
+
+    @param label: The text before it.
+
+    @return: A context manager of the function to call.  The bar goes away at its end.
+    """
+    # Its monitor thread would wake up now and then for nothing.
+    tqdm.monitor_interval = 0
+    # A terminal that does not know its size says 0; a full line would wrap.
+    isTerminal = sys.stderr.isatty()
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns if isTerminal else 0
+    with tqdm(
+        desc=label,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        file=sys.stderr,
+        ncols=(columns or 80) - 1,
+        nrows=24,
+        leave=False,
+        disable=None,
+    ) as bar:
+
+        def progress(moved: int, size: int | None) -> None:
+            if moved:
+                bar.update(moved - bar.n)
+            else:
+                bar.reset(size)
+
+        yield progress
+
+
+def asISO(moment: datetime) -> str:
+    """Write a time as people and programs read it, in UTC."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(asJson: bool, found: Mapping[str, object], text: str) -> None:
+    """
+    Print a result.
+
+    @param asJson: Whether to print C{found}, or C{text}.
+
+    @raise CommandFailed: The reader of standard output has closed it.
+    """
+    try:
+        click.echo(json.dumps(found) if asJson else text)
+    except BrokenPipeError as error:
+        closeOutput()
+        raise CommandFailed(_CLOSED, FAILED) from error
+
+
+def closeOutput() -> None:
+    """
+    Print no more: the reader of standard output finds its end, and Python does not try
+    to write what is left in the buffer when it ends.
+    """
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

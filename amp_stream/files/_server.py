@@ -1,0 +1,479 @@
+# Copyright (c) the amp_stream authors.  See LICENSE for details.
+
+"""
+The file service: the protocol, its factory, and the service that listens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from amp_stream import IncomingStream, StreamAMP
+from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
+from amp_stream.files import _commands as commands
+from amp_stream.files._endpoints import clientString, serverEndpoint
+from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
+from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
+from amp_stream.outofband import OutOfBandServer
+
+DEFAULT_MAX_CONNECTIONS = 1000
+"""
+How many connections a factory serves at once by default.
+"""
+
+MAX_OFFERS = 100
+"""
+How many offers one connection may have whose end it has not been told: the service
+holds an open file for each that can still be used.
+"""
+
+_GRACE = 2.0
+_HTTP_PACKAGES = ("cryptography", "OpenSSL", "service_identity")
+
+_Response = dict[str, Any]
+_R = TypeVar("_R")
+
+
+def whyNoOutOfBand() -> str | None:
+    """
+    @return: Why this machine cannot make out-of-band transfers, or L{None} if it can.
+    """
+    missing = [name for name in _HTTP_PACKAGES if find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"out-of-band transfers need {', '.join(missing)}: "
+        "pip install 'amp_stream[http]'"
+    )
+
+
+def startOutOfBand(server: OutOfBandServer) -> Deferred[object]:
+    """
+    Start a server for out-of-band transfers.
+
+    @return: Fires when it listens, and fails with the reason if it cannot.
+    """
+    started: Deferred[object] = Deferred()
+    # Before it starts: its own Deferred tells of a failure once.
+    server.whenListening().addCallbacks(started.callback, started.errback)
+    server.privilegedStartService()
+    return started.addCallback(lambda ignored: server.startService())
+
+
+class FileServerProtocol(StreamAMP):
+    """
+    One connection to the file service.
+    """
+
+    factory: FileServerFactory
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # By number; None once the client waits for the end.
+        self._offers: dict[int, Deferred[list[Any]] | None] = {}
+        self._lastOffer = 0
+
+    def connectionMade(self) -> None:
+        """Count this connection."""
+        super().connectionMade()
+        self.factory.opened(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Count this connection no more."""
+        super().connectionLost(reason)
+        self.factory.closed(self)
+
+    @commands.PutFile.responder
+    @commands.PutFileOutOfBand.responder
+    def putFile(self, name: str, body: IncomingStream) -> Deferred[_Response]:
+        """Store the bytes of a stream."""
+        # Refused here, before a thread is asked for anything.
+        upload = self.factory.store.receive(name, body.size)
+        return self.factory.receiving(self._putFile(upload, body))
+
+    async def _putFile(self, upload: Upload, body: IncomingStream) -> _Response:
+        inThread = self.factory.inThread
+        try:
+            await writeInThread(body, upload.write, inThread)
+            info = await inThread(upload.commit)
+        except Exception:
+            await inThread(upload.discard)
+            raise
+        return {"size": info.size, "modified": info.modified, "sha256": info.sha256}
+
+    @commands.GetFile.responder
+    @commands.GetFileOutOfBand.responder
+    async def getFile(self, name: str) -> _Response:
+        """Send a file over a stream."""
+        body, info = await self._open(name)
+        return {"size": info.size, "modified": info.modified, "body": body}
+
+    @commands.OfferFile.responder
+    async def offerFile(self, name: str) -> _Response:
+        """Make a ticket for a file."""
+        if self.bulkServer is None:
+            raise NobodyListens
+        if len(self._offers) >= MAX_OFFERS:
+            raise TooManyTickets(
+                f"this connection has {MAX_OFFERS} offers: wait for the end of one"
+            )
+        self._lastOffer = number = self._lastOffer + 1
+        end: Deferred[list[Any]] = Deferred()
+        self._offers[number] = end
+        try:
+            body, info = await self._open(name)
+            offer = await self.offer(body)
+        except Exception:
+            del self._offers[number]
+            raise
+
+        def ended(outcome: Any) -> None:
+            # Unless the connection was lost, and with it the client that could ask.
+            if not isinstance(outcome, Failure) or outcome.check(StreamError):
+                # In a list, so that a failure is not logged if the client never asks.
+                end.callback([outcome])
+
+        offer.done.addBoth(ended)
+        return {
+            "number": number,
+            "size": info.size,
+            "modified": info.modified,
+            "ticket": offer.ticket,
+        }
+
+    @commands.AwaitOffer.responder
+    async def awaitOffer(self, number: int) -> _Response:
+        """Tell how an offer ended."""
+        end = self._offers.get(number)
+        if end is None:
+            raise commands.NoSuchOffer(
+                f"this connection made no offer {number}, or was told how it ended"
+            )
+        self._offers[number] = None
+        (outcome,) = await end
+        del self._offers[number]
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
+        return {"size": outcome}
+
+    async def _open(self, name: str) -> tuple[ThreadedSource, FileInfo]:
+        inThread = self.factory.inThread
+        file, info = await inThread(self.factory.store.open, name)
+        body = ThreadedSource(file.read, info.size, inThread, close=file.close)
+        if self.transport is None:
+            # The connection was lost meanwhile, so this will never be begun.
+            body.stopProducing()
+        return body, info
+
+    @commands.ListFiles.responder
+    async def listFiles(self, after: str, limit: int) -> _Response:
+        """Describe some files."""
+        limit = max(1, min(limit, commands.MAX_PAGE))
+        page = self.factory.store.page
+        files, more = await self.factory.inThread(page, after, limit)
+        described = [
+            {"name": info.name, "size": info.size, "modified": info.modified}
+            for info in files
+        ]
+        return {"files": described, "more": more}
+
+    @commands.StatFile.responder
+    async def statFile(self, name: str) -> _Response:
+        """Describe one file."""
+        info = await self.factory.inThread(self.factory.store.stat, name)
+        return {"size": info.size, "modified": info.modified}
+
+    @commands.RemoveFile.responder
+    async def removeFile(self, name: str) -> _Response:
+        """Remove one file."""
+        await self.factory.inThread(self.factory.store.remove, name)
+        return {}
+
+    @commands.Ping.responder
+    def ping(self, payload: bytes | None = None) -> _Response:
+        """Answer with the payload."""
+        return {"payload": payload}
+
+
+class FileServerFactory(ServerFactory):
+    """
+    Makes the connections of one file service.
+
+    @cvar protocol: The class of the connections.
+
+    @ivar store: Where the files are.
+
+    @ivar inThread: How to call functions that block.
+
+    @ivar bulkServer: The server for out-of-band transfers, or L{None}.
+    """
+
+    protocol: type[FileServerProtocol] = FileServerProtocol  # type: ignore[assignment]
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: FileStore,
+        *,
+        maxConnections: int = DEFAULT_MAX_CONNECTIONS,
+        bulkServer: OutOfBandServer | None = None,
+        inThread: ThreadRunner = deferToThread,
+    ) -> None:
+        """
+        @param store: Where the files are.
+
+        @param maxConnections: How many connections to serve at once: further ones are
+            closed as they come.
+
+        @param bulkServer: The server for out-of-band transfers; without one, only
+            clients that listen themselves can make them.
+
+        @param inThread: How to call functions that block; for tests.
+        """
+        self.store = store
+        self.inThread = inThread
+        self.bulkServer = bulkServer
+        self._connections: set[FileServerProtocol] = set()
+        self._maxConnections = maxConnections
+        self._receiving = 0
+        self._waiting: list[Deferred[None]] = []
+
+    def buildProtocol(  # type: ignore[override]
+        self, addr: IAddress | None
+    ) -> FileServerProtocol | None:
+        """Serve a connection, unless there are too many."""
+        if len(self._connections) >= self._maxConnections:
+            self._log.warn(
+                "refused {addr}: {most} connections are open",
+                addr=addr,
+                most=self._maxConnections,
+            )
+            return None
+        protocol = self.protocol(bulkServer=self.bulkServer)
+        protocol.factory = self
+        return protocol
+
+    def receiving(
+        self, work: Coroutine[Deferred[Any], Any, _Response]
+    ) -> Deferred[_Response]:
+        """
+        Start to receive a file, and remember it until its temporary file has
+        its name or is gone.
+        """
+        result: Deferred[_Response] = ensureDeferred(work)
+        self._receiving += 1
+        return result.addBoth(self._received)
+
+    def opened(self, connection: FileServerProtocol) -> None:
+        """A connection was opened."""
+        self._connections.add(connection)
+
+    def closed(self, connection: FileServerProtocol) -> None:
+        """A connection was closed."""
+        self._connections.discard(connection)
+        self._fireIfSettled()
+
+    def loseConnections(self) -> None:
+        """Close all connections when their last answers have left."""
+        for connection in list(self._connections):
+            transport: Any = connection.transport
+            transport.loseConnection()
+
+    def abortConnections(self) -> None:
+        """Close all connections now."""
+        for connection in list(self._connections):
+            transport: Any = connection.transport
+            transport.abortConnection()
+
+    def settled(self) -> Deferred[None]:
+        """
+        @return: Fires when no connection is open, and each file whose receipt had
+            begun is stored, or its temporary file is gone.
+        """
+        result: Deferred[None] = Deferred()
+        self._waiting.append(result)
+        self._fireIfSettled()
+        return result
+
+    def _received(self, outcome: _R) -> _R:
+        self._receiving -= 1
+        self._fireIfSettled()
+        return outcome
+
+    def _fireIfSettled(self) -> None:
+        if not self._receiving and not self._connections:
+            waiting, self._waiting = self._waiting, []
+            for result in waiting:
+                result.callback(None)
+
+
+class FileService(Service):
+    """
+    The file service, on any number of ports.
+
+    It does not use a C{StreamServerEndpointService} for each port, as that has no
+    public way to tell the address of the port, nor to raise when it cannot be opened.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoints: Sequence[str | IStreamServerEndpoint],
+        factory: FileServerFactory,
+        *,
+        addressFile: str | None = None,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param endpoints: Where to listen: endpoints, or Twisted server endpoint
+            strings.
+
+        @param factory: The factory of the connections.  Its C{bulkServer}, if it has
+            one, is started and stopped with this service.
+
+        @param addressFile: The path of a file that gets one client endpoint string a
+            line, in the order of C{endpoints}, as soon as all of them listen.
+
+        @param reactor: The clock; L{None} for the global reactor.
+
+        @raise ValueError: One of the strings is not an endpoint.
+        """
+        if reactor is None:
+            from twisted.internet import reactor as globalReactor
+
+            reactor = globalReactor
+        self._reactor: Any = reactor
+        self._endpoints = [
+            serverEndpoint(reactor, each) if isinstance(each, str) else each
+            for each in endpoints
+        ]
+        self._factory = factory
+        self._addressFile = addressFile
+        self._ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+        self._outOfBand: OutOfBandServer | None = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Clean the store, and listen.
+
+        @raise Exception: It cannot listen.  C{twistd} then ends with status 1.
+        """
+        super().privilegedStartService()
+        for name in self._factory.store.removeStale():
+            self._log.info("removed {name}, left by a process that died", name=name)
+        failures: list[Failure] = []
+        starting = self._starting = ensureDeferred(self._start())
+        starting.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        starting.addCallback(self._maybeGiveUp, failures)
+
+    def startService(self) -> None:
+        """Listen, unless L{privilegedStartService} has done so."""
+        super().startService()
+        if self._starting is None:
+            self.privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening and close the connections.
+
+        @return: Fires when they are closed, and each upload has its name or has left
+            nothing behind.  Out-of-band transfers end with their connections, and then
+            their server stops.
+        """
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _start(self) -> None:
+        try:
+            if self._factory.bulkServer is not None:
+                # Before the clients that are told of it connect.
+                self._outOfBand = self._factory.bulkServer
+                await startOutOfBand(self._outOfBand)
+            for endpoint in self._endpoints:
+                self._ports.append(await endpoint.listen(self._factory))
+            addresses = [
+                clientString(endpoint, port.getHost())
+                for endpoint, port in zip(self._endpoints, self._ports, strict=True)
+            ]
+            if self._addressFile is not None:
+                _writeLines(self._addressFile, addresses)
+        except Exception as error:
+            self._log.critical("the file service cannot start: {error}", error=error)
+            for port in self._ports:
+                maybeDeferred(port.stopListening)
+            self._ports = []
+            # Its ports are closed when this returns.
+            self._stopOutOfBand()
+            raise
+        self._log.info(
+            "serving {root} at {addresses}",
+            root=self._factory.store.root,
+            addresses=" ".join(addresses),
+        )
+
+    def _maybeGiveUp(self, ignored: object, failures: list[Failure]) -> None:
+        # An endpoint of a plugin may fail after some time, when no caller is left to
+        # catch an exception.  This stops the reactor, and makes the status not 0.
+        if failures and failures[0].check(CancelledError) is None:
+            signal.raise_signal(signal.SIGTERM)
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
+        ports, self._ports = self._ports, []
+        closing = [maybeDeferred(port.stopListening) for port in ports]
+        if ports and self._addressFile is not None:
+            with suppress(OSError):
+                os.unlink(self._addressFile)
+        self._factory.loseConnections()
+        patience = self._reactor.callLater(_GRACE, self._factory.abortConnections)
+        await gatherResults(closing)
+        await self._factory.settled()
+        if patience.active():
+            patience.cancel()
+        await self._stopOutOfBand()
+
+    def _stopOutOfBand(self) -> Deferred[None]:
+        server, self._outOfBand = self._outOfBand, None
+        return succeed(None) if server is None else server.stopService()
+
+
+def _writeLines(path: str, lines: Sequence[str]) -> None:
+    directory, name = os.path.split(os.path.abspath(path))
+    file = WholeFile(directory)
+    try:
+        file.write("".join(line + "\n" for line in lines).encode("utf-8"))
+        file.commit(os.fsencode(name))
+    finally:
+        file.discard()
