@@ -27,10 +27,10 @@ from amp_stream._commands import (
     StreamData,
 )
 from amp_stream._incoming import IncomingStream
-from amp_stream._limits import Limits
 from amp_stream._outgoing import OutgoingStream
 from amp_stream._protocol import StreamAMP, StreamReceiver
 from amp_stream._sansio.frames import Chunk
+from amp_stream._sansio.limits import Limits
 from amp_stream._version import __version__
 from amp_stream.outofband._argument import OutOfBand
 

@@ -21,7 +21,6 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from amp_stream._incoming import IncomingStream
-from amp_stream._limits import Limits
 from amp_stream._multiplexer import StreamDemultiplexer, StreamMultiplexer
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
 from amp_stream._sansio.boxes import (
@@ -33,6 +32,7 @@ from amp_stream._sansio.boxes import (
     iterateBox,
 )
 from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
 from amp_stream.errors import BoxTooLong, FramingError, StreamError

@@ -30,7 +30,6 @@ from twisted.python.failure import Failure
 from amp_stream._boxes import asAnswer, asError
 from amp_stream._commands import chunkFromBox
 from amp_stream._incoming import IncomingStream
-from amp_stream._limits import MAX_CHUNK, Limits
 from amp_stream._outgoing import (
     Announcement,
     OutgoingStream,
@@ -47,6 +46,7 @@ from amp_stream._sansio.frames import (
     encodeChunk,
     parseNumber,
 )
+from amp_stream._sansio.limits import MAX_CHUNK, Limits
 from amp_stream._sansio.pacer import HEADERS, SHORTEST, Pace
 from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.streams import Inbound, Outbound

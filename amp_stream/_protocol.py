@@ -31,7 +31,6 @@ from amp_stream._boxes import (
 )
 from amp_stream._boxtransport import LAYER_COMMANDS, BoxLayer
 from amp_stream._incoming import IncomingStream
-from amp_stream._limits import Limits
 from amp_stream._multiplexer import (
     WIRE_COMMANDS,
     StreamDemultiplexer,
@@ -46,6 +45,7 @@ from amp_stream._outgoing import (
     asSource,
 )
 from amp_stream._sansio.frames import Chunk, Frame, StreamFrame, parseNumber
+from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation
 from amp_stream._transport import BUFFER, readMore, tuneForLatency
 from amp_stream.errors import (

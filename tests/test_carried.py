@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import Limits
 from amp_stream._sansio.frames import StopSending
+from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.streams import Inbound
 from amp_stream.errors import (
     DigestMismatch,

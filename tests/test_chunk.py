@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.frames import Chunk, parseNumber
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import InvalidChunk
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.frames import encodeChunk
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 
 
 def serialize(id, offset, data, fin, sha256, ask):

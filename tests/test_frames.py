@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.boxes import BoxParser, encodeBox
 from amp_stream._sansio.frames import StreamFrame, encodeChunk
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import FramingError
 from amp_stream.testing import connectInMemory
 from tests.commands import Server

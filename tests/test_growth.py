@@ -9,8 +9,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits
-from amp_stream._limits import INITIAL_MAXIMUM
 from amp_stream._sansio.frames import MaxStreamData
+from amp_stream._sansio.limits import INITIAL_MAXIMUM
 from amp_stream._sansio.streams import Inbound
 from amp_stream._sansio.window import WindowGrowth
 

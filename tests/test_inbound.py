@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.frames import MaxStreamData, StopSending
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import ReceiveState
 from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream.errors import (

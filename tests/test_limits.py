@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The bounds of L{amp_stream._limits}.
+The bounds of L{amp_stream._sansio.limits}.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs.exceptions import FrozenInstanceError
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import INITIAL_MAXIMUM, MAX_CHUNK, MAX_NUMBER, Limits
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, MAX_NUMBER, Limits
 
 UNBOUNDED = ("maxBulkDelay", "maxStreamSize", "idleTimeout")
 

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.frames import ResetStream
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream.errors import StreamAborted, StreamCancelled, StreamTimedOut
 from tests.rules import PERIOD, VALUE, Wire

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import booleans, floats, lists, none, tuples
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import MAX_CHUNK
+from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream._sansio.pacer import BOX, HEADERS, LONGEST, SHORTEST, Pace
 
 FIRST = BOX - HEADERS

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER, Limits
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.stream import ReceiveState, ReceiveStream
 from amp_stream._sansio.window import ReceiveWindow
 from amp_stream.errors import (

@@ -60,7 +60,7 @@ class LawTests(SynchronousTestCase):
                     or imported.startswith(
                         (
                             "amp_stream._sansio.",
-                            "amp_stream._limits.",
+                            "amp_stream._sansio.limits.",
                             "amp_stream.errors.",
                         )
                     ),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import Limits
+from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.stream import (
     RECEIVING,
     SENDING,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._limits import INITIAL_MAXIMUM
+from amp_stream._sansio.limits import INITIAL_MAXIMUM
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
 from amp_stream.errors import FlowControlError, UsageError
 

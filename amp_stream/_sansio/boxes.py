@@ -26,8 +26,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import Any
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream._sansio.frames import FRAME_HEAD, StreamFrame, tailOf
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import FramingError, KeyTooLong, OversizeValue
 
 __all__ = [

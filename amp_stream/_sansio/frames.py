@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import InvalidChunk
 
 __all__ = [

@@ -24,7 +24,7 @@ Where the kernel cannot be asked, a turn stays what it was: one chunk.
 
 from __future__ import annotations
 
-from amp_stream._limits import MAX_CHUNK
+from amp_stream._sansio.limits import MAX_CHUNK
 
 __all__ = ["BOX", "HEADERS", "LONGEST", "SHORTEST", "Pace"]
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
 
-from amp_stream._limits import MAX_CHUNK
+from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream.errors import KeyClash, MissingPiece, ValueTooLong
 
 __all__ = [

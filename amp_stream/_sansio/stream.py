@@ -41,7 +41,7 @@ from enum import Enum, auto
 from hmac import compare_digest
 from typing import TypeVar
 
-from amp_stream._limits import MAX_CHUNK, MAX_NUMBER, Limits
+from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.reassembly import Reassembly
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
 from amp_stream.errors import (

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
-from amp_stream._limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.frames import Frame, MaxStreamData, ResetStream, StopSending
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.window import WindowGrowth
 from amp_stream.errors import (

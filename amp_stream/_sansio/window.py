@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from math import inf
 
-from amp_stream._limits import INITIAL_MAXIMUM, MAX_NUMBER
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
 from amp_stream.errors import FlowControlError, UsageError
 
 __all__ = ["NEVER", "ReceiveWindow", "SendWindow", "WindowGrowth"]

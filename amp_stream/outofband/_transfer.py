@@ -28,10 +28,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from amp_stream._incoming import IncomingStream
-from amp_stream._limits import MAX_NUMBER
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import OutgoingStream, Source
 from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.limits import MAX_NUMBER
 from amp_stream._sansio.stream import SendStream
 from amp_stream._transport import SendGate
 from amp_stream.errors import (
