@@ -28,9 +28,7 @@ for path in Path("tests").glob("test_*.py"):
 
 
 def python(*arguments: str, cwd: str | Path | None = None) -> None:
-    """
-    Run Python, and end if it fails.
-    """
+    """Run Python, and end if it fails."""
     print("python", *arguments, flush=True)
     status = subprocess.call([sys.executable, *arguments], cwd=cwd)
     if status:
@@ -38,9 +36,7 @@ def python(*arguments: str, cwd: str | Path | None = None) -> None:
 
 
 def main(directory: Path) -> None:
-    """
-    Do all of it.
-    """
+    """Do all of it."""
     if directory.is_dir() and any(directory.iterdir()):
         sys.exit(f"{directory} is not empty; the release would get what is in it")
     # The wheel is built from the sdist, so that is complete enough to build it.

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-C{amp-stream}, which C{python -m amp_stream} is, too.
-"""
+"""C{amp-stream}, which C{python -m amp_stream} is, too."""
 
 import sys
 from importlib.util import find_spec
@@ -12,9 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """
-    Run the command, or tell how to install the packages that it needs.
-    """
+    """Run the command, or tell how to install the packages that it needs."""
     missing = [name for name in ("click", "tqdm") if find_spec(name) is None]
     if missing:
         sys.exit(

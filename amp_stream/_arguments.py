@@ -200,16 +200,12 @@ def _invalidText(name: bytes, where: str) -> InvalidText:
 
 
 class _LongList(amp.Argument):
-    """
-    The part of a list that is the same whatever its elements are.
-    """
+    """The part of a list that is the same whatever its elements are."""
 
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{amp.IArgumentType.toBox}.
-        """
+        """See L{amp.IArgumentType.toBox}."""
         elements = self.retrieve(objects, argumentKey(name), proto)
         if not (self.optional and elements is None):
             strings[name] = self._join(elements, proto)
@@ -217,9 +213,7 @@ class _LongList(amp.Argument):
     def fromBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{amp.IArgumentType.fromBox}.
-        """
+        """See L{amp.IArgumentType.fromBox}."""
         value = self.retrieve(strings, name, proto)
         objects[argumentKey(name)] = None
         if not (self.optional and value is None):
@@ -228,21 +222,15 @@ class _LongList(amp.Argument):
 
     @abstractmethod
     def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
-        """
-        Write the elements.
-        """
+        """Write the elements."""
 
     @abstractmethod
     def _split(self, value: bytes, proto: Any) -> list[Any]:
-        """
-        Read them.
-        """
+        """Read them."""
 
 
 class ListOf(_LongList, amp.ListOf):
-    """
-    C{amp.ListOf}, with elements of any length where the connection can carry them.
-    """
+    """C{amp.ListOf}, with elements of any length where the connection can carry them."""
 
     def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
         return joinStrings(map(self.elementType.toString, elements))
@@ -252,9 +240,7 @@ class ListOf(_LongList, amp.ListOf):
 
 
 class AmpList(_LongList, amp.AmpList):
-    """
-    C{amp.AmpList}, with values of any length where the connection can carry them.
-    """
+    """C{amp.AmpList}, with values of any length where the connection can carry them."""
 
     def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
         return joinBoxes(
@@ -355,9 +341,7 @@ class Stream(amp.Argument):
     def fromBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{amp.IArgumentType.fromBox}.
-        """
+        """See L{amp.IArgumentType.fromBox}."""
         objects[argumentKey(name)] = None
         if self.optional and not (name in strings or _dataKey(name) in strings):
             return

@@ -127,9 +127,7 @@ def asError(failure: Failure, tag: bytes) -> amp.AmpBox:
 
 
 class OversizeValueTooLong(OversizeValue, amp.TooLong):
-    """
-    A value that cannot be sent to this peer, for those who expect C{amp.TooLong}.
-    """
+    """A value that cannot be sent to this peer, for those who expect C{amp.TooLong}."""
 
     def __init__(self, message: str, key: bytes, value: bytes) -> None:
         # Not the constructor of OversizeValue: the next after it is that of TooLong,
@@ -160,32 +158,22 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
 
 
 class ISendingSide(Protocol):
-    """
-    The outgoing streams of a connection, as far as the peer has a say in them.
-    """
+    """The outgoing streams of a connection, as far as the peer has a say in them."""
 
     def granted(self, id: int, maximum: int) -> None:
-        """
-        The peer will take more.
-        """
+        """The peer will take more."""
 
     def stopped(self, id: int, error: StreamError) -> None:
-        """
-        The peer wants no more.
-        """
+        """The peer wants no more."""
 
 
 class IStreamReceiver(Protocol):
-    """
-    A connection that streams come in by.
-    """
+    """A connection that streams come in by."""
 
     def incoming(
         self, id: int, size: int | None = None, maxSize: int | None = None
     ) -> IncomingStream:
-        """
-        Ask for a stream.
-        """
+        """Ask for a stream."""
 
 
 def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:

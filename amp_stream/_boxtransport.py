@@ -46,19 +46,13 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 class BoxTaker(Protocol):
-    """
-    Where boxes go when they are whole.
-    """
+    """Where boxes go when they are whole."""
 
     def boxAssembled(self, values: dict[bytes, bytes]) -> None:
-        """
-        A box has arrived.
-        """
+        """A box has arrived."""
 
     def framingFailed(self, error: FramingError) -> None:
-        """
-        The peer's bytes make no sense.
-        """
+        """The peer's bytes make no sense."""
 
 
 class BoxAssembly:
@@ -125,9 +119,7 @@ class BoxAssembly:
         return result
 
     def _gathered(self, size: int, parser: BoxParser) -> None:
-        """
-        The bytes are there: they must be one box and nothing more.
-        """
+        """The bytes are there: they must be one box and nothing more."""
         try:
             values = parser.next()
             if values is None or not parser.isBetweenBoxes:
@@ -139,24 +131,18 @@ class BoxAssembly:
 
 
 class _Gathering:
-    """
-    What the bytes of one box are written to.
-    """
+    """What the bytes of one box are written to."""
 
     def __init__(self, limits: Limits) -> None:
         self.parser = BoxParser(2, limits.maxBoxSize, limits.maxBoxKeys)
 
     def write(self, data: bytes) -> None:
-        """
-        Keep the bytes as they are: they are joined once, when all are there.
-        """
+        """Keep the bytes as they are: they are joined once, when all are there."""
         self.parser.feed(data)
 
 
 def _logFailure(failure: Failure) -> None:
-    """
-    The sender knows, and sees to whoever waits for the box.
-    """
+    """The sender knows, and sees to whoever waits for the box."""
     _log.debug("a box did not come whole: {error}", error=failure.value)
 
 
@@ -167,16 +153,12 @@ The names of the commands that are taken here.
 
 
 class BoxLayerPort(BoxTaker, Protocol):
-    """
-    What this needs of the protocol that it belongs to.
-    """
+    """What this needs of the protocol that it belongs to."""
 
     transport: Any
 
     def sendBox(self, box: amp.AmpBox) -> None:
-        """
-        Send a box.
-        """
+        """Send a box."""
 
     def mayWriteBoxes(self) -> bool:
         """
@@ -185,16 +167,12 @@ class BoxLayerPort(BoxTaker, Protocol):
         """
 
     def questionFailed(self, tag: bytes, failure: Failure) -> None:
-        """
-        The request with this tag did not reach the peer.
-        """
+        """The request with this tag did not reach the peer."""
 
 
 @frozen
 class _Outgoing:
-    """
-    A box that cannot go in one piece.
-    """
+    """A box that cannot go in one piece."""
 
     box: amp.AmpBox
     size: int
@@ -246,22 +224,16 @@ class BoxLayer:
 
     @property
     def writeVersion(self) -> int:
-        """
-        The version that the peer expects of the next box.
-        """
+        """The version that the peer expects of the next box."""
         return self._negotiation.writeVersion
 
     @property
     def isBusy(self) -> bool:
-        """
-        Whether a box waits for the peer to say whether it can be sent.
-        """
+        """Whether a box waits for the peer to say whether it can be sent."""
         return bool(self._waiting)
 
     def connectionMade(self) -> None:
-        """
-        Say what this end can read.
-        """
+        """Say what this end can read."""
         if self._negotiation.isAutomatic:
             settings = Settings(frozenset({1, 2}), self._limits.maxBoxSize)
             box = amp.AmpBox(settings.toBox())
@@ -269,9 +241,7 @@ class BoxLayer:
             self._link.sendAsking(box, self._settingsAnswered)
 
     def connectionLost(self) -> None:
-        """
-        Forget everything; the calls fail by themselves.
-        """
+        """Forget everything; the calls fail by themselves."""
         self._stopWaiting()
         self._waiting.clear()
         self._sending.clear()
@@ -376,9 +346,7 @@ class BoxLayer:
         )
 
     def cancel(self, tag: bytes, error: StreamError) -> None:
-        """
-        Send no more of a request, if it is being sent in fragments.
-        """
+        """Send no more of a request, if it is being sent in fragments."""
         waiting = len(self._waiting)
         self._waiting = [
             outgoing for outgoing in self._waiting if outgoing.box.get(amp.ASK) != tag
@@ -391,9 +359,7 @@ class BoxLayer:
             stream.give(error)
 
     def _mayFragment(self, box: amp.AmpBox, items: list[tuple[bytes, bytes]]) -> bool:
-        """
-        A box that does more than carry values when it is sent goes as it is.
-        """
+        """A box that does more than carry values when it is sent goes as it is."""
         negotiation = self._negotiation
         if (
             negotiation.peer is Peer.PLAIN
@@ -457,9 +423,7 @@ class BoxLayer:
     def failed(
         self, box: amp.AmpBox, announced: list[Announcement], failure: Failure
     ) -> None:
-        """
-        A box did not get through: whoever waits for it, on either side, is told.
-        """
+        """A box did not get through: whoever waits for it, on either side, is told."""
         self._link.retract(announced)
         error = failure.value
         if amp.ASK in box:
@@ -513,7 +477,5 @@ class BoxLayer:
 
 
 def _sizeOf(box: amp.AmpBox) -> int:
-    """
-    @return: The bytes of the keys and values, which is what the limit of a box counts.
-    """
+    """@return: The bytes of the keys and values, which is what the limit of a box counts."""
     return sum(map(len, box)) + sum(map(len, box.values()))

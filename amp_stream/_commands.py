@@ -84,9 +84,7 @@ class StreamChunk(amp.Argument):
     def fromBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{amp.IArgumentType.fromBox}.
-        """
+        """See L{amp.IArgumentType.fromBox}."""
         key = argumentKey(name)
         if self.optional and name not in strings:
             objects[key] = None
@@ -97,9 +95,7 @@ class StreamChunk(amp.Argument):
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        """
-        See L{amp.IArgumentType.toBox}.
-        """
+        """See L{amp.IArgumentType.toBox}."""
         chunk = self.retrieve(objects, argumentKey(name), proto)
         for key in _KEYS:
             if key in strings or argumentKey(key) in objects:
@@ -134,9 +130,7 @@ class StreamChunk(amp.Argument):
 
 
 def argumentKey(name: bytes) -> str:
-    """
-    @return: The name by which Python knows the argument of a key.
-    """
+    """@return: The name by which Python knows the argument of a key."""
     key: str = amp._wireNameToPythonIdentifier(name)
     return key
 
@@ -224,9 +218,7 @@ class AskTicket(amp.Command):
 
 
 class StreamSettings(amp.Command):
-    """
-    What the side that sends this can read, once, at the start of a connection.
-    """
+    """What the side that sends this can read, once, at the start of a connection."""
 
     arguments = [(b"versions", amp.String()), (b"box", amp.Integer())]
     errors = STREAM_ERRORS

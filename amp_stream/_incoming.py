@@ -62,14 +62,10 @@ _log = Logger()
 
 
 class WritableFile(Protocol):
-    """
-    A binary file, or enough of one.
-    """
+    """A binary file, or enough of one."""
 
     def write(self, data: bytes, /) -> object:
-        """
-        Write; an C{int} that is returned says how much was written.
-        """
+        """Write; an C{int} that is returned says how much was written."""
 
 
 class Consumer(Protocol):
@@ -79,120 +75,80 @@ class Consumer(Protocol):
     """
 
     def start(self) -> None:
-        """
-        The stream is yours, unless this raises an exception.
-        """
+        """The stream is yours, unless this raises an exception."""
 
     def write(self, data: bytes) -> None:
-        """
-        Take the next bytes.  If this raises an exception, the stream is stopped.
-        """
+        """Take the next bytes.  If this raises an exception, the stream is stopped."""
 
     def finish(self) -> None:
-        """
-        Those were all.
-        """
+        """Those were all."""
 
     def fail(self, failure: Failure) -> None:
-        """
-        There will be no complete value.
-        """
+        """There will be no complete value."""
 
 
 class Pausable(Protocol):
-    """
-    What a consumer may do to its stream.
-    """
+    """What a consumer may do to its stream."""
 
     def pause(self) -> None:
-        """
-        Let the bytes wait.
-        """
+        """Let the bytes wait."""
 
     def resume(self) -> None:
-        """
-        Let them flow again.
-        """
+        """Let them flow again."""
 
     def abort(self) -> None:
-        """
-        Want no more.
-        """
+        """Want no more."""
 
     def giveUp(self, consumer: Consumer) -> None:
-        """
-        Want no more, because a Deferred was cancelled.
-        """
+        """Want no more, because a Deferred was cancelled."""
 
     def detach(self, consumer: Consumer) -> None:
-        """
-        Leave the rest to another.
-        """
+        """Leave the rest to another."""
 
 
 @implementer(IPushProducer)
 class Flow:
-    """
-    A stream as the producer that an L{IConsumer} sees.
-    """
+    """A stream as the producer that an L{IConsumer} sees."""
 
     def __init__(self, stream: Pausable) -> None:
         self._stream = stream
 
     def pauseProducing(self) -> None:
-        """
-        Let the bytes wait.
-        """
+        """Let the bytes wait."""
         self._stream.pause()
 
     def resumeProducing(self) -> None:
-        """
-        Let them flow again.
-        """
+        """Let them flow again."""
         self._stream.resume()
 
     def stopProducing(self) -> None:
-        """
-        Want no more.
-        """
+        """Want no more."""
         self._stream.abort()
 
 
 class _Result:
-    """
-    The part of a consumer that has a Deferred to fire.
-    """
+    """The part of a consumer that has a Deferred to fire."""
 
     def __init__(self, stream: Pausable) -> None:
         self._stream = stream
         self.deferred: Deferred[Any] = Deferred(self._cancel)
 
     def start(self) -> None:
-        """
-        Nothing to do.
-        """
+        """Nothing to do."""
 
     def write(self, data: bytes) -> None:
-        """
-        Take the next bytes.
-        """
+        """Take the next bytes."""
         raise NotImplementedError
 
     def result(self) -> object:
-        """
-        @return: What to fire the Deferred with, once those were all.
-        """
+        """@return: What to fire the Deferred with, once those were all."""
         raise NotImplementedError
 
     def release(self) -> None:
-        """
-        Let go of what is held.
-        """
+        """Let go of what is held."""
 
     def finish(self) -> None:
-        """
-        Fire the Deferred.
-        """
+        """Fire the Deferred."""
         try:
             result = self.result()
             self.release()
@@ -202,9 +158,7 @@ class _Result:
             self.deferred.callback(result)
 
     def fail(self, failure: Failure) -> None:
-        """
-        Fail the Deferred.
-        """
+        """Fail the Deferred."""
         self._letGo()
         self.deferred.errback(failure)
 
@@ -220,22 +174,16 @@ class _Result:
 
 
 class Gatherer(_Result):
-    """
-    Gathers the whole value in memory.
-    """
+    """Gathers the whole value in memory."""
 
     def __init__(self, stream: Pausable, maxSize: int) -> None:
-        """
-        @param maxSize: The most to take (bytes).
-        """
+        """@param maxSize: The most to take (bytes)."""
         super().__init__(stream)
         self._maxSize = maxSize
         self._pieces = PieceQueue()
 
     def check(self, size: int) -> None:
-        """
-        @raise StreamTooLong: If C{size} is more than may be taken.
-        """
+        """@raise StreamTooLong: If C{size} is more than may be taken."""
         if size > self._maxSize:
             raise StreamTooLong(
                 f"the value has {size} bytes or more, and {self._maxSize} may be "
@@ -243,54 +191,40 @@ class Gatherer(_Result):
             )
 
     def write(self, data: bytes) -> None:
-        """
-        Keep the bytes.
-        """
+        """Keep the bytes."""
         self.check(self._pieces.size + len(data))
         self._pieces.append(data)
 
     def result(self) -> bytes:
-        """
-        @return: The value.
-        """
+        """@return: The value."""
         return self._pieces.join()
 
     def release(self) -> None:
-        """
-        Forget the bytes.
-        """
+        """Forget the bytes."""
         self._pieces.clear()
 
 
 class _Writer(_Result):
-    """
-    Counts what it writes.
-    """
+    """Counts what it writes."""
 
     def __init__(self, stream: Pausable) -> None:
         super().__init__(stream)
         self._written = 0
 
     def result(self) -> int:
-        """
-        @return: How many bytes were written.
-        """
+        """@return: How many bytes were written."""
         return self._written
 
 
 class FileWriter(_Writer):
-    """
-    Writes to a file.
-    """
+    """Writes to a file."""
 
     def __init__(self, stream: Pausable, file: WritableFile) -> None:
         super().__init__(stream)
         self._file = file
 
     def start(self) -> None:
-        """
-        @raise UsageError: If it is not a file that can be written to.
-        """
+        """@raise UsageError: If it is not a file that can be written to."""
         file: object = self._file
         if isinstance(file, io.TextIOBase):
             raise UsageError("a stream carries bytes: open the file as wb")
@@ -301,9 +235,7 @@ class FileWriter(_Writer):
             )
 
     def write(self, data: bytes) -> None:
-        """
-        Write all of it: an unbuffered file may take less at once.
-        """
+        """Write all of it: an unbuffered file may take less at once."""
         rest = data
         while rest:
             count = self._file.write(rest)
@@ -319,9 +251,7 @@ class FileWriter(_Writer):
 
 
 class ConsumerWriter(_Writer):
-    """
-    Writes to an L{IConsumer}, which may pause the stream.
-    """
+    """Writes to an L{IConsumer}, which may pause the stream."""
 
     def __init__(self, stream: Pausable, consumer: IConsumer) -> None:
         super().__init__(stream)
@@ -329,32 +259,24 @@ class ConsumerWriter(_Writer):
         self._registered = False
 
     def start(self) -> None:
-        """
-        Register with the consumer.
-        """
+        """Register with the consumer."""
         self._consumer.registerProducer(Flow(self._stream), True)
         self._registered = True
 
     def write(self, data: bytes) -> None:
-        """
-        Pass the bytes on.
-        """
+        """Pass the bytes on."""
         self._consumer.write(data)
         self._written += len(data)
 
     def release(self) -> None:
-        """
-        Unregister.
-        """
+        """Unregister."""
         if self._registered:
             self._registered = False
             self._consumer.unregisterProducer()
 
 
 class Delivery:
-    """
-    Feeds a protocol.
-    """
+    """Feeds a protocol."""
 
     def __init__(self, stream: Pausable, protocol: IProtocol) -> None:
         self._wire = _Wire(stream)
@@ -363,9 +285,7 @@ class Delivery:
         self._end: Failure | None = None
 
     def start(self) -> None:
-        """
-        Connect the protocol.
-        """
+        """Connect the protocol."""
         self._protocol.makeConnection(self._wire)
 
     def write(self, data: bytes) -> None:
@@ -386,15 +306,11 @@ class Delivery:
                 self.fail(self._end)
 
     def finish(self) -> None:
-        """
-        Say that those were all.
-        """
+        """Say that those were all."""
         self.fail(Failure(ConnectionDone()))
 
     def fail(self, failure: Failure) -> None:
-        """
-        Say why there are no more.
-        """
+        """Say why there are no more."""
         self._wire.disconnecting = True
         if self._feeding:
             self._end = failure
@@ -407,37 +323,27 @@ class Delivery:
 
 @implementer(ITransport)
 class _Wire(Flow):
-    """
-    A stream as the transport of a protocol.  There is nothing to write to.
-    """
+    """A stream as the transport of a protocol.  There is nothing to write to."""
 
     disconnecting = False
 
     def write(self, data: bytes) -> None:
-        """
-        @raise UsageError: Always: a stream has one direction.
-        """
+        """@raise UsageError: Always: a stream has one direction."""
         raise UsageError("an incoming stream cannot be written to")
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """
-        @raise UsageError: Always: a stream has one direction.
-        """
+        """@raise UsageError: Always: a stream has one direction."""
         self.write(b"")
 
     def loseConnection(self) -> None:
-        """
-        Want no more.
-        """
+        """Want no more."""
         self.disconnecting = True
         self._stream.abort()
 
     abortConnection = loseConnection
 
     def getPeer(self) -> IAddress:
-        """
-        @return: An address that says no more than what this is.
-        """
+        """@return: An address that says no more than what this is."""
         return _StreamAddress()
 
     getHost = getPeer
@@ -445,18 +351,14 @@ class _Wire(Flow):
 
 @implementer(IAddress)
 class _StreamAddress:
-    """
-    Where a stream comes from.
-    """
+    """Where a stream comes from."""
 
     def __repr__(self) -> str:
         return "<an AMP stream>"
 
 
 class Iteration:
-    """
-    Hands over one piece each time that somebody asks.
-    """
+    """Hands over one piece each time that somebody asks."""
 
     def __init__(self, stream: Pausable) -> None:
         self._stream = stream
@@ -465,9 +367,7 @@ class Iteration:
         self._finished = False
 
     def start(self) -> None:
-        """
-        Wait until somebody asks.
-        """
+        """Wait until somebody asks."""
         self._stream.pause()
 
     def ask(self) -> Deferred[bytes | None]:
@@ -488,40 +388,30 @@ class Iteration:
         return waiter
 
     def close(self) -> None:
-        """
-        Want no more, and stop the stream.
-        """
+        """Want no more, and stop the stream."""
         if self._waiter is None:
             self._stop(None)
         else:
             self._waiter.cancel()
 
     def leave(self) -> None:
-        """
-        Want no more, and leave the rest to another.
-        """
+        """Want no more, and leave the rest to another."""
         self._stream.detach(self)
 
     def write(self, data: bytes) -> None:
-        """
-        Hand the bytes over, and wait until somebody asks again.
-        """
+        """Hand the bytes over, and wait until somebody asks again."""
         self._stream.pause()
         for waiter in self._take():
             waiter.callback(data)
 
     def finish(self) -> None:
-        """
-        Say that those were all.
-        """
+        """Say that those were all."""
         self._finished = True
         for waiter in self._take():
             waiter.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """
-        Say why there are no more, now or when somebody asks.
-        """
+        """Say why there are no more, now or when somebody asks."""
         self._end = failure
         for waiter in self._take():
             waiter.errback(failure)
@@ -538,9 +428,7 @@ class Iteration:
 
 
 class StreamIterator:
-    """
-    What C{async for} holds on to.  When it lets go, the stream is free again.
-    """
+    """What C{async for} holds on to.  When it lets go, the stream is free again."""
 
     def __init__(self, iteration: Iteration) -> None:
         self._iteration = iteration
@@ -566,25 +454,17 @@ class StreamIterator:
 
 
 class ReadingSide(Protocol):
-    """
-    What a stream needs of its connection.
-    """
+    """What a stream needs of its connection."""
 
     def read(self, stream: ReceiveStream | InlineStream) -> bytes:
-        """
-        Take the next bytes; C{b""} if there is none now.
-        """
+        """Take the next bytes; C{b""} if there is none now."""
 
     def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
-        """
-        Give the stream up, at both ends.
-        """
+        """Give the stream up, at both ends."""
 
     @property
     def collectSize(self) -> int:
-        """
-        How much to gather in memory where nobody says how much.
-        """
+        """How much to gather in memory where nobody says how much."""
 
 
 class IncomingStream:
@@ -615,23 +495,17 @@ class IncomingStream:
 
     @property
     def id(self) -> int:
-        """
-        The number of the stream, chosen by its sender.
-        """
+        """The number of the stream, chosen by its sender."""
         return self._stream.id
 
     @property
     def size(self) -> int | None:
-        """
-        How many bytes it will have (bytes), or L{None} while that is not known.
-        """
+        """How many bytes it will have (bytes), or L{None} while that is not known."""
         return self._stream.size
 
     @property
     def received(self) -> int:
-        """
-        How many bytes have arrived (bytes), consumed or not.
-        """
+        """How many bytes have arrived (bytes), consumed or not."""
         return self._stream.received
 
     def collect(self, maxSize: int | None = None) -> Deferred[bytes]:
@@ -714,9 +588,7 @@ class IncomingStream:
     # What follows is for the rest of the package.
 
     def deliver(self) -> None:
-        """
-        Bytes have arrived, or may flow again: pass them on.
-        """
+        """Bytes have arrived, or may flow again: pass them on."""
         if self._delivering:
             return
         self._delivering = True
@@ -738,9 +610,7 @@ class IncomingStream:
                 consumer.finish()
 
     def fail(self, failure: Failure) -> None:
-        """
-        There will be no complete value.
-        """
+        """There will be no complete value."""
         if self._failure is None:
             self._failure = failure
         for consumer in self._release():
@@ -768,30 +638,22 @@ class IncomingStream:
             self._stop(StreamRefused())
 
     def pause(self) -> None:
-        """
-        Let the bytes wait.
-        """
+        """Let the bytes wait."""
         self._paused = True
 
     def resume(self) -> None:
-        """
-        Let them flow again.
-        """
+        """Let them flow again."""
         self._paused = False
         self.deliver()
 
     def giveUp(self, consumer: Consumer) -> None:
-        """
-        A consumer wants no more, because a Deferred was cancelled.
-        """
+        """A consumer wants no more, because a Deferred was cancelled."""
         if self._consumer is consumer:
             self._release()
             self._stop(StreamCancelled())
 
     def detach(self, consumer: Consumer) -> None:
-        """
-        A consumer will take no more; another may take the rest.
-        """
+        """A consumer will take no more; another may take the rest."""
         if self._consumer is consumer:
             self._release()
             if self._callEnded:
@@ -832,18 +694,14 @@ class IncomingStream:
         return consumer.deferred
 
     def _release(self) -> list[Consumer]:
-        """
-        @return: The consumer, if there is one, which is it no longer.
-        """
+        """@return: The consumer, if there is one, which is it no longer."""
         consumer, self._consumer = self._consumer, None
         self._paused = False
         self._stream.attended = False
         return [] if consumer is None else [consumer]
 
     def _consumerFailed(self, consumer: Consumer, failure: Failure) -> None:
-        """
-        A consumer could not take bytes.  It may say with which code to stop.
-        """
+        """A consumer could not take bytes.  It may say with which code to stop."""
         if self._consumer is not consumer:
             _log.failure("in a consumer that wants no more of its stream", failure)
             return

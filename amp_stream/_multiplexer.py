@@ -170,9 +170,7 @@ class StreamDemultiplexer:
     """
 
     def __init__(self, limits: Limits, send: Callable[[Frame], object]) -> None:
-        """
-        @param send: Sends a control message to the peer.
-        """
+        """@param send: Sends a control message to the peer."""
         self.limits = limits
         self.lost: Failure | None = None
         self.peerKnown = False

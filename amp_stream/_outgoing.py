@@ -71,9 +71,7 @@ paused.
 
 
 class IterableSource:
-    """
-    Pieces of any size, made on demand.
-    """
+    """Pieces of any size, made on demand."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces: Iterator[bytes] = iter(pieces)
@@ -83,14 +81,10 @@ class IterableSource:
     def start(
         self, ready: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
-        """
-        It is ready.
-        """
+        """It is ready."""
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Gather pieces until there is enough.
-        """
+        """Gather pieces until there is enough."""
         while self._buffer.size < most:
             try:
                 piece = next(self._pieces)
@@ -100,18 +94,14 @@ class IterableSource:
         return self._buffer.take(most), False
 
     def close(self) -> None:
-        """
-        Close a generator.
-        """
+        """Close a generator."""
         close = getattr(self._pieces, "close", None)
         if close is not None:
             close()
 
 
 class AsyncIterableSource:
-    """
-    Pieces of any size, each of which may take its time.
-    """
+    """Pieces of any size, each of which may take its time."""
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
         self._pieces: AsyncIterator[bytes] = aiter(pieces)
@@ -125,16 +115,12 @@ class AsyncIterableSource:
     def start(
         self, ready: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
-        """
-        Ask for the first piece when somebody reads.
-        """
+        """Ask for the first piece when somebody reads."""
         self._ready = ready
         self._failed = failed
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Take what is there, and ask for more.
-        """
+        """Take what is there, and ask for more."""
         while self._buffer.size < most and self._pending is None and not self._ended:
             self._ask()
         if self._failure is not None:
@@ -145,9 +131,7 @@ class AsyncIterableSource:
         return data, self._ended and not self._buffer.size
 
     def close(self) -> None:
-        """
-        Stop a piece that is being made, and close a generator.
-        """
+        """Stop a piece that is being made, and close a generator."""
         self._closed = True
         pending = self._pending
         if pending is None:
@@ -199,9 +183,7 @@ def _logClosing(failure: Failure) -> None:
 
 @implementer(IConsumer)
 class ProducerSource:
-    """
-    An L{IBodyProducer}, as L{twisted.web.client} takes it.
-    """
+    """An L{IBodyProducer}, as L{twisted.web.client} takes it."""
 
     def __init__(self, producer: IBodyProducer) -> None:
         self._producer = producer
@@ -217,9 +199,7 @@ class ProducerSource:
     def start(
         self, ready: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
-        """
-        Let the producer begin.
-        """
+        """Let the producer begin."""
         self._ready = ready
         self._failed = failed
         done = self._producer.startProducing(self)
@@ -227,19 +207,13 @@ class ProducerSource:
         done.addCallbacks(self._finish, self._fail)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        """
-        A body producer need not register; it knows whom it writes to.
-        """
+        """A body producer need not register; it knows whom it writes to."""
 
     def unregisterProducer(self) -> None:
-        """
-        See L{registerProducer}.
-        """
+        """See L{registerProducer}."""
 
     def write(self, data: bytes) -> None:
-        """
-        Keep bytes, and pause the producer when there are many.
-        """
+        """Keep bytes, and pause the producer when there are many."""
         if self._closed:
             return
         try:
@@ -254,9 +228,7 @@ class ProducerSource:
             self._producer.pauseProducing()
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
-        """
-        Take what is there, and let the producer go on.
-        """
+        """Take what is there, and let the producer go on."""
         if not self._buffer.size and not self._ended:
             return None
         data = self._buffer.take(most)
@@ -267,9 +239,7 @@ class ProducerSource:
         return data, self._ended and not self._buffer.size
 
     def close(self) -> None:
-        """
-        Stop the producer, if it has begun and not ended.
-        """
+        """Stop the producer, if it has begun and not ended."""
         self._closed = True
         if self._producing:
             self._producing = False
@@ -313,9 +283,7 @@ class _Cutter:
         self.size += len(piece)
 
     def take(self, most: int) -> bytes:
-        """
-        Take up to C{most} bytes.
-        """
+        """Take up to C{most} bytes."""
         taken: list[memoryview] = []
         missing = min(most, self.size)
         self.size -= missing
@@ -345,9 +313,7 @@ What L{asSource} takes.
 
 
 class Source(Protocol):
-    """
-    Something that bytes can be read from.
-    """
+    """Something that bytes can be read from."""
 
     size: int | None
     """
@@ -422,9 +388,7 @@ def asSource(value: SourceLike) -> Source:
 
 
 def _bufferOf(value: Any) -> memoryview | None:
-    """
-    @return: The memory of an array, for example; L{None} for what has none.
-    """
+    """@return: The memory of an array, for example; L{None} for what has none."""
     try:
         return memoryview(value)
     except TypeError:
@@ -432,9 +396,7 @@ def _bufferOf(value: Any) -> memoryview | None:
 
 
 class _BytesSource:
-    """
-    A value that is there.
-    """
+    """A value that is there."""
 
     def __init__(self, value: memoryview) -> None:
         try:
@@ -448,29 +410,21 @@ class _BytesSource:
     def start(
         self, ready: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
-        """
-        It is ready.
-        """
+        """It is ready."""
 
     def read(self, most: int) -> tuple[memoryview, bool]:
-        """
-        Show a part.
-        """
+        """Show a part."""
         start = self._start
         end = self._start = start + most
         return self._view[start:end], end >= len(self._view)
 
     def close(self) -> None:
-        """
-        Let go of the value.
-        """
+        """Let go of the value."""
         self._view.release()
 
 
 class _FileSource:
-    """
-    An open file, up to where it ended when the stream was announced.
-    """
+    """An open file, up to where it ended when the stream was announced."""
 
     def __init__(self, file: BinaryIO) -> None:
         if getattr(file, "closed", False) is True:
@@ -482,9 +436,7 @@ class _FileSource:
     def start(
         self, ready: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
-        """
-        It is ready.
-        """
+        """It is ready."""
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
         """
@@ -514,9 +466,7 @@ class _FileSource:
         return data, not self._left
 
     def close(self) -> None:
-        """
-        Close the file.
-        """
+        """Close the file."""
         self._file.close()
 
 
@@ -543,24 +493,16 @@ def _sizeLeft(file: BinaryIO) -> int | None:
 
 
 class WritingSide(Protocol):
-    """
-    What a stream needs of its connection.
-    """
+    """What a stream needs of its connection."""
 
     def offer(self, stream: SendStream) -> None:
-        """
-        There may be bytes to send.
-        """
+        """There may be bytes to send."""
 
     def allowance(self, stream: SendStream) -> int:
-        """
-        How many bytes to send in this turn.
-        """
+        """How many bytes to send in this turn."""
 
     def withdraw(self, stream: SendStream) -> None:
-        """
-        There are none now.
-        """
+        """There are none now."""
 
     def writeChunk(
         self,
@@ -569,14 +511,10 @@ class WritingSide(Protocol):
         fin: bool,
         sha256: bytes | None,
     ) -> None:
-        """
-        Send bytes.
-        """
+        """Send bytes."""
 
     def reset(self, stream: SendStream, error: StreamError) -> None:
-        """
-        Give the stream up.
-        """
+        """Give the stream up."""
 
 
 class OutgoingStream:
@@ -593,9 +531,7 @@ class OutgoingStream:
     def __init__(
         self, stream: SendStream, source: Source, side: WritingSide, digest: bool
     ) -> None:
-        """
-        Streams come from L{StreamAMP.sendStream}; do not make them.
-        """
+        """Streams come from L{StreamAMP.sendStream}; do not make them."""
         self._stream = stream
         self._source: Source | None = source
         self._calling = False
@@ -611,16 +547,12 @@ class OutgoingStream:
 
     @property
     def id(self) -> int:
-        """
-        The number of the stream.
-        """
+        """The number of the stream."""
         return self._stream.id
 
     @property
     def sent(self) -> int:
-        """
-        How many bytes have been handed to the transport (bytes).
-        """
+        """How many bytes have been handed to the transport (bytes)."""
         return self._stream.window.offset
 
     def abort(self, code: bytes = b"STREAM_ABORTED") -> None:
@@ -636,9 +568,7 @@ class OutgoingStream:
     # What follows is for the rest of the package.
 
     def start(self) -> None:
-        """
-        Send, now that the peer knows what this is.
-        """
+        """Send, now that the peer knows what this is."""
         source = self._source
         if source is None:
             return
@@ -651,9 +581,7 @@ class OutgoingStream:
         self._ready()
 
     def give(self, error: StreamError) -> None:
-        """
-        Give the stream up, if it has not ended.
-        """
+        """Give the stream up, if it has not ended."""
         if not self._stream.isEnded:
             self._side.reset(self._stream, error)
             self.fail(Failure(error))
@@ -697,15 +625,11 @@ class OutgoingStream:
         return True
 
     def succeed(self) -> None:
-        """
-        The peer has every byte.
-        """
+        """The peer has every byte."""
         self.done.callback(self.sent)
 
     def fail(self, failure: Failure) -> None:
-        """
-        The stream has ended before its bytes did.
-        """
+        """The stream has ended before its bytes did."""
         self._close()
         if self.failure is None:
             self.failure = failure
@@ -785,16 +709,12 @@ class Announcement:
         )
 
     def begin(self) -> None:
-        """
-        The box has been sent.
-        """
+        """The box has been sent."""
         if self.stream is not None:
             self.stream.start()
 
     def giveUp(self, error: StreamError) -> None:
-        """
-        The call that announces it has failed.
-        """
+        """The call that announces it has failed."""
         if self.stream is not None:
             self.stream.give(error)
         else:
@@ -811,9 +731,7 @@ class Announcement:
 
 
 def announcementsIn(box: amp.AmpBox) -> list[tuple[bytes, Announcement]]:
-    """
-    @return: The announcements in a box, each with its key.
-    """
+    """@return: The announcements in a box, each with its key."""
     values: dict[bytes, Any] = box
     if Announcement not in map(type, values.values()):
         # As in nearly all: every box comes here.

@@ -202,9 +202,7 @@ class StreamReceiver(amp.CommandLocator):
         self._reader().connectionLost(reason)
 
     def stopReceivingBoxes(self, reason: Failure) -> None:
-        """
-        See L{amp.IBoxReceiver.stopReceivingBoxes}.
-        """
+        """See L{amp.IBoxReceiver.stopReceivingBoxes}."""
         super().stopReceivingBoxes(reason)  # type: ignore[misc]
         self.failStreams(reason)
 
@@ -260,9 +258,7 @@ class StreamReceiver(amp.CommandLocator):
         return respondAndSettle
 
     def _settle(self, respond: _Responder, box: StreamBox) -> Deferred[Any]:
-        """
-        Call a responder, and see to the streams of its call afterwards.
-        """
+        """Call a responder, and see to the streams of its call afterwards."""
 
         def answered(result: Any) -> Any:
             box.callEnded(None)
@@ -295,9 +291,7 @@ class StreamReceiver(amp.CommandLocator):
         return failure
 
     def _reader(self) -> StreamDemultiplexer:
-        """
-        Made when first needed: there may be no C{__init__} that is called.
-        """
+        """Made when first needed: there may be no C{__init__} that is called."""
         if self._boxReader is None:
             self._boxReader = StreamDemultiplexer(self.limits, self._sendFrame)
             if isinstance(self, amp.BoxDispatcher):
@@ -455,9 +449,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             self._calling = outer
 
     def makeConnection(self, transport: Any) -> None:
-        """
-        See L{twisted.internet.interfaces.IProtocol.makeConnection}.
-        """
+        """See L{twisted.internet.interfaces.IProtocol.makeConnection}."""
         tuneForLatency(transport)
         self._link().connectionMade(transport)
         super().makeConnection(transport)
@@ -467,17 +459,13 @@ class StreamAMP(StreamReceiver, amp.AMP):
         self._link().kick()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        See L{twisted.internet.interfaces.IProtocol.connectionLost}.
-        """
+        """See L{twisted.internet.interfaces.IProtocol.connectionLost}."""
         error = self._framingError
         super().connectionLost(reason if error is None else Failure(error))
         self.failStreams(reason)
 
     def failStreams(self, reason: Failure) -> None:
-        """
-        See L{StreamReceiver.failStreams}; here, outgoing streams fail, too.
-        """
+        """See L{StreamReceiver.failStreams}; here, outgoing streams fail, too."""
         self._link().connectionLost(reason)
         self._boxes().connectionLost()
 
@@ -500,9 +488,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             raise localError(error, box) from None
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        See L{twisted.internet.interfaces.IProtocol.dataReceived}.
-        """
+        """See L{twisted.internet.interfaces.IProtocol.dataReceived}."""
         self._justStartedTLS = False
         inner: Any = self.innerProtocol
         if inner is not None:
@@ -570,9 +556,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
             transport.loseConnection()
 
     def questionFailed(self, tag: bytes, failure: Failure) -> None:
-        """
-        A request did not reach the peer.
-        """
+        """A request did not reach the peer."""
         receiver: Any = self.boxReceiver
         if receiver is not self:
             # The question is not one of ours; an answer finds it.
@@ -616,9 +600,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
 
     @property
     def writeVersion(self) -> int:
-        """
-        The version of AMP that is being written, 1 or 2.
-        """
+        """The version of AMP that is being written, 1 or 2."""
         return self._boxes().writeVersion
 
     def mayWriteBulk(self) -> bool:
@@ -655,17 +637,13 @@ class StreamAMP(StreamReceiver, amp.AMP):
     # What follows is not for callers.
 
     def _link(self) -> StreamMultiplexer:
-        """
-        Made when first needed: there may be no C{__init__} that is called.
-        """
+        """Made when first needed: there may be no C{__init__} that is called."""
         if self._streamLink is None:
             self._streamLink = StreamMultiplexer(self, self.limits, self._clock())
         return self._streamLink
 
     def _boxes(self) -> BoxLayer:
-        """
-        Made when first needed, as well.
-        """
+        """Made when first needed, as well."""
         if self._boxLayer is None:
             self._boxLayer = BoxLayer(
                 self, self._link(), self.limits, self.version, self._clock()
@@ -700,9 +678,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         self._link().kick()
 
     def _switchTo(self, newProto: Any, clientFactory: Any = None) -> None:
-        """
-        The transport belongs to another protocol from now on.
-        """
+        """The transport belongs to another protocol from now on."""
         switched = amp.ProtocolSwitched("the connection is no longer one of AMP")
         self.failStreams(Failure(switched))
         # Where C{amp.AMP} finds the bytes that came behind the last box.
@@ -778,9 +754,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         return result
 
     def _errorReceived(self, box: amp.AmpBox) -> None:
-        """
-        As in C{amp.AMP}, but an error of this package keeps its class.
-        """
+        """As in C{amp.AMP}, but an error of this package keeps its class."""
         code = box[amp.ERROR_CODE]
         if not isStreamCode(code):
             super()._errorReceived(box)
@@ -797,9 +771,7 @@ class StreamAMP(StreamReceiver, amp.AMP):
         announced: list[Announcement],
         deferred: Deferred[Any],
     ) -> None:
-        """
-        Stop what the call sends now, and what its answer sends when that comes.
-        """
+        """Stop what the call sends now, and what its answer sends when that comes."""
         if self._outstandingRequests and tag in self._outstandingRequests:
             late: Deferred[Any] = Deferred()
             late.addCallback(self._refuse, declared)

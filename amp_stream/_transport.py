@@ -51,9 +51,7 @@ __all__ = [
 
 
 class IdleTimer:
-    """
-    Calls something again and again, as long as there is a reason to.
-    """
+    """Calls something again and again, as long as there is a reason to."""
 
     def __init__(self, interval: float | None, look: Callable[[float], bool]) -> None:
         """
@@ -69,28 +67,20 @@ class IdleTimer:
         self._call: IDelayedCall | None = None
 
     def useClock(self, clock: IReactorTime) -> None:
-        """
-        Without a clock nothing is ever called.
-        """
+        """Without a clock nothing is ever called."""
         self._clock = clock
 
     def now(self) -> float:
-        """
-        @return: The time (seconds, from any start); 0 without a clock.
-        """
+        """@return: The time (seconds, from any start); 0 without a clock."""
         return 0.0 if self._clock is None else self._clock.seconds()
 
     def arm(self) -> None:
-        """
-        There is a reason.
-        """
+        """There is a reason."""
         if self._call is None and self._clock is not None and self._interval:
             self._call = self._clock.callLater(self._interval, self._tick)
 
     def stop(self) -> None:
-        """
-        There is no reason any more.
-        """
+        """There is no reason any more."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -165,16 +155,12 @@ def readMore(transport: Any, size: int) -> None:
 
 
 class KernelQueue:
-    """
-    What the kernel holds of a connection and has not sent.
-    """
+    """What the kernel holds of a connection and has not sent."""
 
     __slots__ = ("_limit", "_pacing", "_socket")
 
     def __init__(self, transport: Any) -> None:
-        """
-        @param transport: Any transport; of one that is not TCP below nothing is known.
-        """
+        """@param transport: Any transport; of one that is not TCP below nothing is known."""
         self._socket = _socketOf(transport) if sys.platform == "linux" else None
         self._limit = NOT_SENT_LOWAT
         self._pacing = 0.0
@@ -279,9 +265,7 @@ class SendGate:
         self._controller = CongestionController(maxBulkDelay)
 
     def isShort(self, now: float, most: int) -> bool:
-        """
-        Whether the kernel must be asked before so many bytes are written.
-        """
+        """Whether the kernel must be asked before so many bytes are written."""
         return now >= self._controller.due or self._controller.room < most
 
     def turn(self, now: float, most: int) -> int:
@@ -307,16 +291,12 @@ class SendGate:
         return most
 
     def wrote(self, count: int) -> None:
-        """
-        Count bytes that have been written.
-        """
+        """Count bytes that have been written."""
         self._controller.wrote(count)
 
 
 def _socketOf(transport: Any) -> socket.socket | None:
-    """
-    @return: The TCP socket below a transport, if there is one.
-    """
+    """@return: The TCP socket below a transport, if there is one."""
     handle = getattr(lowestTransport(transport), "getHandle", lambda: None)()
     # Not by interface: in Twisted, a UNIX socket provides that of TCP, too.
     if isinstance(handle, socket.socket) and handle.family in _FAMILIES:
@@ -354,9 +334,7 @@ def drainingTransport(transport: Any) -> Any:
 
 
 def lowestTransport(transport: Any) -> Any:
-    """
-    @return: The transport below TLS and whatever else is wrapped around it.
-    """
+    """@return: The transport below TLS and whatever else is wrapped around it."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
@@ -390,15 +368,11 @@ class Pump:
         self._wait = 0.0
 
     def start(self, transport: Any) -> None:
-        """
-        @param transport: What to write to.
-        """
+        """@param transport: What to write to."""
         self._transport = transport
 
     def kick(self) -> None:
-        """
-        There may be something to send.
-        """
+        """There may be something to send."""
         if self._running or self._transport is None:
             return
         self._running = True
@@ -431,9 +405,7 @@ class Pump:
 
     @property
     def isBusy(self) -> bool:
-        """
-        Whether a turn is being written, and what is offered meanwhile will be seen.
-        """
+        """Whether a turn is being written, and what is offered meanwhile will be seen."""
         return self._busy and self._running
 
     def hold(self, wait: float) -> None:
@@ -450,16 +422,12 @@ class Pump:
             self._turn = self._clock.callLater(wait, self._resume)
 
     def stopProducing(self) -> None:
-        """
-        The transport is gone, or belongs to somebody else from now on.
-        """
+        """The transport is gone, or belongs to somebody else from now on."""
         self._pause()
         self._transport = None
 
     def _register(self) -> bool:
-        """
-        @return: Whether the transport will say when it has drained.
-        """
+        """@return: Whether the transport will say when it has drained."""
         transport = drainingTransport(self._transport)
         self._asked = False
         self._busy = True

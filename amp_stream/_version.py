@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The version, in the one place that has it.
-"""
+"""The version, in the one place that has it."""
 
 from __future__ import annotations
 

@@ -136,18 +136,14 @@ class StreamError(Exception):
 
 
 class StreamAborted(StreamError):
-    """
-    One end gave the stream up: the value is not complete and never will be.
-    """
+    """One end gave the stream up: the value is not complete and never will be."""
 
     wireCode = b"STREAM_ABORTED"
     _advice = "the stream was aborted; send the value again if it is still wanted"
 
 
 class StreamCancelled(StreamAborted):
-    """
-    One end cancelled the Deferred that was waiting for the stream.
-    """
+    """One end cancelled the Deferred that was waiting for the stream."""
 
     wireCode = b"STREAM_CANCELLED"
     _advice = "the Deferred of this stream was cancelled, so the stream was stopped"
@@ -164,9 +160,7 @@ class StreamRefused(StreamAborted):
 
 
 class CallFailed(StreamAborted):
-    """
-    The AMP call that announced the stream failed, and took the stream with it.
-    """
+    """The AMP call that announced the stream failed, and took the stream with it."""
 
     wireCode = b"STREAM_CALL_FAILED"
     _advice = "the call that this stream belonged to failed; see the error of the call"
@@ -193,27 +187,21 @@ class ConsumerFailed(StreamAborted):
 
 
 class LimitExceeded(StreamError):
-    """
-    A limit of the side that reports this was exceeded.
-    """
+    """A limit of the side that reports this was exceeded."""
 
     wireCode = b"STREAM_LIMIT"
     _advice = "a limit of the receiver was exceeded"
 
 
 class StreamTooLong(LimitExceeded):
-    """
-    The stream has more bytes than its receiver allows.
-    """
+    """The stream has more bytes than its receiver allows."""
 
     wireCode = b"STREAM_TOO_LONG"
     _advice = "the value is longer than its receiver allows; raise maxSize there"
 
 
 class TooManyStreams(LimitExceeded):
-    """
-    The sender opened more streams at once than the receiver allows.
-    """
+    """The sender opened more streams at once than the receiver allows."""
 
     wireCode = b"STREAM_TOO_MANY"
     _advice = (
@@ -245,9 +233,7 @@ class TooFragmented(LimitExceeded):
 
 
 class StreamTimedOut(LimitExceeded):
-    """
-    The stream made no progress for longer than allowed.
-    """
+    """The stream made no progress for longer than allowed."""
 
     wireCode = b"STREAM_TIMED_OUT"
     _advice = "the stream made no progress for too long; see Limits.idleTimeout"
@@ -264,9 +250,7 @@ class FlowControlError(LimitExceeded):
 
 
 class BoxTooLong(LimitExceeded):
-    """
-    A box has more bytes than the side that would receive it allows.
-    """
+    """A box has more bytes than the side that would receive it allows."""
 
     wireCode = b"AMP_BOX_TOO_LONG"
     _advice = (
@@ -276,27 +260,21 @@ class BoxTooLong(LimitExceeded):
 
 
 class ProtocolViolation(StreamError):
-    """
-    The peer broke a rule of the stream layer.
-    """
+    """The peer broke a rule of the stream layer."""
 
     wireCode = b"STREAM_PROTOCOL"
     _advice = "the peer broke a rule of the stream layer"
 
 
 class InvalidChunk(ProtocolViolation):
-    """
-    The keys or values of a stream command are malformed.
-    """
+    """The keys or values of a stream command are malformed."""
 
     wireCode = b"STREAM_INVALID_CHUNK"
     _advice = "malformed stream command; see the wire specification"
 
 
 class ConflictingData(ProtocolViolation):
-    """
-    Two different bytes arrived for one offset (RFC 9000, section 2.2).
-    """
+    """Two different bytes arrived for one offset (RFC 9000, section 2.2)."""
 
     wireCode = b"STREAM_CONFLICT"
     _advice = "two different bytes for one offset; the sender is at fault"
@@ -313,27 +291,21 @@ class FinalSizeError(ProtocolViolation):
 
 
 class StreamTruncated(ProtocolViolation):
-    """
-    The end of the stream is known, but bytes before it never came.
-    """
+    """The end of the stream is known, but bytes before it never came."""
 
     wireCode = b"STREAM_TRUNCATED"
     _advice = "the end of the stream came, but bytes before it are missing"
 
 
 class DigestMismatch(ProtocolViolation):
-    """
-    The bytes do not have the SHA-256 that the sender gave.
-    """
+    """The bytes do not have the SHA-256 that the sender gave."""
 
     wireCode = b"STREAM_DIGEST"
     _advice = "the bytes do not match the sender's SHA-256; send the value again"
 
 
 class StreamReused(ProtocolViolation):
-    """
-    A stream id was used a second time on one connection.
-    """
+    """A stream id was used a second time on one connection."""
 
     wireCode = b"STREAM_REUSED"
     _advice = "this stream id was used before on this connection; choose a new one"
@@ -350,27 +322,21 @@ class FramingError(ProtocolViolation):
 
 
 class KeyTooLong(FramingError):
-    """
-    The length of a key makes no sense.
-    """
+    """The length of a key makes no sense."""
 
     wireCode = b"AMP_KEY_TOO_LONG"
     _advice = "a key of more than 255 bytes: the peer does not speak AMP"
 
 
 class UsageError(StreamError):
-    """
-    A mistake of the program on this side.
-    """
+    """A mistake of the program on this side."""
 
     wireCode = b"STREAM_USAGE"
     _advice = "this cannot be done with a stream"
 
 
 class NotStreaming(UsageError):
-    """
-    There are no streams on this connection.
-    """
+    """There are no streams on this connection."""
 
     wireCode = b"STREAM_UNSUPPORTED"
     _advice = (
@@ -380,63 +346,49 @@ class NotStreaming(UsageError):
 
 
 class StreamBusy(UsageError):
-    """
-    The stream already has a consumer, or its bytes are gone.
-    """
+    """The stream already has a consumer, or its bytes are gone."""
 
     wireCode = b"STREAM_BUSY"
     _advice = "this stream has a consumer already; a stream is read once"
 
 
 class DeclarationError(UsageError):
-    """
-    An argument was declared where it cannot work.
-    """
+    """An argument was declared where it cannot work."""
 
     wireCode = b"STREAM_DECLARATION"
     _advice = "this argument cannot be declared here"
 
 
 class BigValueError(StreamError):
-    """
-    The base of the errors of C{BigString} and C{BigUnicode}.
-    """
+    """The base of the errors of C{BigString} and C{BigUnicode}."""
 
     wireCode = b"BIG_VALUE"
     _advice = "the value cannot be carried in one box"
 
 
 class ValueTooLong(BigValueError):
-    """
-    The value is longer than the C{maxSize} of its argument.
-    """
+    """The value is longer than the C{maxSize} of its argument."""
 
     wireCode = b"BIG_VALUE_TOO_LONG"
     _advice = "the value is longer than maxSize; raise it, or declare Stream()"
 
 
 class MissingPiece(BigValueError):
-    """
-    A key in the middle of a run of pieces is missing.
-    """
+    """A key in the middle of a run of pieces is missing."""
 
     wireCode = b"BIG_VALUE_GAP"
     _advice = "a piece of the value is missing"
 
 
 class KeyClash(BigValueError):
-    """
-    Two arguments of one command need the same key of the box.
-    """
+    """Two arguments of one command need the same key of the box."""
 
     wireCode = b"BIG_VALUE_CLASH"
     _advice = "two arguments need the same key; rename one of them"
 
 
 class InvalidText(BigValueError):
-    """
-    The bytes of a text value are not UTF-8.
-    """
+    """The bytes of a text value are not UTF-8."""
 
     wireCode = b"BIG_VALUE_TEXT"
     _advice = "the bytes of this text are not UTF-8"
@@ -456,18 +408,14 @@ class OversizeValue(BigValueError):
 
 
 class OutOfBandError(StreamError):
-    """
-    The base of the errors of C{OutOfBand}, whose bytes travel over HTTP.
-    """
+    """The base of the errors of C{OutOfBand}, whose bytes travel over HTTP."""
 
     wireCode = b"OOB_ERROR"
     _advice = "the transfer over HTTP failed"
 
 
 class NobodyListens(OutOfBandError):
-    """
-    Neither side has an HTTP server that could take part in the transfer.
-    """
+    """Neither side has an HTTP server that could take part in the transfer."""
 
     wireCode = b"OOB_NO_SERVER"
     _advice = (
@@ -478,9 +426,7 @@ class NobodyListens(OutOfBandError):
 
 
 class TransferRefused(OutOfBandError):
-    """
-    The HTTP server did not accept the request.
-    """
+    """The HTTP server did not accept the request."""
 
     wireCode = b"OOB_REFUSED"
     _advice = (
@@ -490,18 +436,14 @@ class TransferRefused(OutOfBandError):
 
 
 class TransferCut(OutOfBandError):
-    """
-    The HTTP connection was lost before the last byte.
-    """
+    """The HTTP connection was lost before the last byte."""
 
     wireCode = b"OOB_CUT"
     _advice = "the HTTP connection was lost before the last byte; make the call again"
 
 
 class Unreachable(OutOfBandError):
-    """
-    The server of a ticket does not answer.
-    """
+    """The server of a ticket does not answer."""
 
     wireCode = b"OOB_UNREACHABLE"
     _advice = (
@@ -521,18 +463,14 @@ class UntrustedServer(OutOfBandError):
 
 
 class TicketExpired(OutOfBandError):
-    """
-    Nobody used the ticket while it was valid.
-    """
+    """Nobody used the ticket while it was valid."""
 
     wireCode = b"OOB_EXPIRED"
     _advice = "nobody used the ticket in time; make the call again"
 
 
 class TooManyTickets(OutOfBandError):
-    """
-    More tickets are waiting to be used than the server allows.
-    """
+    """More tickets are waiting to be used than the server allows."""
 
     wireCode = b"OOB_TICKETS"
     _advice = "too many tickets wait to be used; wait, or raise maxTickets of the store"
@@ -578,9 +516,7 @@ def errorForCode(code: bytes, message: str = "") -> StreamError:
 
 
 def isStreamCode(code: bytes) -> bool:
-    """
-    @return: Whether a code is that of a class of this tree.
-    """
+    """@return: Whether a code is that of a class of this tree."""
     return code in _BY_CODE
 
 

@@ -80,16 +80,12 @@ class ConnectedPair(Generic[_C, _S]):
                 raise AssertionError("nothing moves any more, and it has not happened")
 
     def lose(self) -> None:
-        """
-        Close the connection, from the client's end.
-        """
+        """Close the connection, from the client's end."""
         self._pump.clientIO.loseConnection()
         self.flush()
 
     def sent(self, protocol: IProtocol) -> list[amp.AmpBox]:
-        """
-        @return: The boxes that a protocol has written and that have not moved yet.
-        """
+        """@return: The boxes that a protocol has written and that have not moved yet."""
         io = self._pump.clientIO if protocol is self.client else self._pump.serverIO
         boxes: list[Any] = amp.parseString(b"".join(io.stream))
         return boxes

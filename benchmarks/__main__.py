@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The command line: see C{python -m benchmarks --help}.
-"""
+"""The command line: see C{python -m benchmarks --help}."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ def _measure(names: list[str], setting: Setting) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """
-    Measure, or report.
-    """
+    """Measure, or report."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.list:

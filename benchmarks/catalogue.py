@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The table of all peers.
-"""
+"""The table of all peers."""
 
 from __future__ import annotations
 
@@ -57,16 +55,12 @@ class Entry:
     limit: str = ""
 
     def load(self) -> Any:
-        """
-        Import its class.
-        """
+        """Import its class."""
         module, name = self.where.split(":")
         return getattr(import_module(f"benchmarks.peers.{module}"), name)
 
     def unavailable(self) -> str:
-        """
-        @return: Why it cannot be run here, or nothing.
-        """
+        """@return: Why it cannot be run here, or nothing."""
         if self.limit:
             from amp_stream import Limits
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-A certificate for this run only.
-"""
+"""A certificate for this run only."""
 
 from __future__ import annotations
 

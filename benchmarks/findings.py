@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What a measure has found, as plain data: tables, and what was aimed at.
-"""
+"""What a measure has found, as plain data: tables, and what was aimed at."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ class Column:
         return value - base
 
     def misses(self, row: Mapping[str, Any]) -> bool:
-        """
-        @return: Whether a row was measured and does not keep the bound.
-        """
+        """@return: Whether a row was measured and does not keep the bound."""
         value = self.counted(row) if self.sign else None
         return value is not None and not _keeps(value, self.sign, self.bound)
 
@@ -111,9 +107,7 @@ def _keeps(value: float, sign: str, bound: float) -> bool:
 
 @dataclass
 class Table:
-    """
-    One table.
-    """
+    """One table."""
 
     title: str
     columns: list[Column]
@@ -121,9 +115,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def label(self, row: Mapping[str, Any]) -> str:
-        """
-        @return: What row this is.
-        """
+        """@return: What row this is."""
         cells = [
             (each, str(row.get(each.key, "")))
             for each in self.columns
@@ -214,26 +206,20 @@ _FORMS = {
 
 
 def show(value: Any, form: str) -> str:
-    """
-    Write a value: rates in MB/s, times in milliseconds, memory in MiB.
-    """
+    """Write a value: rates in MB/s, times in milliseconds, memory in MiB."""
     if value is None:
         return "–"
     return str(value) if isinstance(value, str) else _FORMS[form](value)
 
 
 def withUnit(value: float | None, form: str) -> str:
-    """
-    Write a value that stands alone.
-    """
+    """Write a value that stands alone."""
     unit = {"ms": " ms", "mib": " MiB", "rate": " MB/s"}.get(form, "")
     return show(value, form) + (unit if value is not None else "")
 
 
 def verdict(target: Target) -> tuple[str, str, str]:
-    """
-    Say what was aimed at, what was measured, and whether that is met.
-    """
+    """Say what was aimed at, what was measured, and whether that is met."""
     above = "idle + " if target.over else ""
     value = withUnit(target.value, target.form)
     if target.value is not None and target.over:
@@ -247,9 +233,7 @@ def verdict(target: Target) -> tuple[str, str, str]:
 
 
 def asText(table: Table) -> str:
-    """
-    Lay a table out for a terminal.
-    """
+    """Lay a table out for a terminal."""
     lines = [[column.heading for column in table.columns]]
     lines += [
         [show(row.get(column.key), column.form) for column in table.columns]

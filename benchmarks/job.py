@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What the two processes of a run are told to do.
-"""
+"""What the two processes of a run are told to do."""
 
 from __future__ import annotations
 
@@ -69,14 +67,10 @@ class Job:
     options: dict[str, Any] = field(default_factory=dict)
 
     def toJson(self) -> str:
-        """
-        Write it for the command line of a worker.
-        """
+        """Write it for the command line of a worker."""
         return json.dumps(asdict(self))
 
     @classmethod
     def fromJson(cls, text: str) -> Job:
-        """
-        Read it there.
-        """
+        """Read it there."""
         return cls(**json.loads(text))

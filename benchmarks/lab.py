@@ -43,9 +43,7 @@ _numbers = itertools.count()
 
 
 class _Namespaces(Place):
-    """
-    The server in one namespace and the client in another.
-    """
+    """The server in one namespace and the client in another."""
 
     host = _HOSTS[0]
 
@@ -122,9 +120,7 @@ class Distance(Place):
         return 1.0 if self.rate < 80e6 else 2.0
 
     def unavailable(self) -> str:
-        """
-        @return: What is missing here, or nothing.
-        """
+        """@return: What is missing here, or nothing."""
         return _whyNot("cc", str(_TUN)) or _refused(self.congestion)
 
     @contextmanager
@@ -148,9 +144,7 @@ class Distance(Place):
 
 
 class _Routed(_Namespaces):
-    """
-    Two namespaces with the router between them.
-    """
+    """Two namespaces with the router between them."""
 
     router: Child
 
@@ -167,16 +161,12 @@ class _Routed(_Namespaces):
 
 @dataclass(frozen=True)
 class Near(Place):
-    """
-    A link of a rate (bits per second) without distance.
-    """
+    """A link of a rate (bits per second) without distance."""
 
     rate: int
 
     def unavailable(self) -> str:
-        """
-        @return: What is missing here, or nothing.
-        """
+        """@return: What is missing here, or nothing."""
         return _whyNot("tc")
 
     @contextmanager
@@ -207,14 +197,10 @@ class Near(Place):
 
 
 class Relayed(Place):
-    """
-    A relay between the two that delays each byte.
-    """
+    """A relay between the two that delays each byte."""
 
     def __init__(self, delay: float) -> None:
-        """
-        @param delay: For each direction (seconds).
-        """
+        """@param delay: For each direction (seconds)."""
         self.delay = delay
 
     def route(self, port: int) -> AbstractContextManager[int]:
@@ -250,9 +236,7 @@ def _whyNot(*needs: str) -> str:
 
 @cache
 def _refused(congestion: str) -> str:
-    """
-    Try to make a link, once.
-    """
+    """Try to make a link, once."""
     try:
         with Distance(congestion=congestion).opened():
             return ""

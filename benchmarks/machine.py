@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What the figures were measured on.
-"""
+"""What the figures were measured on."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def _found(path: str, key: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """
-    @return: The machine.
-    """
+    """@return: The machine."""
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control")
     memory = _found("/proc/meminfo", "MemTotal").split()[0]
     return {
@@ -48,9 +44,7 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """
-    @return: The software.
-    """
+    """@return: The software."""
     found = {"Python": sys.version.split()[0]}
     for name in _PACKAGES:
         try:

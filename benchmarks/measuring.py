@@ -60,9 +60,7 @@ class Meter:
     """
 
     def __init__(self, clock: IReactorTime, snapshotAt: int) -> None:
-        """
-        @param snapshotAt: At how many bytes to note what each stream has.
-        """
+        """@param snapshotAt: At how many bytes to note what each stream has."""
         self.given = 0
         self._counts: list[Count] = []
         self._samples: list[tuple[float, int]] = []

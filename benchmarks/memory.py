@@ -39,34 +39,26 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 class Take(amp.Command):
-    """
-    Take a stream and say what that cost.
-    """
+    """Take a stream and say what that cost."""
 
     arguments = [(b"body", Stream())]
     response = [(b"size", amp.Integer()), (b"growth", amp.Integer())]
 
 
 class TakeOutOfBand(amp.Command):
-    """
-    Take a stream that travels over HTTPS and say what that cost.
-    """
+    """Take a stream that travels over HTTPS and say what that cost."""
 
     arguments = [(b"body", OutOfBand())]
     response = Take.response
 
 
 class Taker(StreamAMP):
-    """
-    The receiving end.
-    """
+    """The receiving end."""
 
     @Take.responder
     @TakeOutOfBand.responder
     async def take(self, body):
-        """
-        Look at each piece and let it go.
-        """
+        """Look at each piece and let it go."""
         before = peak()
         size = 0
         async for piece in body:
@@ -75,27 +67,21 @@ class Taker(StreamAMP):
 
 
 def peak() -> int:
-    """
-    @return: The most memory that this process has had resident (bytes).
-    """
+    """@return: The most memory that this process has had resident (bytes)."""
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def generated(size):
-    """
-    Make bytes that are not the same all over, without keeping them.
-    """
+    """Make bytes that are not the same all over, without keeping them."""
     block = bytes(range(256)) * 256
     for start in range(0, size, len(block)):
         yield block[: size - start]
 
 
 async def bulkServer(wanted):
-    """
-    @return: A server of out-of-band transfers, or L{None} if it is not wanted.
-    """
+    """@return: A server of out-of-band transfers, or L{None} if it is not wanted."""
     if not wanted:
         return None
     server = OutOfBandServer("tcp:0:interface=127.0.0.1")
@@ -104,9 +90,7 @@ async def bulkServer(wanted):
 
 
 async def receive(reactor, via):
-    """
-    The child: say where it listens, and serve until it is ended.
-    """
+    """The child: say where it listens, and serve until it is ended."""
     Taker.bulkServer = await bulkServer(via == "put")
     endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
     port = await endpoint.listen(Factory.forProtocol(Taker))
@@ -115,9 +99,7 @@ async def receive(reactor, via):
 
 
 async def send(reactor, size, via):
-    """
-    The parent.
-    """
+    """The parent."""
     child = subprocess.Popen(
         [sys.executable, __file__, "--receive", via], stdout=subprocess.PIPE, text=True
     )
@@ -144,9 +126,7 @@ async def send(reactor, size, via):
 
 
 def main(arguments):
-    """
-    Find out which end this is.
-    """
+    """Find out which end this is."""
     if arguments[:1] == ["--receive"]:
         react(lambda reactor: Deferred.fromCoroutine(receive(reactor, arguments[1])))
     text = arguments[0] if arguments else "4G"

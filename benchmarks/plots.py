@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The plots of the report, as SVG.
-"""
+"""The plots of the report, as SVG."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ def _chunks(axes: Axes, rows: Any) -> None:
 
 
 def _calls(figure: Figure, found: Mapping[str, list[float]]) -> None:
-    """
-    A curve for each peer: how many of its calls are answered by when.
-    """
+    """A curve for each peer: how many of its calls are answered by when."""
     axes = figure.add_subplot()
     known = [(sorted(times), label) for label, times in found.items() if times]
     known.sort(key=lambda pair: pair[0][len(pair[0]) // 2])
@@ -103,9 +99,7 @@ _TRACES = {
 
 
 def _changes(figure: Figure, found: Mapping[str, Any]) -> None:
-    """
-    Above how long calls take, below the rate, for each kind of change.
-    """
+    """Above how long calls take, below the rate, for each kind of change."""
     kinds = found["kinds"]
     grid = figure.subplots(
         2, len(kinds), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2)
@@ -166,9 +160,7 @@ def _fairness(axes: Axes, shares: list[int]) -> None:
 
 
 def _alone(title: str, plot: Callable[[Axes, Any], None]) -> Callable[..., None]:
-    """
-    A plot that has one pair of axes.
-    """
+    """A plot that has one pair of axes."""
 
     def drawIt(figure: Figure, data: Any) -> None:
         axes = figure.add_subplot()

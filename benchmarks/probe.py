@@ -85,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def options(texts: list[str]) -> dict[str, Any]:
-    """
-    Read C{limits.maxBulkDelay=0.01} and the like.
-    """
+    """Read C{limits.maxBulkDelay=0.01} and the like."""
     found: dict[str, Any] = {}
     for text in texts:
         path, _, value = text.partition("=")
@@ -136,9 +134,7 @@ def _ms(values: list[float], percent: float) -> str:
 
 
 def line(outcome: Outcome, rate: float) -> str:
-    """
-    Say it in one line.
-    """
+    """Say it in one line."""
     parts = []
     if "calls" in outcome.result:
         settled = outcome.busy(outcome.settled)
@@ -165,9 +161,7 @@ def line(outcome: Outcome, rate: float) -> str:
 
 
 def series(outcome: Outcome, step: float) -> list[str]:
-    """
-    Say it, a line for every so many seconds.
-    """
+    """Say it, a line for every so many seconds."""
     lines = []
     count = int((outcome.stopped - outcome.started) / step + 0.01)
     for number in range(count):
@@ -185,9 +179,7 @@ def series(outcome: Outcome, step: float) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """
-    Run it.
-    """
+    """Run it."""
     given = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     case = _case(given)

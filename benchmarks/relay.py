@@ -26,9 +26,7 @@ _OVERDUE = 2**23
 
 @dataclass
 class Way:
-    """
-    One direction of one connection.
-    """
+    """One direction of one connection."""
 
     source: socket.socket
     target: socket.socket
@@ -38,9 +36,7 @@ class Way:
     waiting: int = 0
 
     def wantsMore(self, now: float) -> bool:
-        """
-        Whether to read.
-        """
+        """Whether to read."""
         if self.ended:
             return False
         # What is due and cannot be written is the target's business, not the line's.
@@ -48,9 +44,7 @@ class Way:
         return not overdue or self.waiting < _OVERDUE
 
     def read(self, now: float) -> None:
-        """
-        Something has come.
-        """
+        """Something has come."""
         try:
             data = self.source.recv(_READ)
         except BlockingIOError:
@@ -87,9 +81,7 @@ class Way:
 
 
 def _pass(near: socket.socket, far: socket.socket, delay: float) -> None:
-    """
-    Serve one connection, in a thread of its own.
-    """
+    """Serve one connection, in a thread of its own."""
     ways = [Way(near, far, delay), Way(far, near, delay)]
     poll = select.epoll()
     masks: dict[int, int] = {}
@@ -131,9 +123,7 @@ def _pass(near: socket.socket, far: socket.socket, delay: float) -> None:
 
 
 def main(port: int, delay: float) -> None:
-    """
-    Relay connections to a port of this machine, until standard input ends.
-    """
+    """Relay connections to a port of this machine, until standard input ends."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)

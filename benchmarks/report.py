@@ -39,9 +39,7 @@ _Measures = Mapping[str, tuple[str, Findings]]
 
 
 def merged(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """
-    Make one of the results of several commands, in the order of the measures.
-    """
+    """Make one of the results of several commands, in the order of the measures."""
     measures: dict[str, Any] = {}
     for results in files:
         measures.update(results["measures"])
@@ -108,9 +106,7 @@ def _markdown(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _headlines(measures: _Measures) -> str:
-    """
-    Say in plain words what matters most, as far as it was measured.
-    """
+    """Say in plain words what matters most, as far as it was measured."""
 
     def value(measure: str, peer: str, key: str, form: str) -> str:
         tables = measures[measure][1].tables if measure in measures else []
@@ -167,9 +163,7 @@ def _short(targets: Sequence[Target]) -> str:
 
 
 def _remarks(text: str) -> dict[str, str]:
-    """
-    Find the sections.
-    """
+    """Find the sections."""
     found = {}
     _, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     for names, words in zip(parts[::2], parts[1::2], strict=True):
@@ -178,9 +172,7 @@ def _remarks(text: str) -> dict[str, str]:
 
 
 def _reasons(targets: Sequence[Target], remarks: Mapping[str, str]) -> str:
-    """
-    Say what is not met, and why: what has the same reason stands together.
-    """
+    """Say what is not met, and why: what has the same reason stands together."""
     groups: dict[str, list[str]] = {}
     for target in targets:
         if target.met != "not met":

@@ -62,22 +62,16 @@ Set when this program is interrupted: runs in other threads end.
 
 
 class RunFailed(Exception):
-    """
-    A run came to nothing; the text says why.
-    """
+    """A run came to nothing; the text says why."""
 
 
 def python(*arguments: str) -> list[str]:
-    """
-    @return: The command for C{python -m} with these arguments.
-    """
+    """@return: The command for C{python -m} with these arguments."""
     return [sys.executable, "-m", *arguments]
 
 
 class Child:
-    """
-    A process that says JSON objects, one a line, and takes words.
-    """
+    """A process that says JSON objects, one a line, and takes words."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is in __exit__
@@ -162,17 +156,13 @@ class Child:
         return int(line.split()[1]) * _KIB
 
     def hurry(self) -> None:
-        """
-        Have no lower priority than others any more, if this user may say so.
-        """
+        """Have no lower priority than others any more, if this user may say so."""
         with suppress(OSError):
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
 
     def processor(self) -> float:
-        """
-        @return: How much time of a processor it has used (seconds).
-        """
+        """@return: How much time of a processor it has used (seconds)."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -202,9 +192,7 @@ class Place:
     weight = 0.0
 
     def unavailable(self) -> str:
-        """
-        @return: Why there is no such place here, or nothing.
-        """
+        """@return: Why there is no such place here, or nothing."""
         return ""
 
     @contextmanager
@@ -220,9 +208,7 @@ class Place:
         """Count anew."""
 
     def stats(self) -> dict[str, dict[str, int]]:
-        """
-        @return: What was counted, by direction.
-        """
+        """@return: What was counted, by direction."""
         return {}
 
     def change(self, key: str, value: float) -> None:
@@ -280,9 +266,7 @@ class Case:
         return f"{entry.label}, no-delay" if self.job.noDelay else entry.label
 
     def unavailable(self) -> str:
-        """
-        @return: Why it cannot be run here, or nothing.
-        """
+        """@return: Why it cannot be run here, or nothing."""
         peers = [PEERS[job.peer].unavailable() for job in (self.job, *self.beside)]
         return next(filter(None, [*peers, self.place.unavailable()]), "")
 
@@ -361,9 +345,7 @@ class Outcome:
         return self.result.get("calls", [])
 
     def idle(self) -> list[float]:
-        """
-        @return: How long small calls took before the bulk (seconds).
-        """
+        """@return: How long small calls took before the bulk (seconds)."""
         return [taken for when, taken in self._calls if when < self.started]
 
     def busy(self, after: float = 0.0, until: float = float("inf")) -> list[float]:
@@ -403,9 +385,7 @@ class Outcome:
         return found
 
     def counted(self, what: str) -> int:
-        """
-        @return: Of the direction of the bulk: C{drops}, or C{greatest} for the queue.
-        """
+        """@return: Of the direction of the bulk: C{drops}, or C{greatest} for the queue."""
         way = self.link.get("down" if self.job.down else "up", {})
         return way.get(what, 0)
 
@@ -426,9 +406,7 @@ def _slope(meter: Mapping[str, Any], first: float, last: float) -> float:
 
 
 class _Pair:
-    """
-    The two processes of a job.
-    """
+    """The two processes of a job."""
 
     def __init__(self, stack: ExitStack, job: Job, place: Place) -> None:
         entry = PEERS[job.peer]
@@ -572,9 +550,7 @@ class Setting:
 
 
 class Series:
-    """
-    The outcomes of all rounds, by case.
-    """
+    """The outcomes of all rounds, by case."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._outcomes: dict[str, dict[int, Outcome]] = {name: {} for name in names}
@@ -588,15 +564,11 @@ class Series:
             self._outcomes[name][number] = outcome
 
     def failure(self, name: str) -> str:
-        """
-        @return: Why a case has failed, or nothing.
-        """
+        """@return: Why a case has failed, or nothing."""
         return self._failures.get(name, "")
 
     def all(self, name: str) -> list[Outcome]:
-        """
-        @return: Those that there are.
-        """
+        """@return: Those that there are."""
         found = self._outcomes.get(name, {})
         return [found[number] for number in sorted(found)]
 
@@ -644,9 +616,7 @@ def rounds(
     timeout: float = 150.0,
     times: int | None = None,
 ) -> Series:
-    """
-    Run all of them, some times.  One that has failed is not tried again.
-    """
+    """Run all of them, some times.  One that has failed is not tried again."""
     series = Series(what)
     timeout = setting.pick(timeout, min(timeout, _QUICK_TIMEOUT))
 
@@ -673,9 +643,7 @@ def rounds(
 
 
 class _Together:
-    """
-    Runs that go on at the same time, as many as there is room for.
-    """
+    """Runs that go on at the same time, as many as there is room for."""
 
     def __init__(self, room: float) -> None:
         self._room = room
@@ -745,8 +713,6 @@ def carried(rate: float) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """
-    @return: The smallest of the values that so many percent do not exceed.
-    """
+    """@return: The smallest of the values that so many percent do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]

@@ -35,9 +35,7 @@ _PATIENCE = 5.0
 
 
 class Control(LineOnlyReceiver):
-    """
-    The line to whoever started this process.
-    """
+    """The line to whoever started this process."""
 
     delimiter = b"\n"
 
@@ -52,16 +50,12 @@ class Control(LineOnlyReceiver):
         os._exit(0)
 
     def say(self, **what: Any) -> None:
-        """
-        Tell something.
-        """
+        """Tell something."""
         self.sendLine(json.dumps(what).encode())
 
 
 async def server(peer: Peer, control: Control, sampler: Sampler) -> None:
-    """
-    Serve, and report when told to.
-    """
+    """Serve, and report when told to."""
     control.say(port=await peer.serve())
     while True:
         word = await control.words.get()
@@ -74,9 +68,7 @@ async def server(peer: Peer, control: Control, sampler: Sampler) -> None:
 
 
 async def client(peer: Peer, control: Control, sampler: Sampler) -> None:
-    """
-    Do the job, and report.
-    """
+    """Do the job, and report."""
     job = peer.job
     # This process was started before anybody knew where the server would listen.
     job.port = int(await control.words.get())
@@ -113,9 +105,7 @@ def _move(sessions: list[Session], up: int, down: int, size: int) -> Deferred[An
 async def _latency(
     reactor: Any, control: Control, sessions: list[Session], job: Job
 ) -> dict[str, Any]:
-    """
-    Small calls without and with bulk.
-    """
+    """Small calls without and with bulk."""
     found: dict[str, Any] = {}
     calls = None
     if job.interval:
@@ -148,9 +138,7 @@ async def _until(reactor: Any, done: Callable[[], bool]) -> None:
 
 
 def _rate(session: Session, job: Job) -> Deferred[dict[str, float]]:
-    """
-    So many small calls, with so many on their way at once.
-    """
+    """So many small calls, with so many on their way at once."""
     done: Deferred[dict[str, float]] = Deferred()
     left = job.calls
     unanswered = job.calls
@@ -172,9 +160,7 @@ def _rate(session: Session, job: Job) -> Deferred[dict[str, float]]:
 
 
 def setNoDelayEverywhere() -> None:
-    """
-    Set C{TCP_NODELAY} on every connection of this process, also on those of a library.
-    """
+    """Set C{TCP_NODELAY} on every connection of this process, also on those of a library."""
     original = tcp.Connection.__init__
 
     def withNoDelay(self: Any, skt: socket.socket, *rest: Any, **more: Any) -> None:
@@ -185,9 +171,7 @@ def setNoDelayEverywhere() -> None:
 
 
 def main(role: str, text: str) -> None:
-    """
-    Be the server or the client.
-    """
+    """Be the server or the client."""
     job = Job.fromJson(text)
     if job.package:
         # Before anything has imported amp_stream.

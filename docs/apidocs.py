@@ -58,14 +58,10 @@ def locate(name: str) -> tuple[str, list[str], Any] | None:
 
 
 class Inventory(SphinxInventory):
-    """
-    Addresses of what is documented elsewhere.
-    """
+    """Addresses of what is documented elsewhere."""
 
     def getLink(self, name: str) -> str | None:
-        """
-        Find the page of an object of Twisted, zope.interface or Python.
-        """
+        """Find the page of an object of Twisted, zope.interface or Python."""
         if name in vars(builtins):
             return f"{PYTHON}/{builtinPage(getattr(builtins, name))}.html#{name}"
         top = name.split(".", maxsplit=1)[0]
@@ -87,9 +83,7 @@ class Inventory(SphinxInventory):
 
 
 def builtinPage(found: object) -> str:
-    """
-    The page of Python's library reference that describes a builtin.
-    """
+    """The page of Python's library reference that describes a builtin."""
     if found is None or isinstance(found, bool):
         return "constants"
     if isinstance(found, type):
@@ -109,9 +103,7 @@ class Module(model.Module):
 
     @property
     def all(self) -> Collection[str] | None:
-        """
-        The C{__all__} of a public module.
-        """
+        """The C{__all__} of a public module."""
         return self._all if self.fullName() in PUBLIC else None
 
     @all.setter
@@ -120,9 +112,7 @@ class Module(model.Module):
 
     @property
     def privacyClass(self) -> PrivacyClass:
-        """
-        C{__main__} is hidden like any other module that is not public.
-        """
+        """C{__main__} is hidden like any other module that is not public."""
         return self.system.privacyClass(self)
 
     def _localNameToFullName(self, name: str) -> str:
@@ -136,15 +126,11 @@ class Module(model.Module):
 
 
 class Package(Module, model.Package):
-    """
-    The same for packages.
-    """
+    """The same for packages."""
 
 
 class System(model.System):
-    """
-    The public names, and addresses without a network.
-    """
+    """The public names, and addresses without a network."""
 
     Module = Module
     Package = Package

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-How Sphinx builds the pages: C{tox -e docs} writes them to C{docs/_build/html}.
-"""
+"""How Sphinx builds the pages: C{tox -e docs} writes them to C{docs/_build/html}."""
 
 from __future__ import annotations
 
@@ -83,7 +81,5 @@ def moveLinks(app: Any, path: Path, including: str, content: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
-    """
-    Have Sphinx call L{moveLinks}.
-    """
+    """Have Sphinx call L{moveLinks}."""
     app.connect("include-read", moveLinks)

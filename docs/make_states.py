@@ -27,9 +27,7 @@ leaves the state as it is is not drawn.
 
 
 def diagram(title, table):
-    """
-    Draw one table.
-    """
+    """Draw one table."""
     lines = [f"\n## {title}\n", "```mermaid", "stateDiagram-v2"]
     states = list(type(next(iter(table.values()))))
     lines.append(f"    [*] --> {states[0].name}")
@@ -43,9 +41,7 @@ def diagram(title, table):
 
 
 def page():
-    """
-    The whole page.
-    """
+    """The whole page."""
     return INTRODUCTION + diagram("Sending", SENDING) + diagram("Receiving", RECEIVING)
 
 

@@ -24,18 +24,14 @@ from amp_stream import Stream, StreamAMP
 
 
 class Store(amp.Command):
-    """
-    Keep a value.
-    """
+    """Keep a value."""
 
     arguments = [(b"name", amp.Unicode()), (b"body", Stream(digest=True))]
     response = [(b"size", amp.Integer())]
 
 
 class Fetch(amp.Command):
-    """
-    Give it back.
-    """
+    """Give it back."""
 
     arguments = [(b"name", amp.Unicode())]
     response = [(b"body", Stream(digest=True))]
@@ -43,17 +39,13 @@ class Fetch(amp.Command):
 
 
 class Keeper(StreamAMP):
-    """
-    One connection.
-    """
+    """One connection."""
 
     directory = FilePath(".")
 
     @Store.responder
     async def store(self, name, body):
-        """
-        Write to a file beside the real one, and rename that when it is whole.
-        """
+        """Write to a file beside the real one, and rename that when it is whole."""
         target = self.directory.child(name)
         partial = target.temporarySibling(".partial")
         try:
@@ -67,9 +59,7 @@ class Keeper(StreamAMP):
 
     @Fetch.responder
     def fetch(self, name):
-        """
-        A response carries a stream in the same way.
-        """
+        """A response carries a stream in the same way."""
         path = self.directory.child(name)
         if not path.isfile():
             raise FileNotFoundError(name)
@@ -77,9 +67,7 @@ class Keeper(StreamAMP):
 
 
 async def main(reactor, directory, endpoint="tcp:4321:interface=127.0.0.1"):
-    """
-    Listen until somebody ends the process.
-    """
+    """Listen until somebody ends the process."""
     Keeper.directory = FilePath(directory)
     port = await serverFromString(reactor, endpoint).listen(Factory.forProtocol(Keeper))
     print(f"listening on {port.getHost()}", flush=True)

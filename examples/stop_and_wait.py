@@ -26,9 +26,7 @@ STREAM = b"0"
 
 
 async def main(reactor, endpoint, filename):
-    """
-    The boxes are written out here, to show that there is nothing more to them.
-    """
+    """The boxes are written out here, to show that there is nothing more to them."""
     protocol = await connectProtocol(clientFromString(reactor, endpoint), amp.AMP())
     left = os.path.getsize(filename)
     stored = protocol.callRemoteString(

@@ -22,9 +22,7 @@ from amp_stream import Stream, StreamAMP
 
 
 class Store(amp.Command):
-    """
-    As the server declares it.
-    """
+    """As the server declares it."""
 
     arguments = [(b"name", amp.Unicode()), (b"body", Stream(digest=True))]
     response = [(b"size", amp.Integer())]

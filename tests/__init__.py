@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream}, for trial and pytest alike.
-"""
+"""Tests for L{amp_stream}, for trial and pytest alike."""
 
 from hypothesis import settings
 

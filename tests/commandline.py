@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The C{amp-stream} command as a process, and services for it to talk to.
-"""
+"""The C{amp-stream} command as a process, and services for it to talk to."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ class WatchedStore(FileStore):
     committing: Callable[[], object] = staticmethod(lambda: None)
 
     def receive(self, name: str, size: int | None = None) -> Upload:
-        """
-        See L{FileStore.receive}.
-        """
+        """See L{FileStore.receive}."""
         upload = super().receive(name, size)
         write, commit = upload.write, upload.commit
 
@@ -132,9 +128,7 @@ class ServedTestCase(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        """
-        Make the directory.
-        """
+        """Make the directory."""
         self.here = self.makeDirectory()
 
     def makeDirectory(self) -> str:
@@ -148,9 +142,7 @@ class ServedTestCase(TestCase):
         return path
 
     def path(self, name: str) -> str:
-        """
-        The path of a file in the directory C{here}.
-        """
+        """The path of a file in the directory C{here}."""
         return os.path.join(self.here, name)
 
     def write(self, name: str, body: bytes) -> str:
@@ -164,9 +156,7 @@ class ServedTestCase(TestCase):
         return self.path(name)
 
     def read(self, name: str) -> bytes:
-        """
-        Read a file in the directory C{here}.
-        """
+        """Read a file in the directory C{here}."""
         with open(self.path(name), "rb") as file:
             return file.read()
 
@@ -251,25 +241,19 @@ class ServedTestCase(TestCase):
         return line
 
     def put(self, name: str, body: bytes) -> None:
-        """
-        Put a value into the store.
-        """
+        """Put a value into the store."""
         file = WholeFile(self.root)
         file.write(body)
         file.commit(name.encode("utf-8"))
 
     def content(self, name: str) -> bytes:
-        """
-        Take a value from the store.
-        """
+        """Take a value from the store."""
         with open(os.path.join(self.root, name), "rb") as file:
             return file.read()
 
 
 def fromThread(deferred: Deferred[None]) -> Callable[..., None]:
-    """
-    Make a function that fires a Deferred, once, and can be called in a thread.
-    """
+    """Make a function that fires a Deferred, once, and can be called in a thread."""
 
     def fire(*ignored: object) -> None:
         if not deferred.called:

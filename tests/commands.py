@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The commands that the tests call, and protocols that answer them.
-"""
+"""The commands that the tests call, and protocols that answer them."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from amp_stream import Stream, StreamAMP, StreamChunk, StreamReceiver
 
 
 class Store(amp.Command):
-    """
-    A stream in the request.
-    """
+    """A stream in the request."""
 
     arguments = [(b"name", amp.Unicode()), (b"body", Stream())]
     response = [(b"size", amp.Integer())]
@@ -23,27 +19,21 @@ class Store(amp.Command):
 
 
 class StoreChecked(Store):
-    """
-    The same with a digest.
-    """
+    """The same with a digest."""
 
     commandName = b"StoreChecked"
     arguments = [(b"name", amp.Unicode()), (b"body", Stream(digest=True))]
 
 
 class StoreMaybe(amp.Command):
-    """
-    A stream that can be left out, of a bounded size, in request and response.
-    """
+    """A stream that can be left out, of a bounded size, in request and response."""
 
     arguments = [(b"body", Stream(optional=True, maxSize=100_000))]
     response = [(b"body", Stream(optional=True))]
 
 
 class Fetch(amp.Command):
-    """
-    A stream in the response.
-    """
+    """A stream in the response."""
 
     arguments = [(b"name", amp.Unicode())]
     response = [(b"body", Stream())]
@@ -51,45 +41,35 @@ class Fetch(amp.Command):
 
 
 class Swap(amp.Command):
-    """
-    Two streams each way.
-    """
+    """Two streams each way."""
 
     arguments = [(b"left", Stream()), (b"right", Stream())]
     response = [(b"left", Stream()), (b"right", Stream())]
 
 
 class Ping(amp.Command):
-    """
-    A small call.
-    """
+    """A small call."""
 
     arguments = [(b"number", amp.Integer(optional=True))]
     response = [(b"number", amp.Integer(optional=True))]
 
 
 class Piece(amp.Command):
-    """
-    A command of the test's own that carries a chunk.
-    """
+    """A command of the test's own that carries a chunk."""
 
     arguments = [(b"piece", StreamChunk()), (b"note", amp.Unicode(optional=True))]
     response = []
 
 
 class Quiet(amp.Command):
-    """
-    A stream in a call that wants no answer.
-    """
+    """A stream in a call that wants no answer."""
 
     arguments = [(b"body", Stream())]
     requiresAnswer = False
 
 
 class Responders(amp.CommandLocator):
-    """
-    Answers the commands; what it does with a stream is for the test to say.
-    """
+    """Answers the commands; what it does with a stream is for the test to say."""
 
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
@@ -137,9 +117,7 @@ class Responders(amp.CommandLocator):
 
 
 class Server(StreamAMP, Responders):
-    """
-    A protocol that is its own locator.
-    """
+    """A protocol that is its own locator."""
 
     def __init__(self, *args, **kw):
         StreamAMP.__init__(self, *args, **kw)
@@ -147,9 +125,7 @@ class Server(StreamAMP, Responders):
 
 
 class PlainServer(StreamReceiver, Responders, amp.AMP):
-    """
-    The smallest thing that takes streams: a stock protocol with the mix-in.
-    """
+    """The smallest thing that takes streams: a stock protocol with the mix-in."""
 
     def __init__(self):
         amp.AMP.__init__(self)
@@ -161,9 +137,7 @@ class PlainServer(StreamReceiver, Responders, amp.AMP):
 
 
 def held() -> tuple[list[Deferred], object]:
-    """
-    A responder's behaviour that does nothing until the test says so.
-    """
+    """A responder's behaviour that does nothing until the test says so."""
     waiting: list[Deferred] = []
 
     def take(name, body):

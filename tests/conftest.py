@@ -17,9 +17,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """
-    Add C{--explorations}.
-    """
+    """Add C{--explorations}."""
     parser.addoption(
         "--explorations",
         choices=("with", "without", "only"),
@@ -31,9 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """
-    Choose the tests that C{--explorations} asks for.
-    """
+    """Choose the tests that C{--explorations} asks for."""
     wanted = config.getoption("explorations")
     if wanted == "with":
         return
@@ -46,9 +42,7 @@ def pytest_collection_modifyitems(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """
-    If there is no such test among those that were named, nothing is wrong.
-    """
+    """If there is no such test among those that were named, nothing is wrong."""
     nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
     if nothing and session.config.getoption("explorations") == "only":
         session.exitstatus = pytest.ExitCode.OK

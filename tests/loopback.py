@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Real connections on this machine, for what depends on the kernel.
-"""
+"""Real connections on this machine, for what depends on the kernel."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ __all__ = ["LoopbackTestCase", "Plain", "Watched"]
 
 
 class Watched:
-    """
-    A protocol that says when its connection is gone.
-    """
+    """A protocol that says when its connection is gone."""
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
@@ -41,9 +37,7 @@ class Watched:
 
 
 class Plain(Watched, Protocol):
-    """
-    A protocol that counts what it gets.
-    """
+    """A protocol that counts what it gets."""
 
     received = 0
 
@@ -52,9 +46,7 @@ class Plain(Watched, Protocol):
 
 
 class LoopbackTestCase(TestCase):
-    """
-    Tests with two protocols that are connected by the kernel.
-    """
+    """Tests with two protocols that are connected by the kernel."""
 
     timeout = 60
 
@@ -70,9 +62,7 @@ class LoopbackTestCase(TestCase):
         return port.getHost()
 
     async def connected(self, endpoint: Any, client: Any, server: Any) -> None:
-        """
-        Connect, and see to it that both ends are gone with the test.
-        """
+        """Connect, and see to it that both ends are gone with the test."""
         made: Deferred[None] = Deferred()
         connectionMade = server.connectionMade
 
@@ -94,18 +84,14 @@ class LoopbackTestCase(TestCase):
         self.addCleanup(close)
 
     async def tcp(self, client: Any, server: Any) -> None:
-        """
-        Connect two protocols over TCP.
-        """
+        """Connect two protocols over TCP."""
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         host = await self.listen(endpoint, server)
         there = clientFromString(reactor, f"tcp:127.0.0.1:{host.port}")
         await self.connected(there, client, server)
 
     async def tls(self, client: Any, server: Any) -> None:
-        """
-        Connect two protocols over TLS.
-        """
+        """Connect two protocols over TLS."""
         certificate = makeCertificate()
         endpoint = SSL4ServerEndpoint(
             reactor, 0, certificate.options(), interface="127.0.0.1"
@@ -119,9 +105,7 @@ class LoopbackTestCase(TestCase):
         await self.connected(there, client, server)
 
     async def unix(self, client: Any, server: Any) -> None:
-        """
-        Connect two protocols over a UNIX socket.
-        """
+        """Connect two protocols over a UNIX socket."""
         # Its path must be short.
         path = os.path.relpath(self.mktemp())
         await self.listen(serverFromString(reactor, f"unix:{path}"), server)

@@ -27,30 +27,22 @@ Box = dict[str, Any]
 
 
 def octets(value: Any) -> bytes:
-    """
-    @param value: Text, a number or bytes.
-    """
+    """@param value: Text, a number or bytes."""
     return value if isinstance(value, bytes) else str(value).encode("ascii")
 
 
 def string(data: bytes) -> bytes:
-    """
-    Write a length and its bytes.
-    """
+    """Write a length and its bytes."""
     return pack("!H", len(data)) + data
 
 
 def value1(data: bytes) -> bytes:
-    """
-    Write a value in version 1.
-    """
+    """Write a value in version 1."""
     return string(data)
 
 
 def value2(data: bytes) -> bytes:
-    """
-    Write a value in version 2.
-    """
+    """Write a value in version 2."""
     pieces = b""
     while len(data) >= FULL:
         pieces += string(data[:FULL])
@@ -62,18 +54,14 @@ VALUE = {1: value1, 2: value2}
 
 
 def wire(box: Box, version: Any) -> bytes:
-    """
-    Write a box, its keys in order.
-    """
+    """Write a box, its keys in order."""
     items = sorted((octets(key), octets(value)) for key, value in box.items())
     value = VALUE[version]
     return b"".join(string(key) + value(data) for key, data in items) + b"\0\0"
 
 
 def parts(data: bytes) -> list[Any]:
-    """
-    Describe bytes: long runs of one byte by a rule, the rest in hexadecimal digits.
-    """
+    """Describe bytes: long runs of one byte by a rule, the rest in hexadecimal digits."""
     described: list[Any] = []
     plain = b""
     for byte, run in groupby(data):
@@ -89,9 +77,7 @@ def parts(data: bytes) -> list[Any]:
 
 
 def meaning(value: Any) -> Any:
-    """
-    Describe a value: as text if it is some, otherwise as its bytes.
-    """
+    """Describe a value: as text if it is some, otherwise as its bytes."""
     data = octets(value)
     if len(data) < 100 and all(32 <= byte < 127 for byte in data):
         return data.decode("ascii")
@@ -99,16 +85,12 @@ def meaning(value: Any) -> Any:
 
 
 def described(box: Box) -> Box:
-    """
-    Describe a box.
-    """
+    """Describe a box."""
     return {key: meaning(value) for key, value in sorted(box.items())}
 
 
 def boxes() -> Any:
-    """
-    Boxes and their bytes.
-    """
+    """Boxes and their bytes."""
     request = {"_ask": "1", "_command": "Store", "name": "x"}
     cases = [
         ("one key", {"_command": "Ping"}, (1, 2)),
@@ -182,9 +164,7 @@ def boxes() -> Any:
 
 
 def bigStrings() -> Any:
-    """
-    Values over several keys.
-    """
+    """Values over several keys."""
     a, b, c = b"a" * FULL, b"b" * FULL, b"c"
     written = [
         ("empty", b"", {"v": b""}),
@@ -251,24 +231,18 @@ def bigStrings() -> Any:
 
 
 def elevenPieces() -> Box:
-    """
-    Make a run of keys whose order is not that of their names.
-    """
+    """Make a run of keys whose order is not that of their names."""
     pieces = {"v": b"0", **{f"v.{n}": b"%d" % (n - 1) for n in range(2, 11)}}
     return {**pieces, "v.11": b"-"}
 
 
 def case(name: str, value: bytes, box: Box) -> Any:
-    """
-    Describe a value and its keys.
-    """
+    """Describe a value and its keys."""
     return {"name": name, "value": meaning(value), "box": described(box)}
 
 
 class Conversation:
-    """
-    Boxes that go to and fro.
-    """
+    """Boxes that go to and fro."""
 
     def __init__(self, name: str, *, mode: Any = 1, **settings: Any) -> None:
         """
@@ -299,27 +273,19 @@ class Conversation:
             self.versions[who] = box["version"]
 
     def peer(self, **box: Any) -> None:
-        """
-        Add a box that the side under test gets.
-        """
+        """Add a box that the side under test gets."""
         self.say("peer", {key.replace("__", "."): v for key, v in box.items()})
 
     def own(self, *free: str, **box: Any) -> None:
-        """
-        Add a box that the side under test sends.
-        """
+        """Add a box that the side under test sends."""
         self.say("self", {key.replace("__", "."): v for key, v in box.items()}, free)
 
     def do(self, **what: Any) -> None:
-        """
-        Add something that the application does.
-        """
+        """Add something that the application does."""
         self.steps.append({"do": what})
 
     def data(self) -> Any:
-        """
-        @return: The conversation, for JSON.
-        """
+        """@return: The conversation, for JSON."""
         return {
             "name": self.name,
             "version": self.mode,
@@ -332,9 +298,7 @@ TEXT = "_error_description"
 
 
 def streams() -> Any:
-    """
-    Conversations about streams.
-    """
+    """Conversations about streams."""
     digest = sha256(b"hello").digest()
     chunk = {"_command": "StreamData", "id": 7}
 
@@ -448,9 +412,7 @@ def streams() -> Any:
 
 
 def negotiations() -> Any:
-    """
-    Conversations about versions and large boxes.
-    """
+    """Conversations about versions and large boxes."""
     settings = {"_command": "StreamSettings", "versions": "1 2", "box": 16_777_216}
 
     one = Conversation(
@@ -511,9 +473,7 @@ def negotiations() -> Any:
 
 
 def main() -> None:
-    """
-    Write the files.
-    """
+    """Write the files."""
     folder = Path(__file__).with_name("vectors")
     for name, data in (
         ("boxes", boxes()),

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The modules of the package under test, and what they import.
-"""
+"""The modules of the package under test, and what they import."""
 
 from __future__ import annotations
 

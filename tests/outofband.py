@@ -64,9 +64,7 @@ LIMIT = 100_000
 
 
 class Put(amp.Command):
-    """
-    A stream out of band in the request.
-    """
+    """A stream out of band in the request."""
 
     arguments = [(b"body", OutOfBand())]
     response = [(b"size", amp.Integer())]
@@ -74,63 +72,49 @@ class Put(amp.Command):
 
 
 class PutChecked(Put):
-    """
-    The same with a digest.
-    """
+    """The same with a digest."""
 
     commandName = b"PutChecked"
     arguments = [(b"body", OutOfBand(digest=True))]
 
 
 class PutLimited(Put):
-    """
-    The same with a limit.
-    """
+    """The same with a limit."""
 
     commandName = b"PutLimited"
     arguments = [(b"body", OutOfBand(maxSize=LIMIT))]
 
 
 class Get(amp.Command):
-    """
-    A stream out of band in the response.
-    """
+    """A stream out of band in the response."""
 
     arguments = []
     response = [(b"body", OutOfBand())]
 
 
 class GetChecked(Get):
-    """
-    The same with a digest.
-    """
+    """The same with a digest."""
 
     commandName = b"GetChecked"
     response = [(b"body", OutOfBand(digest=True))]
 
 
 class GetLimited(Get):
-    """
-    The same with a limit.
-    """
+    """The same with a limit."""
 
     commandName = b"GetLimited"
     response = [(b"body", OutOfBand(maxSize=LIMIT))]
 
 
 class Both(amp.Command):
-    """
-    Two streams out of band each way.
-    """
+    """Two streams out of band each way."""
 
     arguments = [(b"left", OutOfBand(digest=True)), (b"right", OutOfBand())]
     response = [(b"left", OutOfBand()), (b"right", OutOfBand(digest=True))]
 
 
 def run(method: Any) -> Any:
-    """
-    Make a test of a coroutine.
-    """
+    """Make a test of a coroutine."""
 
     def test(self: Any) -> Any:
         return ensureDeferred(method(self))
@@ -142,9 +126,7 @@ def run(method: Any) -> Any:
 
 
 def collectBody(body: Any) -> Any:
-    """
-    Take a body, and answer with its size.
-    """
+    """Take a body, and answer with its size."""
     return body.collect().addCallback(lambda value: {"size": len(value)})
 
 
@@ -180,9 +162,7 @@ class Peer(Watched, StreamAMP, Responders):
         return taken
 
     def callRemote(self, *args, **kw):
-        """
-        Make a call whose error can wait until the test looks at it.
-        """
+        """Make a call whose error can wait until the test looks at it."""
         call = super().callRemote(*args, **kw)
         told: Deferred[Any] = Deferred(lambda _: call.cancel())
         call.addCallbacks(told.callback, told.errback)
@@ -254,9 +234,7 @@ class Puppet(Watched, amp.AMP):
         return {}
 
     def tell(self, command: bytes, **values: bytes) -> Deferred[Any]:
-        """
-        Send a box, and get the answer.
-        """
+        """Send a box, and get the answer."""
         told: Deferred[Any] = Deferred()
         # What AMP does not see handled, it hangs up for.
         self.callRemoteString(command, **values).addCallbacks(
@@ -349,9 +327,7 @@ class Raw(Protocol):
 
     @property
     def status(self) -> int:
-        """
-        The status of the last response.
-        """
+        """The status of the last response."""
         found = self.received.rfind(b"HTTP/1.1 ")
         if found < 0:
             raise AssertionError(f"there is no response in {bytes(self.received)!r}")
@@ -391,9 +367,7 @@ class RawServer(Factory):
 
 
 class Clocked:
-    """
-    The global reactor with a time that the test makes pass.
-    """
+    """The global reactor with a time that the test makes pass."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -446,9 +420,7 @@ class Exchange:
 
 @implementer(IConsumer)
 class Consumer:
-    """
-    Takes one piece, and the rest when it is told to.
-    """
+    """Takes one piece, and the rest when it is told to."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -470,9 +442,7 @@ class Consumer:
 
 @implementer(IPushProducer)
 class Endless:
-    """
-    Writes zeros for as long as a transport takes them.
-    """
+    """Writes zeros for as long as a transport takes them."""
 
     def __init__(self, transport: Any) -> None:
         self.transport = transport
@@ -504,9 +474,7 @@ class Endless:
 
 
 class Log:
-    """
-    Everything that is logged.
-    """
+    """Everything that is logged."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -522,9 +490,7 @@ class Log:
         return "\n".join(self.texts)
 
     def ends(self) -> list[BaseException]:
-        """
-        What the streams that were announced here have failed with at their sender.
-        """
+        """What the streams that were announced here have failed with at their sender."""
         return [
             event["error"]
             for event in self.events
@@ -535,9 +501,7 @@ class Log:
 def head(
     method: str = "PUT", token: bytes | None = None, *lines: str, url: str = "/"
 ) -> bytes:
-    """
-    The head of a request.
-    """
+    """The head of a request."""
     text = [f"{method} {url} HTTP/1.1", "Host: 127.0.0.1", *lines]
     if token is not None:
         text.append(f"Authorization: Bearer {token.decode()}")
@@ -545,9 +509,7 @@ def head(
 
 
 class OutOfBandTestCase(LoopbackTestCase):
-    """
-    Tests of out-of-band transfers over real sockets.
-    """
+    """Tests of out-of-band transfers over real sockets."""
 
     timeout = 30
 
@@ -559,9 +521,7 @@ class OutOfBandTestCase(LoopbackTestCase):
     async def bulk(
         self, endpoint: Any = LOCAL, plain: bool = False, **kw: Any
     ) -> OutOfBandServer:
-        """
-        Start a server.
-        """
+        """Start a server."""
         server = OutOfBandServer(endpoint, plainHTTP=plain, **kw)
         server.startService()
         self.addCleanup(server.stopService)
@@ -593,9 +553,7 @@ class OutOfBandTestCase(LoopbackTestCase):
         return ends[0], ends[1]
 
     async def raw(self, where: Any, tls: bool = False, rcvbuf: int = 0) -> Raw:
-        """
-        Connect to a L{OutOfBandServer}, or a URL, or a port.
-        """
+        """Connect to a L{OutOfBandServer}, or a URL, or a port."""
         if isinstance(where, OutOfBandServer):
             where = where._urlFor("")
         if isinstance(where, str):
@@ -618,9 +576,7 @@ class OutOfBandTestCase(LoopbackTestCase):
         self.addCleanup(close)
 
     async def ask(self, where: Any, request: bytes, tls: bool = False) -> Raw:
-        """
-        Send a request, and wait for the server to close.
-        """
+        """Send a request, and wait for the server to close."""
         raw = await self.raw(where, tls)
         raw.write(request)
         await raw.until(b"\r\n\r\n")
@@ -655,9 +611,7 @@ class OutOfBandTestCase(LoopbackTestCase):
         return factory
 
     async def works(self, client: Any) -> None:
-        """
-        The AMP connection is up.
-        """
+        """The AMP connection is up."""
         await client.callRemote(Ping, number=1)
 
     async def fails(self, deferred: Any, error: type[BaseException]) -> Any:
@@ -673,17 +627,13 @@ class OutOfBandTestCase(LoopbackTestCase):
         raise AssertionError(f"it has not failed, and gave {result!r:.100}")
 
     def turn(self) -> Deferred[None]:
-        """
-        Let the reactor turn once.
-        """
+        """Let the reactor turn once."""
         turned: Deferred[None] = Deferred()
         reactor.callLater(0, turned.callback, None)
         return turned
 
     async def turns(self, condition: Any) -> None:
-        """
-        Let the reactor turn until something is so.
-        """
+        """Let the reactor turn until something is so."""
         while not condition():
             await self.turn()
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Two connected protocols that send streams, and what must be true of them afterwards.
-"""
+"""Two connected protocols that send streams, and what must be true of them afterwards."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ A value of a few chunks, in which no byte can be taken for another.
 
 
 def pieces(value: bytes, size: int) -> list[bytes]:
-    """
-    Cut a value.
-    """
+    """Cut a value."""
     return [value[start : start + size] for start in range(0, len(value), size)]
 
 
@@ -45,9 +41,7 @@ class StreamTestCase(SynchronousTestCase):
         self.addCleanup(self.checkNothingLeft)
 
     def checkNothingLeft(self) -> None:
-        """
-        The connection works; when it is gone, so is everything.
-        """
+        """The connection works; when it is gone, so is everything."""
         if self.pair.client.transport is not None:
             self.pair.flush()
             ping = self.pair.client.callRemote(Ping)
@@ -129,9 +123,7 @@ class TestProducer:
 
 @implementer(IConsumer)
 class PausingConsumer:
-    """
-    A consumer that pauses its producer at once, and after each piece.
-    """
+    """A consumer that pauses its producer at once, and after each piece."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -154,7 +146,5 @@ class PausingConsumer:
         self.producer.pauseProducing()
 
     def resume(self) -> None:
-        """
-        Take one piece.
-        """
+        """Take one piece."""
         self.producer.resumeProducing()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Real child processes for tests: what they print, and how they end.
-"""
+"""Real child processes for tests: what they print, and how they end."""
 
 from __future__ import annotations
 

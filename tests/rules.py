@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What the tests of L{amp_stream._sansio} share.
-"""
+"""What the tests of L{amp_stream._sansio} share."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class Wire:
         self.told = []
 
     def open(self, size):
-        """
-        Begin to send a stream of C{size} bytes.
-        """
+        """Begin to send a stream of C{size} bytes."""
         stream = self.outbound.open()
         self.sources[stream.id] = size
         self.outbound.offer(stream)
@@ -87,9 +83,7 @@ class Wire:
         return True
 
     def arriveOne(self):
-        """
-        Let the receiver have what was sent first.
-        """
+        """Let the receiver have what was sent first."""
         self.collectFrames()
         if not self.forth:
             return False
@@ -103,9 +97,7 @@ class Wire:
         return True
 
     def answerOne(self):
-        """
-        Let the sender have what the receiver sent first.
-        """
+        """Let the sender have what the receiver sent first."""
         self.collectFrames()
         if not self.back:
             return False
@@ -119,9 +111,7 @@ class Wire:
         return True
 
     def collectFrames(self):
-        """
-        Put the frames of both sides on their way.
-        """
+        """Put the frames of both sides on their way."""
         self.forth += self.outbound.frames
         self.back += self.inbound.frames
         self.told += [

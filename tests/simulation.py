@@ -100,9 +100,7 @@ class Network:
 
 
 class _Reno:
-    """
-    A sender's kernel.
-    """
+    """A sender's kernel."""
 
     def __init__(self, network):
         self.network = network
@@ -271,9 +269,7 @@ class Sender:
 
 
 class Greedy:
-    """
-    A sender that has nothing but its kernel's congestion control.
-    """
+    """A sender that has nothing but its kernel's congestion control."""
 
     def __init__(self, network, start=0.0, end=1e9):
         self.network = network

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._boxes}.
-"""
+"""Tests for L{amp_stream._boxes}."""
 
 from __future__ import annotations
 
@@ -21,20 +19,14 @@ BOX = amp.AmpBox(x=b"y")
 
 
 class AnswerThereTests(SynchronousTestCase):
-    """
-    L{answerThere}.
-    """
+    """L{answerThere}."""
 
     def test_there(self):
-        """
-        An answer that is there is found.
-        """
+        """An answer that is there is found."""
         self.assertIs(answerThere(succeed(BOX)), BOX)
 
     def test_notThere(self):
-        """
-        One that is still to come, a failure, or something else is none.
-        """
+        """One that is still to come, a failure, or something else is none."""
         failed = Deferred()
         failed.errback(ValueError())
         for result in (Deferred(), failed, succeed(None), succeed({})):
@@ -42,9 +34,7 @@ class AnswerThereTests(SynchronousTestCase):
         self.failureResultOf(failed, ValueError)
 
     def test_notLast(self):
-        """
-        Nor is one with which something is still to be done.
-        """
+        """Nor is one with which something is still to be done."""
         paused = succeed(BOX)
         paused.pause()
         self.assertIsNone(answerThere(paused))
@@ -59,14 +49,10 @@ class AnswerThereTests(SynchronousTestCase):
 
 
 class BoxTests(SynchronousTestCase):
-    """
-    L{asAnswer} and L{asError}.
-    """
+    """L{asAnswer} and L{asError}."""
 
     def test_answer(self):
-        """
-        An answer has the tag of what it answers.
-        """
+        """An answer has the tag of what it answers."""
         box = amp.AmpBox(x=b"y")
         self.assertIs(asAnswer(box, b"1"), box)
         self.assertEqual(box, {b"x": b"y", b"_answer": b"1"})
@@ -92,9 +78,7 @@ class BoxTests(SynchronousTestCase):
                 )
 
     def test_undeclared(self):
-        """
-        Any other is logged, says nothing about itself, and ends the connection.
-        """
+        """Any other is logged, says nothing about itself, and ends the connection."""
         box = asError(Failure(ZeroDivisionError("secret")), b"1")
         self.assertIs(type(box), amp.QuitBox)
         self.assertEqual(box[b"_error_code"], b"UNKNOWN")
@@ -103,9 +87,7 @@ class BoxTests(SynchronousTestCase):
 
 
 class Late(StreamAMP):
-    """
-    Answers when it is told to.
-    """
+    """Answers when it is told to."""
 
     def __init__(self):
         super().__init__()
@@ -117,14 +99,10 @@ class Late(StreamAMP):
 
 
 class CommandTests(SynchronousTestCase):
-    """
-    What becomes of answers.
-    """
+    """What becomes of answers."""
 
     def call(self, early=False):
-        """
-        Call somebody who takes time, or not.
-        """
+        """Call somebody who takes time, or not."""
         self.pair = connectInMemory(StreamAMP(), Late())
         if early:
             self.pair.server.late.callback({})
@@ -133,9 +111,7 @@ class CommandTests(SynchronousTestCase):
         return called
 
     def test_late(self):
-        """
-        One that comes later is sent then.
-        """
+        """One that comes later is sent then."""
         called = self.call()
         self.assertNoResult(called)
         self.pair.server.late.callback({})
@@ -143,9 +119,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(called), {"number": None})
 
     def test_lateFailure(self):
-        """
-        So is a failure.
-        """
+        """So is a failure."""
         called = self.call()
         failures = []
         called.addErrback(failures.append)

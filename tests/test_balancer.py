@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Two services behind a real HAProxy, in the three ways of C{docs/balancers.md}.
-"""
+"""Two services behind a real HAProxy, in the three ways of C{docs/balancers.md}."""
 
 from __future__ import annotations
 

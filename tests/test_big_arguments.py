@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-L{BigString} and L{BigUnicode}: in boxes, in lists, and between stock AMP peers.
-"""
+"""L{BigString} and L{BigUnicode}: in boxes, in lists, and between stock AMP peers."""
 
 from __future__ import annotations
 
@@ -42,18 +40,14 @@ EURO = "\N{EURO SIGN}"
 
 
 class Echo(amp.Command):
-    """
-    Send a value there and back.
-    """
+    """Send a value there and back."""
 
     arguments = [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
     response = [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
 
 
 class Plain(amp.Command):
-    """
-    As L{Echo}, as Twisted alone declares it.
-    """
+    """As L{Echo}, as Twisted alone declares it."""
 
     commandName = b"Echo"
     arguments = [(b"body", amp.String()), (b"note", amp.Unicode(optional=True))]
@@ -61,9 +55,7 @@ class Plain(amp.Command):
 
 
 class Small(amp.Command):
-    """
-    A command with a bound, and with lists.
-    """
+    """A command with a bound, and with lists."""
 
     arguments = [
         (b"body", BigString(optional=True, maxSize=10)),
@@ -74,9 +66,7 @@ class Small(amp.Command):
 
 
 class Loose(amp.Command):
-    """
-    L{Small} for a caller that knows no bound.
-    """
+    """L{Small} for a caller that knows no bound."""
 
     commandName = b"Small"
     arguments = [(b"body", BigString())]
@@ -84,18 +74,14 @@ class Loose(amp.Command):
 
 
 class LooseDeclared(Loose):
-    """
-    As L{Loose}, with the errors of this package declared.
-    """
+    """As L{Loose}, with the errors of this package declared."""
 
     commandName = b"Small"
     errors = STREAM_ERRORS
 
 
 class Broken(amp.Command):
-    """
-    Ask for a response that is no good.
-    """
+    """Ask for a response that is no good."""
 
     arguments = [(b"keys", amp.ListOf(amp.String()))]
     response = [
@@ -107,54 +93,40 @@ class Broken(amp.Command):
 
 
 class BrokenRaw(amp.Command):
-    """
-    L{Broken} for the responder: each key becomes a key of the response.
-    """
+    """L{Broken} for the responder: each key becomes a key of the response."""
 
     commandName = b"Broken"
     arguments = [(b"keys", amp.ListOf(amp.String()))]
 
     @classmethod
     def makeResponse(cls, objects: dict[str, Any], proto: Any) -> amp.Box:
-        """
-        Pass a box on as it is.
-        """
+        """Pass a box on as it is."""
         return amp.Box(objects)
 
 
 class Server(amp.AMP):
-    """
-    A stock protocol that answers the commands above.
-    """
+    """A stock protocol that answers the commands above."""
 
     @Echo.responder
     def echo(self, body: bytes, note: str | None) -> dict[str, Any]:
-        """
-        Return the arguments.
-        """
+        """Return the arguments."""
         return {"body": body, "note": note}
 
     @Small.responder
     def small(self, **arguments: Any) -> dict[str, Any]:
-        """
-        Be content.
-        """
+        """Be content."""
         return {"ok": True}
 
     @BrokenRaw.responder
     def broken(self, keys: list[bytes]) -> dict[bytes, bytes]:
-        """
-        Return what the caller says.
-        """
+        """Return what the caller says."""
         return dict(key.split(b"=", 1) for key in keys)  # type: ignore[misc]
 
 
 def toBox(
     arguments: list[tuple[bytes, amp.Argument]], **objects: Any
 ) -> dict[bytes, bytes]:
-    """
-    Make a box as AMP does.
-    """
+    """Make a box as AMP does."""
     cls = type("Some", (amp.Command,), {"arguments": arguments})
     return dict(cls.makeArguments(objects, None))
 
@@ -162,23 +134,17 @@ def toBox(
 def fromBox(
     arguments: list[tuple[bytes, amp.Argument]], box: dict[bytes, bytes]
 ) -> dict[str, Any]:
-    """
-    Parse a response as AMP does.
-    """
+    """Parse a response as AMP does."""
     cls = type("Some", (amp.Command,), {"response": arguments})
     return cls.parseResponse(amp.Box({amp.ANSWER: b"1", **box}), None)
 
 
 class WriteTests(SynchronousTestCase):
-    """
-    Values into boxes.
-    """
+    """Values into boxes."""
 
     @given(st.binary(max_size=300))
     def test_shortAsString(self, value: bytes) -> None:
-        """
-        A short value makes the box that C{amp.String} makes.
-        """
+        """A short value makes the box that C{amp.String} makes."""
         for size in (len(value), PIECE_SIZE):
             body = value.ljust(size, b"-")
             self.assertEqual(
@@ -188,18 +154,14 @@ class WriteTests(SynchronousTestCase):
 
     @given(st.text(max_size=300))
     def test_shortAsUnicode(self, text: str) -> None:
-        """
-        A short text makes the box that C{amp.Unicode} makes.
-        """
+        """A short text makes the box that C{amp.Unicode} makes."""
         self.assertEqual(
             toBox([(b"note", BigUnicode())], note=text),
             toBox([(b"note", amp.Unicode())], note=text),
         )
 
     def test_long(self) -> None:
-        """
-        A long value takes further keys of the box, beside those of the others.
-        """
+        """A long value takes further keys of the box, beside those of the others."""
         box = toBox(
             [(b"id", amp.Integer()), (b"body", BigString()), (b"z", amp.String())],
             id=7,
@@ -248,9 +210,7 @@ class WriteTests(SynchronousTestCase):
         self.assertIn("BigString", str(error))
 
     def test_splitAfterEncoding(self) -> None:
-        """
-        It is the bytes of a text that are split and counted.
-        """
+        """It is the bytes of a text that are split and counted."""
         text = EURO * 30_000
         box = toBox([(b"t", BigUnicode(maxSize=90_000))], t="x" + text[:-1])
         self.assertEqual([len(piece) for piece in box.values()], [65_535, 24_463])
@@ -260,9 +220,7 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_notUTF8(self) -> None:
-        """
-        Text that has no UTF-8 form is refused, with the place and not the text.
-        """
+        """Text that has no UTF-8 form is refused, with the place and not the text."""
         error = self.assertRaises(
             InvalidText, toBox, [(b"note", BigUnicode())], note="secret\ud800"
         )
@@ -271,9 +229,7 @@ class WriteTests(SynchronousTestCase):
         self.assertNotIn("secret", str(error))
 
     def test_tooLong(self) -> None:
-        """
-        A value over C{maxSize} is refused, by default from 16 MiB on.
-        """
+        """A value over C{maxSize} is refused, by default from 16 MiB on."""
         error = self.assertRaises(
             ValueTooLong, toBox, [(b"body", BigString(maxSize=2))], body=b"abc"
         )
@@ -284,17 +240,13 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_declaration(self) -> None:
-        """
-        A C{maxSize} that no value can have is refused when it is declared.
-        """
+        """A C{maxSize} that no value can have is refused when it is declared."""
         self.assertRaises(ValueError, BigString, maxSize=-1)
         self.assertRaises(ValueError, BigUnicode, maxSize=-1)
         self.assertEqual(toBox([(b"v", BigString(maxSize=0))], v=b""), {b"v": b""})
 
     def test_callersDictionary(self) -> None:
-        """
-        The dictionary of the caller stays as it was.
-        """
+        """The dictionary of the caller stays as it was."""
         objects = {"body": LONG, "note": "x" * 70_000}
         before = dict(objects)
         Echo.makeArguments(objects, None)
@@ -302,9 +254,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(objects, before)
 
     def test_pythonNames(self) -> None:
-        """
-        Names that Python cannot spell are translated as for any argument.
-        """
+        """Names that Python cannot spell are translated as for any argument."""
         box = toBox(
             [(b"from", BigString()), (b"big-body", BigString())],
             From=b"a",
@@ -331,14 +281,10 @@ class WriteTests(SynchronousTestCase):
 
 
 class ReadTests(SynchronousTestCase):
-    """
-    Boxes into values.
-    """
+    """Boxes into values."""
 
     def test_both(self) -> None:
-        """
-        Both numberings give the value.
-        """
+        """Both numberings give the value."""
         for box in (
             {b"body": b"ab", b"body.2": b"c"},
             {b"body.0": b"ab", b"body.1": b"c"},
@@ -346,18 +292,14 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(fromBox([(b"body", BigString())], box), {"body": b"abc"})
 
     def test_roundTrip(self) -> None:
-        """
-        What was written is read, with the type that was declared.
-        """
+        """What was written is read, with the type that was declared."""
         arguments = [(b"big-body", BigString()), (b"class", BigUnicode())]
         objects = {"big_body": LONG, "Class": EURO * 50_000}
         box = toBox(arguments, **objects)
         self.assertEqual(fromBox(arguments, box), objects)
 
     def test_optional(self) -> None:
-        """
-        An absent value is L{None} if it is optional, and an error otherwise.
-        """
+        """An absent value is L{None} if it is optional, and an error otherwise."""
         self.assertEqual(
             fromBox([(b"body", BigString(True)), (b"t", BigUnicode(True))], {}),
             {"body": None, "t": None},
@@ -366,9 +308,7 @@ class ReadTests(SynchronousTestCase):
         self.assertIn("'body'", str(error))
 
     def test_gap(self) -> None:
-        """
-        A piece that is not there is an error, for an optional value as well.
-        """
+        """A piece that is not there is an error, for an optional value as well."""
         box = {b"body": b"a", b"body.3": b"c"}
         for optional in (False, True):
             self.assertRaises(
@@ -376,9 +316,7 @@ class ReadTests(SynchronousTestCase):
             )
 
     def test_notUTF8(self) -> None:
-        """
-        Bytes that are not UTF-8 are an error with the place, not the bytes.
-        """
+        """Bytes that are not UTF-8 are an error with the place, not the bytes."""
         box = {b"note": b"secret", b"note.2": b"\xff"}
         error = self.assertRaises(InvalidText, fromBox, [(b"note", BigUnicode())], box)
         self.assertIn("byte 6", str(error))
@@ -395,9 +333,7 @@ class ReadTests(SynchronousTestCase):
         self.assertRaises(KeyClash, fromBox, arguments, {b"body": b"short"})
 
     def test_boxIsKept(self) -> None:
-        """
-        The box of the caller stays as it was.
-        """
+        """The box of the caller stays as it was."""
         box = amp.Box({amp.ANSWER: b"1", b"body": b"a", b"body.2": b"b"})
         before = dict(box)
         Echo.parseResponse(box, None)
@@ -405,21 +341,15 @@ class ReadTests(SynchronousTestCase):
 
 
 class BoxErrorTests(SynchronousTestCase):
-    """
-    L{boxErrors}: which form an error takes.
-    """
+    """L{boxErrors}: which form an error takes."""
 
     def fail(self, *box: Any) -> None:  # type: ignore[override]
-        """
-        Raise an error within it.
-        """
+        """Raise an error within it."""
         with boxErrors(*box):
             raise ValueTooLong("so long")
 
     def test_response(self) -> None:
-        """
-        In a response an error stays what it is.
-        """
+        """In a response an error stays what it is."""
         box = amp.Box({amp.ANSWER: b"1"})
         error = self.assertRaises(ValueTooLong, self.fail, box)
         self.assertEqual(str(error), "so long")
@@ -439,22 +369,16 @@ class BoxErrorTests(SynchronousTestCase):
             self.assertIs(error.local.value, error.__cause__)
 
     def test_others(self) -> None:
-        """
-        Errors from outside the tree are none of its business.
-        """
+        """Errors from outside the tree are none of its business."""
         with self.assertRaises(ZeroDivisionError), boxErrors():
             raise ZeroDivisionError
 
 
 class ListTests(SynchronousTestCase):
-    """
-    Big values in AMP's lists.
-    """
+    """Big values in AMP's lists."""
 
     def test_ampList(self) -> None:
-        """
-        The items of an C{AmpList} are boxes, so they hold big values of any length.
-        """
+        """The items of an C{AmpList} are boxes, so they hold big values of any length."""
         argument = amp.AmpList(
             [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
         )
@@ -466,9 +390,7 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(argument.fromStringProto(written, None), items)
 
     def test_listOf(self) -> None:
-        """
-        The elements of a C{ListOf} work up to 65,535 bytes.
-        """
+        """The elements of a C{ListOf} work up to 65,535 bytes."""
         for argument, elements in (
             (BigString(), [b"", bytearray(b"a"), b"x" * 65_535]),
             (BigUnicode(), ["", "a", EURO * 21_845]),
@@ -479,9 +401,7 @@ class ListTests(SynchronousTestCase):
             )
 
     def test_longElement(self) -> None:
-        """
-        A longer element is refused with words, not with an error from C{struct}.
-        """
+        """A longer element is refused with words, not with an error from C{struct}."""
         for argument, element in (
             (BigString(), bytes(65_536)),
             (BigUnicode(), EURO * 21_846),
@@ -493,17 +413,13 @@ class ListTests(SynchronousTestCase):
             self.assertIn("Stream()", str(error))
 
     def test_elementTypes(self) -> None:
-        """
-        An element must be of the declared type, and within C{maxSize}.
-        """
+        """An element must be of the declared type, and within C{maxSize}."""
         self.assertRaises(TypeError, BigString().toString, "text")
         self.assertRaises(TypeError, BigUnicode().toString, b"bytes")
         self.assertRaises(ValueTooLong, BigString(maxSize=2).toString, b"abc")
 
     def test_badElement(self) -> None:
-        """
-        An element that is too long or not UTF-8 is an error that AMP can answer.
-        """
+        """An element that is too long or not UTF-8 is an error that AMP can answer."""
         for argument, element, code in (
             (BigString(maxSize=2), b"abc", b"BIG_VALUE_TOO_LONG"),
             (BigUnicode(), b"\xff", b"BIG_VALUE_TEXT"),
@@ -513,23 +429,17 @@ class ListTests(SynchronousTestCase):
 
 
 class StockTests(SynchronousTestCase):
-    """
-    Between two stock C{amp.AMP} that are connected in memory.
-    """
+    """Between two stock C{amp.AMP} that are connected in memory."""
 
     def setUp(self) -> None:
-        """
-        Connect them.
-        """
+        """Connect them."""
         self.client: amp.AMP
         self.server: amp.AMP
         self.pump: IOPump
         self.client, self.server, self.pump = connectedServerAndClient(Server, amp.AMP)
 
     def outcome(self, call: Callable[..., Deferred[Any]], *a: Any, **kw: Any) -> Any:
-        """
-        Make a call, let the bytes flow, and return what its Deferred fires with.
-        """
+        """Make a call, let the bytes flow, and return what its Deferred fires with."""
         outcomes: list[Any] = []
         # Before the answer comes: AMP hangs up after a failure that nobody handles.
         call(*a, **kw).addBoth(outcomes.append)
@@ -538,9 +448,7 @@ class StockTests(SynchronousTestCase):
         return outcome
 
     def error(self, call: Callable[..., Deferred[Any]], *a: Any, **kw: Any) -> Any:
-        """
-        Make a call that fails, and check that the connection works after it.
-        """
+        """Make a call that fails, and check that the connection works after it."""
         failure = self.outcome(call, *a, **kw)
         self.assertIsInstance(failure, Failure)
         echo = self.outcome(self.client.callRemote, Echo, body=b"still here")
@@ -548,9 +456,7 @@ class StockTests(SynchronousTestCase):
         return failure.value
 
     def test_lengths(self) -> None:
-        """
-        Values around each multiple of 65,535 bytes cross in both directions.
-        """
+        """Values around each multiple of 65,535 bytes cross in both directions."""
         for pieces in range(4):
             for length in range(
                 max(0, pieces * PIECE_SIZE - 1), pieces * PIECE_SIZE + 2
@@ -560,9 +466,7 @@ class StockTests(SynchronousTestCase):
                 self.assertEqual(answer, {"body": body, "note": None})
 
     def test_text(self) -> None:
-        """
-        So does text, whatever character stands at the end of a piece.
-        """
+        """So does text, whatever character stands at the end of a piece."""
         for shift in range(4):
             note = "x" * shift + "\N{SNAKE}" * 40_000
             answer = self.outcome(self.client.callRemote, Echo, body=b"", note=note)
@@ -577,9 +481,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(self.outcome(self.client.callRemote, Plain, **values), values)
 
     def test_otherNumbering(self) -> None:
-        """
-        A request in the numbering from zero is answered in our own.
-        """
+        """A request in the numbering from zero is answered in our own."""
         pieces = {"body.0": b"x" * 65_535, "body.1": b"y" * 10}
         box = self.outcome(self.client.callRemoteString, b"Echo", **pieces)
         self.assertEqual(
@@ -638,9 +540,7 @@ class StockTests(SynchronousTestCase):
             self.assertIsInstance(error, BigValueError)
 
     def test_badListInResponse(self) -> None:
-        """
-        Within a list of a response the error has lost its class, not its text.
-        """
+        """Within a list of a response the error has lost its class, not its text."""
         error = self.error(
             self.client.callRemote, Broken, keys=[b"body=", b"texts=\x00\x01\xff"]
         )
@@ -648,9 +548,7 @@ class StockTests(SynchronousTestCase):
         self.assertIn("cannot be UTF-8", error.description)
 
     def test_unsendable(self) -> None:
-        """
-        A value that cannot be sent makes the call raise, and nothing is sent.
-        """
+        """A value that cannot be sent makes the call raise, and nothing is sent."""
         for cls, arguments in (
             (ValueTooLong, {"body": b"x" * 11}),
             (TypeError, {"body": "text"}),
@@ -663,14 +561,10 @@ class StockTests(SynchronousTestCase):
 
 
 class LoopbackTests(TestCase):
-    """
-    Between two stock C{amp.AMP} over TCP.
-    """
+    """Between two stock C{amp.AMP} over TCP."""
 
     async def test_megabytes(self) -> None:
-        """
-        Several calls of megabytes at once each get their own value back.
-        """
+        """Several calls of megabytes at once each get their own value back."""
         listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             Factory.forProtocol(Server)
         )

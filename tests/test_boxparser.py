@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{BoxParser}: bytes to boxes.
-"""
+"""Tests for L{BoxParser}: bytes to boxes."""
 
 from __future__ import annotations
 
@@ -30,16 +28,12 @@ SIZES = (0, 1, 254, 255, 256, 65_534, 65_535, 65_536, 131_070, 131_071)
 
 
 def string(data: bytes) -> bytes:
-    """
-    Write a length and its bytes.
-    """
+    """Write a length and its bytes."""
     return pack("!H", len(data)) + data
 
 
 def valueBytes(value: bytes, version: int) -> bytes:
-    """
-    Write a value, as this test understands the two versions.
-    """
+    """Write a value, as this test understands the two versions."""
     if version == 1:
         return string(value)
     pieces = [value[n : n + 65_535] for n in range(0, len(value), 65_535)]
@@ -49,31 +43,23 @@ def valueBytes(value: bytes, version: int) -> bytes:
 
 
 def boxBytes(box: Box, version: int = 2) -> bytes:
-    """
-    Write a box, its keys in the order of the dictionary.
-    """
+    """Write a box, its keys in the order of the dictionary."""
     written = (string(k) + valueBytes(v, version) for k, v in box.items())
     return b"".join(written) + b"\0\0"
 
 
 def boxesBytes(*boxes: Box) -> bytes:
-    """
-    Write boxes in version 2.
-    """
+    """Write boxes in version 2."""
     return b"".join(map(boxBytes, boxes))
 
 
 def parserOf(version: int = 2, size: int = 2**24, keys: int = 8192) -> BoxParser:
-    """
-    Make a parser with wide limits.
-    """
+    """Make a parser with wide limits."""
     return BoxParser(version, size, keys)
 
 
 def readAll(parser: BoxParser, pieces: Iterable[bytes]) -> list[Box]:
-    """
-    Feed pieces, and read what can be read after each.
-    """
+    """Feed pieces, and read what can be read after each."""
     boxes = []
     for piece in pieces:
         parser.feed(piece)
@@ -83,17 +69,13 @@ def readAll(parser: BoxParser, pieces: Iterable[bytes]) -> list[Box]:
 
 
 def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """
-    Cut bytes in these places.
-    """
+    """Cut bytes in these places."""
     places = [0, *sorted(n % (len(data) + 1) for n in cuts), len(data)]
     return [data[start:end] for start, end in pairwise(places)]
 
 
 def peakOf(parser: BoxParser, pieces: Iterable[bytes]) -> int:
-    """
-    Measure how many bytes reading allocates, its result included.
-    """
+    """Measure how many bytes reading allocates, its result included."""
     tracemalloc.start()
     try:
         readAll(parser, pieces)
@@ -103,9 +85,7 @@ def peakOf(parser: BoxParser, pieces: Iterable[bytes]) -> int:
 
 
 def sized(size: int, salt: bytes) -> bytes:
-    """
-    Make a value.
-    """
+    """Make a value."""
     pattern = salt + b"0123456789"
     return (pattern * (size // len(pattern) + 1))[:size]
 
@@ -118,16 +98,12 @@ values = st.one_of(
 
 
 def boxesOf(each: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Box]]:
-    """
-    Make lists of boxes.
-    """
+    """Make lists of boxes."""
     return st.lists(st.dictionaries(keys, each, min_size=1, max_size=5), max_size=4)
 
 
 class RoundTripTests(SynchronousTestCase):
-    """
-    What was written is read, however the bytes are cut.
-    """
+    """What was written is read, however the bytes are cut."""
 
     @settings(deadline=None)
     @given(boxesOf(smallValues), st.sampled_from([1, 2]))
@@ -148,17 +124,13 @@ class RoundTripTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=60)
     @given(boxesOf(values), st.lists(st.integers(0, 2**32), max_size=20))
     def test_anyCuts(self, boxes: list[Box], cuts: list[int]) -> None:
-        """
-        Boxes with values of any length are read in version 2, in any cuts.
-        """
+        """Boxes with values of any length are read in version 2, in any cuts."""
         parser = parserOf()
         self.assertEqual(readAll(parser, cut(boxesBytes(*boxes), cuts)), boxes)
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_stock(self) -> None:
-        """
-        What C{amp.AMP} writes is read in version 1.
-        """
+        """What C{amp.AMP} writes is read in version 1."""
         for size in SIZES[:7]:
             box = amp.AmpBox({b"_command": b"x", b"value": bytes(size)})
             self.assertEqual(readAll(parserOf(1), [box.serialize()]), [box])
@@ -176,9 +148,7 @@ class RoundTripTests(SynchronousTestCase):
                 self.assertTrue(parser.isBetweenBoxes)
 
     def test_version(self) -> None:
-        """
-        The version can change between two boxes that came in one piece.
-        """
+        """The version can change between two boxes that came in one piece."""
         box = {b"_command": b"x", b"v": FULL}
         parser = parserOf(1)
         parser.feed(boxBytes(box, 1) + boxBytes(box, 2) + boxBytes(box, 1))
@@ -189,9 +159,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_rest(self) -> None:
-        """
-        What is behind a box and has not been read can be taken away, once.
-        """
+        """What is behind a box and has not been read can be taken away, once."""
         parser = parserOf(1)
         self.assertEqual(parser.takeRest(), b"")
         parser.feed(boxBytes({b"a": b"b"}, 1) + b"other")
@@ -204,9 +172,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_keyTwice(self) -> None:
-        """
-        Of a key that is twice in a box, the last value counts, as in C{amp.AMP}.
-        """
+        """Of a key that is twice in a box, the last value counts, as in C{amp.AMP}."""
         data = string(b"a") + string(b"1") + string(b"a") + string(b"2") + b"\0\0"
         (stock,) = amp.parseString(data)
         self.assertEqual(stock, {b"a": b"2"})
@@ -215,14 +181,10 @@ class RoundTripTests(SynchronousTestCase):
 
 
 class LimitTests(SynchronousTestCase):
-    """
-    What is too much is refused at its length.
-    """
+    """What is too much is refused at its length."""
 
     def refused(self, parser: BoxParser, data: bytes, word: str) -> FramingError:
-        """
-        Feed bytes of which the last two are a length.
-        """
+        """Feed bytes of which the last two are a length."""
         self.assertEqual(readAll(parser, [data[:-1]]), [])
         parser.feed(data[-1:])
         error = self.assertRaises(FramingError, parser.next)
@@ -257,9 +219,7 @@ class LimitTests(SynchronousTestCase):
             self.refused(parserOf(version, 99), data[:7], "maxBoxSize")
 
     def test_pieces(self) -> None:
-        """
-        The pieces of one value count together.
-        """
+        """The pieces of one value count together."""
         data = string(b"a") + string(FULL) + b"\xff\xff"
         self.refused(parserOf(2, 131_070), data, "maxBoxSize")
 
@@ -277,9 +237,7 @@ class LimitTests(SynchronousTestCase):
             self.refused(parserOf(version, keys=15), data[:-6], "maxBoxKeys")
 
     def test_empty(self) -> None:
-        """
-        An empty box is refused, be it the first or not.
-        """
+        """An empty box is refused, be it the first or not."""
         for version in (1, 2):
             for box in (b"", boxBytes({b"a": b"b"}, version)):
                 parser = parserOf(version)
@@ -291,9 +249,7 @@ class LimitTests(SynchronousTestCase):
 
 
 class CostTests(SynchronousTestCase):
-    """
-    What reading costs.
-    """
+    """What reading costs."""
 
     def test_copiedOnce(self) -> None:
         """
@@ -310,9 +266,7 @@ class CostTests(SynchronousTestCase):
                 self.assertLess(peak, size + 65_536)
 
     def test_tinyPieces(self) -> None:
-        """
-        Bytes that come one at a time are gathered: they need about their own size.
-        """
+        """Bytes that come one at a time are gathered: they need about their own size."""
         size = 200_000
         data = string(b"_command") + valueBytes(bytes(size), 2)
         parser = parserOf()
@@ -320,9 +274,7 @@ class CostTests(SynchronousTestCase):
         self.assertLess(peakOf(parser, pieces), 2 * size + 65_536)
 
     def test_neverRescanned(self) -> None:
-        """
-        A piece that completes nothing is not looked at when the next comes.
-        """
+        """A piece that completes nothing is not looked at when the next comes."""
         looked = []
 
         class Watched(bytes):
@@ -339,9 +291,7 @@ class CostTests(SynchronousTestCase):
         self.assertEqual(looked, [])
 
     def test_nothingKept(self) -> None:
-        """
-        A parser that has read all its bytes holds none of them.
-        """
+        """A parser that has read all its bytes holds none of them."""
         tracemalloc.start()
         try:
             parser = parserOf()

@@ -42,9 +42,7 @@ ANY_ORDER = st.tuples(
 
 
 class CarriedTests(SynchronousTestCase):
-    """
-    One such stream.
-    """
+    """One such stream."""
 
     inboundClass = Inbound
 
@@ -61,16 +59,12 @@ class CarriedTests(SynchronousTestCase):
         return b"".join(iter(lambda: self.inbound.read(stream), b""))
 
     def assertEnded(self):
-        """
-        Nothing is left, and the sums say so.
-        """
+        """Nothing is left, and the sums say so."""
         self.assertEqual(self.inbound.streams, {})
         self.assertEqual((self.inbound.unclaimed, self.inbound.promised), (0, 0))
 
     def test_order(self):
-        """
-        The bytes and the end may come in any order, with or without a digest.
-        """
+        """The bytes and the end may come in any order, with or without a digest."""
         for digest in (False, True):
             for size in (None, len(VALUE)):
                 for endFirst in (False, True):
@@ -92,9 +86,7 @@ class CarriedTests(SynchronousTestCase):
                     self.assertEqual(self.inbound.frames, [])
 
     def test_empty(self):
-        """
-        A stream of no bytes is complete with both ends.
-        """
+        """A stream of no bytes is complete with both ends."""
         for endFirst in (False, True):
             self.setUp()
             stream = self.claim()
@@ -113,9 +105,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEnded()
 
     def test_truncated(self):
-        """
-        Bytes that end before their size fail the stream, whichever is known first.
-        """
+        """Bytes that end before their size fail the stream, whichever is known first."""
         for known in ("announced", "end", "later"):
             self.setUp()
             self.claim(len(VALUE) if known == "announced" else None)
@@ -129,9 +119,7 @@ class CarriedTests(SynchronousTestCase):
                 self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
 
     def test_senderIsTold(self):
-        """
-        The sender of a stream that fails by its bytes is told why.
-        """
+        """The sender of a stream that fails by its bytes is told why."""
         self.claim()
         self.end()
         self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
@@ -139,9 +127,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEqual(self.inbound.frames, [told])
 
     def test_tooLong(self):
-        """
-        So do more bytes than announced, than the end says, or than allowed.
-        """
+        """So do more bytes than announced, than the end says, or than allowed."""
         self.claim(len(VALUE))
         self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
@@ -175,9 +161,7 @@ class CarriedTests(SynchronousTestCase):
         self.fails(StreamError, self.end)
 
     def test_chunks(self):
-        """
-        Bytes in chunks fail it, before and after it was asked for.
-        """
+        """Bytes in chunks fail it, before and after it was asked for."""
         self.claim()
         self.fails(InvalidChunk, self.inbound.receive, 7, 0, b"x")
         self.setUp()
@@ -188,9 +172,7 @@ class CarriedTests(SynchronousTestCase):
         self.fails(InvalidChunk, self.claim)
 
     def test_emptyChunk(self):
-        """
-        A chunk without a byte that is not the last does nothing.
-        """
+        """A chunk without a byte that is not the last does nothing."""
         stream = self.claim()
         self.inbound.receive(7, 0, b"")
         self.inbound.feed(7, b"abc", True)
@@ -198,9 +180,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEqual(self.read(stream), b"abc")
 
     def test_ended(self):
-        """
-        Bytes for a stream that has ended, or that never was, go nowhere.
-        """
+        """Bytes for a stream that has ended, or that never was, go nowhere."""
         self.assertIsNone(self.inbound.feed(7, b"x"))
         stream = self.claim()
         self.inbound.stop(stream, StreamError())
@@ -211,9 +191,7 @@ class CarriedTests(SynchronousTestCase):
             self.claim()
 
     def test_complete(self):
-        """
-        Once it is complete it takes no more.
-        """
+        """Once it is complete it takes no more."""
         self.claim()
         self.inbound.feed(7, VALUE, True)
         self.end()
@@ -221,17 +199,13 @@ class CarriedTests(SynchronousTestCase):
             self.inbound.feed(7, b"x")
 
     def test_claimedTwice(self):
-        """
-        It can be asked for once.
-        """
+        """It can be asked for once."""
         self.claim()
         with self.assertRaises(StreamReused):
             self.claim()
 
     def test_noCredit(self):
-        """
-        Its sender is never granted anything, and answers wait for its end.
-        """
+        """Its sender is never granted anything, and answers wait for its end."""
         stream = self.claim()
         self.assertFalse(stream.hasRoom)
         self.assertFalse(stream.needsMore)
@@ -244,9 +218,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertTrue(stream.hasRoom)
 
     def test_sums(self):
-        """
-        What it holds counts.
-        """
+        """What it holds counts."""
         stream = self.claim()
         before = self.inbound.promised
         self.inbound.feed(7, bytes(500_000))
@@ -257,9 +229,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEnded()
 
     def test_reset(self):
-        """
-        Its sender can give it up, whatever has come.
-        """
+        """Its sender can give it up, whatever has come."""
         for fed, final in ((0, 0), (3, 3), (3, 10)):
             self.setUp()
             stream = self.claim()
@@ -308,7 +278,5 @@ class CarriedTests(SynchronousTestCase):
 
     @given(ANY_ORDER)
     def test_anyOrder(self, how):
-        """
-        See L{checkAnyOrder}.
-        """
+        """See L{checkAnyOrder}."""
         self.checkAnyOrder(*how)

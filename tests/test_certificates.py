@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The certificates of HTTP servers.
-"""
+"""The certificates of HTTP servers."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from tests.test_endpoints import makeCertificate
 
 
 class SelfSignedTests(SynchronousTestCase):
-    """
-    Certificates that are made here.
-    """
+    """Certificates that are made here."""
 
     def test_names(self):
         """
@@ -46,9 +42,7 @@ class SelfSignedTests(SynchronousTestCase):
         )
 
     def test_new(self):
-        """
-        Each has its own key, of a kind that is good enough, and cannot sign others.
-        """
+        """Each has its own key, of a kind that is good enough, and cannot sign others."""
         one, other = (
             x509.load_pem_x509_certificate(selfSigned([]).certificate) for _ in "12"
         )
@@ -59,18 +53,14 @@ class SelfSignedTests(SynchronousTestCase):
         self.assertFalse(basic.value.ca)
 
     def test_secrecy(self):
-        """
-        No key is in the repr, nor in what is told to clients.
-        """
+        """No key is in the repr, nor in what is told to clients."""
         identity = selfSigned([])
         self.assertNotIn("PRIVATE", repr(identity))
         self.assertNotIn(b"PRIVATE", identity.certificate)
 
 
 class ReadTests(SynchronousTestCase):
-    """
-    Certificates from a file.
-    """
+    """Certificates from a file."""
 
     def write(self, content: bytes) -> str:
         path = self.mktemp()
@@ -95,9 +85,7 @@ class ReadTests(SynchronousTestCase):
             self.assertNotIn(b"PRIVATE", identity.certificate)
 
     def test_bad(self):
-        """
-        A file without a key, or without a certificate, is an error.
-        """
+        """A file without a key, or without a certificate, is an error."""
         made = makeCertificate()
         key, pem = made.privateKey.dump(1), ssl.Certificate(made.original).dumpPEM()
         for content in (
@@ -112,31 +100,23 @@ class ReadTests(SynchronousTestCase):
                 readIdentity(self.write(content))
 
     def test_otherKey(self):
-        """
-        A file whose key does not match its certificate is refused.
-        """
+        """A file whose key does not match its certificate is refused."""
         made, other = makeCertificate(), makeCertificate()
         pem = ssl.Certificate(made.original).dumpPEM()
         with self.assertRaises(ValueError):
             readIdentity(self.write(other.privateKey.dump(1) + pem))
 
     def test_missing(self):
-        """
-        A file that is not there is an error of the system.
-        """
+        """A file that is not there is an error of the system."""
         with self.assertRaises(OSError):
             readIdentity(self.mktemp())
 
 
 class TrustTests(SynchronousTestCase):
-    """
-    Whom to trust.
-    """
+    """Whom to trust."""
 
     def test_nonsense(self):
-        """
-        A ticket with a malformed certificate is refused.
-        """
+        """A ticket with a malformed certificate is refused."""
         for pem in (b"x", b"-----BEGIN CERTIFICATE-----\n", b"\xff"):
             with self.assertRaises(ValueError):
                 TrustPolicy(pem, "")

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.frames}.
-"""
+"""The rules of L{amp_stream._sansio.frames}."""
 
 from __future__ import annotations
 
@@ -17,14 +15,10 @@ from amp_stream.errors import InvalidChunk
 
 
 class ChunkTests(SynchronousTestCase):
-    """
-    One piece of a stream.
-    """
+    """One piece of a stream."""
 
     def test_smallAndLarge(self):
-        """
-        The ends of each range are allowed.
-        """
+        """The ends of each range are allowed."""
         Chunk(0, 0, b"")
         Chunk(MAX_NUMBER, MAX_NUMBER - MAX_CHUNK, bytes(MAX_CHUNK), True, bytes(32))
         Chunk(MAX_NUMBER, MAX_NUMBER, b"", sha256=b"")
@@ -55,9 +49,7 @@ class ChunkTests(SynchronousTestCase):
             self.assertIn(word, str(error))
 
     def test_value(self):
-        """
-        A chunk is a value: it cannot be changed, and equals one like it.
-        """
+        """A chunk is a value: it cannot be changed, and equals one like it."""
         chunk = Chunk(1, 2, b"abc")
         self.assertEqual(chunk, Chunk(1, 2, b"abc", False, None))
         self.assertNotEqual(chunk, Chunk(1, 2, b"abc", True))
@@ -65,9 +57,7 @@ class ChunkTests(SynchronousTestCase):
         self.assertRaises(FrozenInstanceError, setattr, chunk, "offset", 3)
 
     def test_repr(self):
-        """
-        Its representation can be logged: it has no bytes of the stream in it.
-        """
+        """Its representation can be logged: it has no bytes of the stream in it."""
         self.assertEqual(
             repr(Chunk(1, 2, b"secret", True, b"s" * 32)),
             "Chunk(id=1, offset=2, data=<6 bytes>, fin=True)",
@@ -75,21 +65,15 @@ class ChunkTests(SynchronousTestCase):
 
 
 class ParseNumberTests(SynchronousTestCase):
-    """
-    Numbers of the wire.
-    """
+    """Numbers of the wire."""
 
     @given(st.integers(0, MAX_NUMBER))
     def test_number(self, number):
-        """
-        A number is read as AMP writes it.
-        """
+        """A number is read as AMP writes it."""
         self.assertEqual(parseNumber("offset", b"%d" % number), number)
 
     def test_ends(self):
-        """
-        The largest number is allowed, and zeros in front of one of its length.
-        """
+        """The largest number is allowed, and zeros in front of one of its length."""
         self.assertEqual(parseNumber("id", b"4611686018427387903"), MAX_NUMBER)
         self.assertEqual(parseNumber("id", b"0000000000000000007"), 7)
 

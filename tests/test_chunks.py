@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._commands} and L{amp_stream._commands}: a chunk in a box.
-"""
+"""Tests for L{amp_stream._commands} and L{amp_stream._commands}: a chunk in a box."""
 
 from __future__ import annotations
 
@@ -25,25 +23,19 @@ chunks = st.builds(
 
 
 class Named(amp.Command):
-    """
-    A chunk beside another argument.
-    """
+    """A chunk beside another argument."""
 
     arguments = [(b"part", StreamChunk()), (b"name", amp.Unicode())]
 
 
 class Maybe(amp.Command):
-    """
-    A chunk that can be left out.
-    """
+    """A chunk that can be left out."""
 
     arguments = [(b"part", StreamChunk(optional=True))]
 
 
 class StreamChunkTests(SynchronousTestCase):
-    """
-    The argument.
-    """
+    """The argument."""
 
     def test_keys(self):
         """
@@ -70,24 +62,18 @@ class StreamChunkTests(SynchronousTestCase):
 
     @given(chunks)
     def test_roundTrip(self, chunk):
-        """
-        What comes out is what went in.
-        """
+        """What comes out is what went in."""
         box = StreamData.makeArguments({"data": chunk}, None)
         self.assertEqual(StreamData.parseArguments(box, None), {"data": chunk})
 
     def test_optional(self):
-        """
-        An optional chunk can be left out.
-        """
+        """An optional chunk can be left out."""
         box = Maybe.makeArguments({"part": None}, None)
         self.assertEqual(box, {})
         self.assertEqual(Maybe.parseArguments(box, None), {"part": None})
 
     def test_clash(self):
-        """
-        Another argument with one of its keys is refused, before or behind it.
-        """
+        """Another argument with one of its keys is refused, before or behind it."""
         for name in (b"id", b"offset", b"fin", b"sha256"):
             other = (name, amp.Integer())
             part = (b"part", StreamChunk())
@@ -100,17 +86,13 @@ class StreamChunkTests(SynchronousTestCase):
                 self.assertIn(name.decode(), str(caught.exception))
 
     def test_notAChunk(self):
-        """
-        Any other value is refused.
-        """
+        """Any other value is refused."""
         with self.assertRaises(InvalidChunk) as caught:
             StreamData.makeArguments({"data": b"abc"}, None)
         self.assertIn("bytes", str(caught.exception))
 
     def test_inList(self):
-        """
-        A list of chunks is refused with words that say what to do.
-        """
+        """A list of chunks is refused with words that say what to do."""
         listed = amp.ListOf(StreamChunk())
         with self.assertRaises(DeclarationError):
             listed.toString([Chunk(1, 2, b"")])

@@ -23,9 +23,7 @@ MS = 0.001
 
 
 class LinkTestCase(SynchronousTestCase):
-    """
-    Measures queues and shares.
-    """
+    """Measures queues and shares."""
 
     exploration = True
 
@@ -42,9 +40,7 @@ class LinkTestCase(SynchronousTestCase):
 
 
 class AloneTests(LinkTestCase):
-    """
-    One sender on a link.
-    """
+    """One sender on a link."""
 
     def check(self, rate, rtt, seconds, p50, p99, share, **options):
         """Run a sender, and look at it from the first second on."""
@@ -65,9 +61,7 @@ class AloneTests(LinkTestCase):
         self.assertShare(network, sender, 0, 5, 0.95)
 
     def test_5Mbit(self):
-        """
-        On 5 Mbit/s over 100 ms, where four segments are 10 ms, the queue is that long.
-        """
+        """On 5 Mbit/s over 100 ms, where four segments are 10 ms, the queue is that long."""
         self.check(5e6, 0.1, 8, 11 * MS, 15 * MS, 0.98)
 
     def test_50Mbit(self):
@@ -148,9 +142,7 @@ class AloneTests(LinkTestCase):
 
 
 class ChangeTests(LinkTestCase):
-    """
-    Links that change: settled within two seconds.
-    """
+    """Links that change: settled within two seconds."""
 
     def check(self, name, value, share=0.97, rtt=0.04):
         """Change something after 2 s."""
@@ -180,9 +172,7 @@ class ChangeTests(LinkTestCase):
 
 
 class SharingTests(LinkTestCase):
-    """
-    Links that two senders share.
-    """
+    """Links that two senders share."""
 
     def test_two(self):
         """
@@ -219,9 +209,7 @@ def sample(
 
 
 class StepTests(SynchronousTestCase):
-    """
-    L{CongestionController}, step by step.
-    """
+    """L{CongestionController}, step by step."""
 
     def test_first(self):
         """

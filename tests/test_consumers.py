@@ -36,41 +36,29 @@ WINDOW = Limits().window
 
 
 class Oops(Exception):
-    """
-    What a consumer raises.
-    """
+    """What a consumer raises."""
 
 
 class ConsumerTestCase(StreamTestCase):
-    """
-    Tests of what happens at both ends when a consumer fails.
-    """
+    """Tests of what happens at both ends when a consumer fails."""
 
     def assertStopped(self, sending, written, error, told=ConsumerFailed):
-        """
-        Check that a consumer failed, and that the sender was told.
-        """
+        """Check that a consumer failed, and that the sender was told."""
         self.pair.flush()
         self.failureResultOf(written, error)
         self.failureResultOf(sending.done, told)
 
 
 class CollectTests(ConsumerTestCase):
-    """
-    The whole value in memory.
-    """
+    """The whole value in memory."""
 
     def test_values(self):
-        """
-        A value of any size, none included, is collected whole.
-        """
+        """A value of any size, none included, is collected whole."""
         for value in (b"", b"a", VALUE, VALUE * 10):
             self.assertEqual(self.transfer(value), value)
 
     def test_atMost(self):
-        """
-        A value of exactly C{maxSize} bytes is collected.
-        """
+        """A value of exactly C{maxSize} bytes is collected."""
         for value in (b"", b"abc"):
             _, receiving = self.send(iter([value]))
             collected = receiving.collect(maxSize=len(value))
@@ -103,26 +91,20 @@ class CollectTests(ConsumerTestCase):
             self.failureResultOf(receiving.collect(), StreamTooLong)
 
     def test_onePieceTooLong(self):
-        """
-        The same is true of a value that comes in one piece.
-        """
+        """The same is true of a value that comes in one piece."""
         sending, receiving = self.send([b"abcd"])
         collected = receiving.collect(maxSize=3)
         self.assertStopped(sending, collected, StreamTooLong, StreamTooLong)
 
     def test_alreadyTooLong(self):
-        """
-        And of one that is there already.
-        """
+        """And of one that is there already."""
         sending, receiving = self.send(b"abcd")
         self.pair.flush()
         self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
         self.assertEqual(self.successResultOf(sending.done), 4)
 
     def test_cancelled(self):
-        """
-        Cancelling stops the stream at both ends.
-        """
+        """Cancelling stops the stream at both ends."""
         sending, receiving = self.send(bytes(5_000_000))
         collected = receiving.collect()
         self.pair.step()
@@ -132,9 +114,7 @@ class CollectTests(ConsumerTestCase):
 
 
 class ShortFile(io.RawIOBase):
-    """
-    An unbuffered file that takes a few bytes at once.
-    """
+    """An unbuffered file that takes a few bytes at once."""
 
     def __init__(self):
         super().__init__()
@@ -146,9 +126,7 @@ class ShortFile(io.RawIOBase):
 
 
 class FileTests(ConsumerTestCase):
-    """
-    Files.
-    """
+    """Files."""
 
     def writeTo(self, file, source=VALUE):
         """
@@ -162,9 +140,7 @@ class FileTests(ConsumerTestCase):
         return sending, written
 
     def test_file(self):
-        """
-        A file, buffered or not, gets every byte, and is not closed.
-        """
+        """A file, buffered or not, gets every byte, and is not closed."""
         for buffering in (-1, 0):
             path = FilePath(self.mktemp())
             with open(path.path, "wb", buffering=buffering) as file:
@@ -174,18 +150,14 @@ class FileTests(ConsumerTestCase):
             self.assertEqual(path.getContent(), VALUE)
 
     def test_empty(self):
-        """
-        A stream of no bytes writes nothing and succeeds.
-        """
+        """A stream of no bytes writes nothing and succeeds."""
         file = io.BytesIO()
         _, written = self.writeTo(file, b"")
         self.assertEqual(self.successResultOf(written), 0)
         self.assertEqual(file.getvalue(), b"")
 
     def test_shortWrites(self):
-        """
-        A file that takes less than it is given is given the rest.
-        """
+        """A file that takes less than it is given is given the rest."""
         file = ShortFile()
         _, written = self.writeTo(file)
         self.assertEqual(self.successResultOf(written), len(VALUE))
@@ -226,9 +198,7 @@ class FileTests(ConsumerTestCase):
             self.assertStopped(*self.writeTo(file, bytes(5_000_000)), BlockingIOError)
 
     def test_fullPipe(self):
-        """
-        A pipe that does not block fails when it is full.
-        """
+        """A pipe that does not block fails when it is full."""
         readEnd, writeEnd = os.pipe()
         self.addCleanup(os.close, readEnd)
         os.set_blocking(writeEnd, False)
@@ -266,17 +236,13 @@ class FileTests(ConsumerTestCase):
         self.failureResultOf(receiving.collect(), ConsumerFailed)
 
     def test_closedFile(self):
-        """
-        A closed file fails, and stops the sender.
-        """
+        """A closed file fails, and stops the sender."""
         file = io.BytesIO()
         file.close()
         self.assertStopped(*self.writeTo(file, bytes(5_000_000)), ValueError)
 
     def test_hiddenText(self):
-        """
-        So does a file of text that does not look like one.
-        """
+        """So does a file of text that does not look like one."""
 
         class Text:
             def write(self, data):
@@ -299,9 +265,7 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(self.successResultOf(collected), VALUE)
 
     def test_cancelled(self):
-        """
-        Cancelling stops the stream at both ends; nothing more is written.
-        """
+        """Cancelling stops the stream at both ends; nothing more is written."""
         file = io.BytesIO()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(file)
@@ -312,9 +276,7 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(file.tell(), size)
 
     def test_cancelledByTheFile(self):
-        """
-        So it is when the file itself cancels, whatever else it does then.
-        """
+        """So it is when the file itself cancels, whatever else it does then."""
 
         class Cancels(io.BytesIO):
             def write(self, data):
@@ -327,9 +289,7 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_ownCode(self):
-        """
-        A file may say with which code the stream is to be stopped.
-        """
+        """A file may say with which code the stream is to be stopped."""
 
         class Choosy(io.BytesIO):
             def write(self, data):
@@ -340,9 +300,7 @@ class FileTests(ConsumerTestCase):
 
 
 class ConsumerTests(ConsumerTestCase):
-    """
-    Twisted's consumers.
-    """
+    """Twisted's consumers."""
 
     def test_values(self):
         """
@@ -380,9 +338,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(self.successResultOf(written), 5_000_000)
 
     def test_transport(self):
-        """
-        A transport is a consumer.
-        """
+        """A transport is a consumer."""
         transport = StringTransport()
         _, receiving = self.send(VALUE)
         written = receiving.writeTo(transport)
@@ -439,9 +395,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.data, VALUE)
 
     def test_stops(self):
-        """
-        A consumer that wants no more stops the stream at both ends, at any time.
-        """
+        """A consumer that wants no more stops the stream at both ends, at any time."""
         consumer = PausingConsumer()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(consumer)
@@ -451,9 +405,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.calls, ["register", "unregister"])
 
     def test_stopsAtOnce(self):
-        """
-        Even as soon as it is told of its producer, as a closed transport does.
-        """
+        """Even as soon as it is told of its producer, as a closed transport does."""
 
         class Closed(PausingConsumer):
             def registerProducer(self, producer, streaming):
@@ -467,9 +419,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.calls, ["register", "unregister"])
 
     def test_tooLate(self):
-        """
-        What a consumer tells its producer after the end has no effect.
-        """
+        """What a consumer tells its producer after the end has no effect."""
         consumer = PausingConsumer()
         _, receiving = self.send(b"abc")
         written = receiving.writeTo(consumer)
@@ -538,9 +488,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_cancelled(self):
-        """
-        Cancelling stops the stream at both ends, and unregisters.
-        """
+        """Cancelling stops the stream at both ends, and unregisters."""
         consumer = PausingConsumer()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(consumer)
@@ -551,9 +499,7 @@ class ConsumerTests(ConsumerTestCase):
 
 
 class PausesAndRefuses(PausingConsumer):
-    """
-    A consumer that pauses a producer before it refuses it.
-    """
+    """A consumer that pauses a producer before it refuses it."""
 
     def registerProducer(self, producer, streaming):
         producer.pauseProducing()
@@ -561,9 +507,7 @@ class PausesAndRefuses(PausingConsumer):
 
 
 class Recording(Protocol):
-    """
-    A protocol that does what the test says.
-    """
+    """A protocol that does what the test says."""
 
     def __init__(self):
         self.data = bytearray()
@@ -591,20 +535,14 @@ class Recording(Protocol):
 
 
 class DeliverTests(ConsumerTestCase):
-    """
-    Protocols.
-    """
+    """Protocols."""
 
     def deliver(self, source=b"abc" * 1_000_000):
-        """
-        @return: The sender's end, the receiver's, and a protocol for it.
-        """
+        """@return: The sender's end, the receiver's, and a protocol for it."""
         return (*self.send(source), Recording())
 
     def test_values(self):
-        """
-        A protocol gets every byte of a value, and then C{ConnectionDone}.
-        """
+        """A protocol gets every byte of a value, and then C{ConnectionDone}."""
         for value in (b"", b"abc", VALUE):
             _, receiving, protocol = self.deliver(value)
             receiving.deliverTo(protocol)
@@ -614,9 +552,7 @@ class DeliverTests(ConsumerTestCase):
             self.assertEqual([end.type for end in protocol.ends], [ConnectionDone])
 
     def test_transport(self):
-        """
-        Its transport says what it is, and cannot be written to.
-        """
+        """Its transport says what it is, and cannot be written to."""
         _, receiving, protocol = self.deliver(b"")
         receiving.deliverTo(protocol)
         transport = protocol.transport
@@ -631,9 +567,7 @@ class DeliverTests(ConsumerTestCase):
             transport.writeSequence([b"abc"])
 
     def test_pauses(self):
-        """
-        A protocol that pauses its transport stops the sender.
-        """
+        """A protocol that pauses its transport stops the sender."""
         sending, receiving, protocol = self.deliver(bytes(5_000_000))
         receiving.deliverTo(protocol)
         protocol.onData = protocol.transport.pauseProducing
@@ -677,9 +611,7 @@ class DeliverTests(ConsumerTestCase):
             self.failureResultOf(sending.done, StreamAborted)
 
     def test_lineReceiver(self):
-        """
-        A C{LineReceiver} that closes its connection after a line gets no other.
-        """
+        """A C{LineReceiver} that closes its connection after a line gets no other."""
         lines = []
 
         class Lines(LineReceiver):
@@ -694,9 +626,7 @@ class DeliverTests(ConsumerTestCase):
         sending.done.addErrback(lambda failure: failure.trap(StreamAborted))
 
     def test_fails(self):
-        """
-        A stream that fails ends the protocol's connection with its failure.
-        """
+        """A stream that fails ends the protocol's connection with its failure."""
         sending, receiving, protocol = self.deliver()
         receiving.deliverTo(protocol)
         sending.abort(b"STREAM_REFUSED")
@@ -718,9 +648,7 @@ class DeliverTests(ConsumerTestCase):
         self.failureResultOf(sending.done, StreamAborted)
 
     def test_connectionLost(self):
-        """
-        So does a lost connection.
-        """
+        """So does a lost connection."""
         sending, receiving, protocol = self.deliver()
         receiving.deliverTo(protocol)
         self.pair.step()

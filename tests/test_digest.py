@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.stream}.
-"""
+"""The rules of L{amp_stream._sansio.stream}."""
 
 from __future__ import annotations
 
@@ -20,14 +18,10 @@ LARGE = VALUE[:165_535]
 
 
 class DigestCheckTests(SynchronousTestCase):
-    """
-    The SHA-256 of a stream.
-    """
+    """The SHA-256 of a stream."""
 
     def check(self, value, digest, announced=False):
-        """
-        Let a value arrive, with its digest at the end.
-        """
+        """Let a value arrive, with its digest at the end."""
         check = DigestCheck()
         if announced:
             check.note(b"")
@@ -38,33 +32,25 @@ class DigestCheckTests(SynchronousTestCase):
         check.verify()
 
     def test_right(self):
-        """
-        The right digest is accepted.
-        """
+        """The right digest is accepted."""
         self.check(b"", sha256().digest())
         self.check(b"abc", sha256(b"abc").digest())
         self.check(LARGE, sha256(LARGE).digest(), announced=True)
 
     def test_wrong(self):
-        """
-        Another digest is refused.
-        """
+        """Another digest is refused."""
         wrong = sha256(b"abd").digest()
         for announced in (False, True):
             self.assertRaises(DigestMismatch, self.check, b"abc", wrong, announced)
         self.assertRaises(DigestMismatch, self.check, LARGE, wrong, True)
 
     def test_none(self):
-        """
-        A stream without a digest is as good as any.
-        """
+        """A stream without a digest is as good as any."""
         self.check(b"abc", None)
         self.check(LARGE, None)
 
     def test_announcedAndMissing(self):
-        """
-        A digest that was announced has to come.
-        """
+        """A digest that was announced has to come."""
         error = self.assertRaises(
             DigestMismatch, self.check, b"abc", None, announced=True
         )

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of the documentation.
-"""
+"""Tests of the documentation."""
 
 from __future__ import annotations
 
@@ -28,43 +26,31 @@ SNIPPETS_RUN_ELSEWHERE = {"outofband.md", "tutorial.md"}
 
 
 def pages() -> list[Path]:
-    """
-    Find all pages, at the root and in C{docs}.
-    """
+    """Find all pages, at the root and in C{docs}."""
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocksIn(page: Path, language: str) -> list[str]:
-    """
-    Find the code blocks of a page that are in one language.
-    """
+    """Find the code blocks of a page that are in one language."""
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 class DocumentationTests(SynchronousTestCase):
-    """
-    The pages, against what they are about.
-    """
+    """The pages, against what they are about."""
 
     def test_states(self):
-        """
-        The diagrams in docs/states.md are made from the state tables.
-        """
+        """The diagrams in docs/states.md are made from the state tables."""
         script = runpy.run_path(str(ROOT / "docs" / "make_states.py"))
         self.assertEqual((ROOT / "docs" / "states.md").read_text(), script["page"]())
 
     def test_links(self):
-        """
-        Every relative link in a page leads to a file.
-        """
+        """Every relative link in a page leads to a file."""
         for page in pages():
             for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
                 self.assertTrue((page.parent / target).exists(), (page, target))
 
     def test_paths(self):
-        """
-        Every file of the checkout that a page names exists.
-        """
+        """Every file of the checkout that a page names exists."""
         directories = "amp_stream|benchmarks|docs|examples|tests|twisted"
         for page in pages():
             for path in re.findall(rf"`((?:{directories})/[\w./]+)`", page.read_text()):
@@ -72,9 +58,7 @@ class DocumentationTests(SynchronousTestCase):
                     self.assertTrue((ROOT / path).exists(), (page, path))
 
     def test_contents(self):
-        """
-        Every page in docs/ has a place in the table of contents.
-        """
+        """Every page in docs/ has a place in the table of contents."""
         index = ROOT / "docs" / "index.md"
         listed = {
             line
@@ -89,9 +73,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertEqual(listed, there - {"index"})
 
     def test_snippets(self):
-        """
-        The Python snippets of a page run, one after the other, in one namespace.
-        """
+        """The Python snippets of a page run, one after the other, in one namespace."""
         for page in (ROOT / "docs").glob("*.md"):
             if page.name not in SNIPPETS_RUN_ELSEWHERE:
                 namespace = {"__name__": page.stem}
@@ -100,17 +82,13 @@ class DocumentationTests(SynchronousTestCase):
 
 
 class TutorialTests(TestCase):
-    """
-    The two programs of the tutorial.
-    """
+    """The two programs of the tutorial."""
 
     timeout = 60
 
     @inlineCallbacks
     def test_runs(self):
-        """
-        The client prints what the tutorial says that it prints.
-        """
+        """The client prints what the tutorial says that it prints."""
         page = ROOT / "docs" / "tutorial.md"
         directory = Path(self.mktemp())
         directory.mkdir()

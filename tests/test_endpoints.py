@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests over real sockets: TCP, TLS, UNIX, and a relay that is slow.
-"""
+"""Tests over real sockets: TCP, TLS, UNIX, and a relay that is slow."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ from tests.commands import Ping, Server, Store, StoreChecked
 
 
 def makeCertificate() -> ssl.PrivateCertificate:
-    """
-    Make a key and a certificate for C{localhost}.
-    """
+    """Make a key and a certificate for C{localhost}."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.timezone.utc)
@@ -67,17 +63,13 @@ def makeCertificate() -> ssl.PrivateCertificate:
 
 
 class EndpointTests(TestCase):
-    """
-    The same over every kind of connection.
-    """
+    """The same over every kind of connection."""
 
     timeout = 60
 
     @inlineCallbacks
     def connect(self, serverEndpoint, clientEndpointFor):
-        """
-        Listen, connect, and see to it that both end with the test.
-        """
+        """Listen, connect, and see to it that both end with the test."""
         servers = []
         closed = []
 
@@ -151,9 +143,7 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def exchange(self, connecting):
-        """
-        Several streams up, with small calls between them.
-        """
+        """Several streams up, with small calls between them."""
         client, server = yield connecting
         values = [os.urandom(size) for size in (0, 65_536, 3_000_000, 5_000_000)]
         calls = [
@@ -169,21 +159,15 @@ class EndpointTests(TestCase):
             self.assertEqual(server.stored[str(number)], values[number])
 
     def test_tcp(self):
-        """
-        Streams cross a TCP connection.
-        """
+        """Streams cross a TCP connection."""
         return self.exchange(self.tcp())
 
     def test_tls(self):
-        """
-        Streams cross a TLS connection.
-        """
+        """Streams cross a TLS connection."""
         return self.exchange(self.tls())
 
     def test_unix(self):
-        """
-        Streams cross a UNIX socket.
-        """
+        """Streams cross a UNIX socket."""
         return self.exchange(self.unix())
 
     @inlineCallbacks
@@ -213,15 +197,11 @@ class EndpointTests(TestCase):
         self.assertEqual(answer, {"number": 1})
 
     def test_cancelTcp(self):
-        """
-        A cancelled call stops its stream at the other end of a TCP connection.
-        """
+        """A cancelled call stops its stream at the other end of a TCP connection."""
         return self.cancelled(self.tcp())
 
     def test_cancelTls(self):
-        """
-        A cancelled call stops its stream at the other end of a TLS connection.
-        """
+        """A cancelled call stops its stream at the other end of a TLS connection."""
         return self.cancelled(self.tls())
 
     @inlineCallbacks
@@ -269,13 +249,9 @@ class EndpointTests(TestCase):
         yield self.assertFailure(taken, ConnectionDone, ConnectionLost)
 
     def test_closeTcp(self):
-        """
-        C{loseConnection} closes a TCP connection with a stream in progress.
-        """
+        """C{loseConnection} closes a TCP connection with a stream in progress."""
         return self.closedWhileSending(self.tcp())
 
     def test_closeTls(self):
-        """
-        C{loseConnection} closes a TLS connection with a stream in progress.
-        """
+        """C{loseConnection} closes a TLS connection with a stream in progress."""
         return self.closedWhileSending(self.tls())

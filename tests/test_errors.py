@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The tree of L{amp_stream.errors}.
-"""
+"""The tree of L{amp_stream.errors}."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ DRAWN = re.compile(r"^ +((?:\| +)*(?:\+- )?)(\w+) +([A-Z_]+)(?: |$)")
 
 
 def classes() -> list[type[StreamError]]:
-    """
-    Find the classes of the module, in the order in which it defines them.
-    """
+    """Find the classes of the module, in the order in which it defines them."""
     return [
         value
         for value in vars(errors).values()
@@ -36,23 +32,17 @@ def classes() -> list[type[StreamError]]:
 
 
 class TreeTests(SynchronousTestCase):
-    """
-    Classes and codes.
-    """
+    """Classes and codes."""
 
     def test_codes(self) -> None:
-        """
-        Each class has a code of its own, which any AMP peer can write.
-        """
+        """Each class has a code of its own, which any AMP peer can write."""
         codes = [cls.__dict__["wireCode"] for cls in classes()]
         self.assertEqual(len(codes), len(set(codes)))
         for code in codes:
             self.assertRegex(code, rb"\A[A-Z][A-Z_]{0,62}[A-Z]\Z")
 
     def test_advice(self) -> None:
-        """
-        An error without a message says what its class is about.
-        """
+        """An error without a message says what its class is about."""
         for cls in classes():
             self.assertIn("_advice", cls.__dict__)
             self.assertEqual(str(cls()), cls._advice)
@@ -81,9 +71,7 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(drawn, defined)
 
     def test_all(self) -> None:
-        """
-        C{__all__} has all that the module defines, and each name once.
-        """
+        """C{__all__} has all that the module defines, and each name once."""
         names = [
             name
             for name, value in vars(errors).items()
@@ -92,21 +80,15 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(sorted(errors.__all__), sorted([*names, "STREAM_ERRORS"]))
 
     def test_table(self) -> None:
-        """
-        C{STREAM_ERRORS} is every class with its code.
-        """
+        """C{STREAM_ERRORS} is every class with its code."""
         self.assertEqual(STREAM_ERRORS, {cls: cls.wireCode for cls in classes()})
 
 
 class CodeTests(SynchronousTestCase):
-    """
-    From a code on the wire to its class.
-    """
+    """From a code on the wire to its class."""
 
     def test_known(self) -> None:
-        """
-        A known code gives its class, with the message of the peer if there is one.
-        """
+        """A known code gives its class, with the message of the peer if there is one."""
         for cls in classes():
             for message in ("", "as it was"):
                 error = errorForCode(cls.wireCode, message)
@@ -115,9 +97,7 @@ class CodeTests(SynchronousTestCase):
                 self.assertEqual(error.code, cls.wireCode)
 
     def test_unknown(self) -> None:
-        """
-        An unknown code is an abort that keeps the code as it came.
-        """
+        """An unknown code is an abort that keeps the code as it came."""
         error = errorForCode(b"OUT_OF_PAPER")
         self.assertIs(type(error), StreamAborted)
         self.assertEqual(error.code, b"OUT_OF_PAPER")
@@ -125,9 +105,7 @@ class CodeTests(SynchronousTestCase):
         self.assertEqual(str(errorForCode(b"OUT_OF_PAPER", "jam")), "jam")
 
     def test_hostile(self) -> None:
-        """
-        A code of any bytes and any length makes a message that is short and ASCII.
-        """
+        """A code of any bytes and any length makes a message that is short and ASCII."""
         for code in (b"", bytes(range(256)), b"\xff\r\n\x1b[2J", b"A" * 65_535):
             error = errorForCode(code)
             self.assertEqual(error.code, code)
@@ -136,18 +114,14 @@ class CodeTests(SynchronousTestCase):
             self.assertLess(len(str(error)), 500)
 
     def test_isStreamCode(self) -> None:
-        """
-        A code is ours if a class has it.
-        """
+        """A code is ours if a class has it."""
         for cls in classes():
             self.assertTrue(isStreamCode(cls.wireCode))
         for code in (b"", b"UNKNOWN", b"stream_error", b"STREAM_"):
             self.assertFalse(isStreamCode(code))
 
     def test_ownCode(self) -> None:
-        """
-        An error can be given another code than that of its class.
-        """
+        """An error can be given another code than that of its class."""
         error = MissingPiece("lost", code=b"LOST")
         self.assertEqual(
             (error.code, MissingPiece.wireCode), (b"LOST", b"BIG_VALUE_GAP")

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of the examples, and of the one in the README: each is run, as a process.
-"""
+"""Tests of the examples, and of the one in the README: each is run, as a process."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ExampleTests(TestCase):
-    """
-    A server, and everything that talks to it.
-    """
+    """A server, and everything that talks to it."""
 
     timeout = 60
 
@@ -60,9 +56,7 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_uploadAndDownload(self):
-        """
-        A file that is uploaded is there whole, and comes back whole.
-        """
+        """A file that is uploaded is there whole, and comes back whole."""
         output = yield self.succeed("upload.py", self.endpoint, self.source)
         self.assertEqual(output, b"stored 1500000 bytes\n")
         name = os.path.basename(self.source)
@@ -73,9 +67,7 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_stopAndWait(self):
-        """
-        A client that is a stock C{amp.AMP} uploads, without this package.
-        """
+        """A client that is a stock C{amp.AMP} uploads, without this package."""
         example = ROOT / "examples" / "stop_and_wait.py"
         self.assertNotIn("import amp_stream", example.read_text())
         self.assertNotIn("from amp_stream", example.read_text())
@@ -88,26 +80,20 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_missing(self):
-        """
-        A file that the server does not have is an error that says so.
-        """
+        """A file that the server does not have is an error that says so."""
         child = self.example("download.py", self.endpoint, "nothing", self.source)
         status = yield child.ended
         self.assertEqual((status, child.errors), (1, b"the server has no nothing\n"))
 
 
 class ReadmeTests(TestCase):
-    """
-    The example in the README.
-    """
+    """The example in the README."""
 
     timeout = 60
 
     @inlineCallbacks
     def test_runs(self):
-        """
-        It has at most 20 lines of code, and does what the README says.
-        """
+        """It has at most 20 lines of code, and does what the README says."""
         text = (ROOT / "README.md").read_text()
         (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         lines = [line for line in code.splitlines() if line.strip()]

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What the package offers, and that importing it starts nothing.
-"""
+"""What the package offers, and that importing it starts nothing."""
 
 from __future__ import annotations
 
@@ -36,16 +34,12 @@ COPYRIGHT = "# Copyright (c) the amp_stream authors.  See LICENSE for details.\n
 
 
 def importable() -> list[str]:
-    """
-    Find the modules that are there to be imported, not run.
-    """
+    """Find the modules that are there to be imported, not run."""
     return [name for name in moduleNames() if not name.endswith(".__main__")]
 
 
 class ExportTests(SynchronousTestCase):
-    """
-    C{__all__} everywhere.
-    """
+    """C{__all__} everywhere."""
 
     def test_all(self) -> None:
         """
@@ -68,9 +62,7 @@ class ExportTests(SynchronousTestCase):
                 self.assertTrue(hasattr(module, each), f"{name} has no {each}")
 
     def test_package(self) -> None:
-        """
-        The package exports what its documentation promises.
-        """
+        """The package exports what its documentation promises."""
         promised = """
             BigString BigUnicode Chunk IncomingStream Limits OutgoingStream Stream
             StreamAMP StreamChunk StreamReceiver __version__ errors
@@ -78,18 +70,14 @@ class ExportTests(SynchronousTestCase):
         self.assertEqual(set(promised.split()) - set(amp_stream.__all__), set())
 
     def test_firstLine(self) -> None:
-        """
-        Every file says whose it is.
-        """
+        """Every file says whose it is."""
         for path in PACKAGE.rglob("*.py"):
             with path.open(encoding="utf-8") as source:
                 self.assertEqual(source.readline(), COPYRIGHT, str(path))
 
 
 class LightTests(SynchronousTestCase):
-    """
-    Importing the package costs no more than it must.
-    """
+    """Importing the package costs no more than it must."""
 
     def test_noCommandLine(self) -> None:
         """
@@ -106,14 +94,10 @@ class LightTests(SynchronousTestCase):
 
 
 class ReactorTests(SynchronousTestCase):
-    """
-    The application chooses the reactor.
-    """
+    """The application chooses the reactor."""
 
     def test_noReactor(self) -> None:
-        """
-        Importing the package, or any module of it, installs no reactor.
-        """
+        """Importing the package, or any module of it, installs no reactor."""
         result = subprocess.run(
             [sys.executable, "-c", IMPORT_ALL, *importable()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

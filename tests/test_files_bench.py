@@ -19,14 +19,10 @@ from tests.twistdservice import LOCAL, TwistdTestCase
 
 
 class LatenciesTests(SynchronousTestCase):
-    """
-    L{Latencies}
-    """
+    """L{Latencies}"""
 
     def test_of(self) -> None:
-        """
-        Percentiles of latencies are durations that were measured.
-        """
+        """Percentiles of latencies are durations that were measured."""
         seconds = [float(number) for number in range(100, 0, -1)]
         self.assertEqual(Latencies.of(seconds), Latencies(100, 50.0, 99.0, 100.0))
         self.assertEqual(Latencies.of([2.0]), Latencies(1, 2.0, 2.0, 2.0))
@@ -34,22 +30,16 @@ class LatenciesTests(SynchronousTestCase):
 
 
 class SmallCallsTests(SynchronousTestCase):
-    """
-    L{SmallCalls}
-    """
+    """L{SmallCalls}"""
 
     def setUp(self) -> None:
-        """
-        Make calls that the test answers.
-        """
+        """Make calls that the test answers."""
         self.clock = Clock()
         self.asked: list[Deferred[None]] = []
         self.calls = SmallCalls(self.clock, self.call, 0.25)
 
     def call(self) -> Deferred[None]:
-        """
-        Make a call.
-        """
+        """Make a call."""
         self.asked.append(Deferred())
         return self.asked[-1]
 
@@ -88,9 +78,7 @@ class SmallCallsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(stopped), [0.0, 0.75, 0.5, 0.25, 0.0])
 
     def test_failed(self) -> None:
-        """
-        A small call that fails ends the measurement with its error.
-        """
+        """A small call that fails ends the measurement with its error."""
         self.calls.start()
         self.clock.advance(0.25)
         for asked in self.asked:
@@ -100,9 +88,7 @@ class SmallCallsTests(SynchronousTestCase):
 
 
 class BenchTests(TwistdTestCase):
-    """
-    A measurement.
-    """
+    """A measurement."""
 
     def test_rows(self) -> Deferred[None]:
         """
@@ -135,9 +121,7 @@ class BenchTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_table(self) -> Deferred[None]:
-        """
-        Without --json, the command prints a table.
-        """
+        """Without --json, the command prints a table."""
 
         async def test() -> None:
             endpoint = await self.twistd("--oob-listen", LOCAL)
@@ -152,9 +136,7 @@ class BenchTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_wrongSize(self) -> Deferred[None]:
-        """
-        A size that cannot be read is wrong usage, with status 2.
-        """
+        """A size that cannot be read is wrong usage, with status 2."""
 
         async def test() -> None:
             line = await self.complain(2, "bench", "localhost:1", "--size", "much")

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream.files._cli}: the C{amp-stream} command, as a real process.
-"""
+"""Tests for L{amp_stream.files._cli}: the C{amp-stream} command, as a real process."""
 
 from __future__ import annotations
 
@@ -29,14 +27,10 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
 class TransferTests(ServedTestCase):
-    """
-    put and get.
-    """
+    """put and get."""
 
     def test_roundTrip(self) -> Deferred[None]:
-        """
-        A file comes back as it was, and put and get tell its size and its SHA-256.
-        """
+        """A file comes back as it was, and put and get tell its size and its SHA-256."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -68,9 +62,7 @@ class TransferTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_json(self) -> Deferred[None]:
-        """
-        With --json each command prints one JSON object.
-        """
+        """With --json each command prints one JSON object."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -98,9 +90,7 @@ class TransferTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_directory(self) -> Deferred[None]:
-        """
-        ls, stat, rm and ping print lines for people.
-        """
+        """ls, stat, rm and ping print lines for people."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -147,9 +137,7 @@ class TransferTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_terminal(self) -> Deferred[None]:
-        """
-        On a terminal, put shows a bar with the rate.
-        """
+        """On a terminal, put shows a bar with the rate."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -164,14 +152,10 @@ class TransferTests(ServedTestCase):
 
 
 class FailureTests(ServedTestCase):
-    """
-    Each failure is one line on standard error, and an exit status.
-    """
+    """Each failure is one line on standard error, and an exit status."""
 
     def test_failed(self) -> Deferred[None]:
-        """
-        A refusal of the service, or of this machine, is status 1.
-        """
+        """A refusal of the service, or of this machine, is status 1."""
 
         async def test() -> None:
             endpoint = await self.serve(maxSize=1000)
@@ -193,9 +177,7 @@ class FailureTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_noSuchFile(self) -> Deferred[None]:
-        """
-        A file that the service does not have is status 4.
-        """
+        """A file that the service does not have is status 4."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -211,9 +193,7 @@ class FailureTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_usage(self) -> None:
-        """
-        Wrong usage is status 2 and one line that names --help, before any connection.
-        """
+        """Wrong usage is status 2 and one line that names --help, before any connection."""
         for arguments, reason in [
             ([], "Missing command"),
             (["put"], "Missing argument 'ENDPOINT'"),
@@ -241,9 +221,7 @@ class FailureTests(ServedTestCase):
             self.assertIn("--help", line)
 
     def test_interruptedEarly(self) -> None:
-        """
-        SIGINT before the command has begun to run is status 130.
-        """
+        """SIGINT before the command has begun to run is status 130."""
         self.patch(sys, "argv", ["amp-stream", "ls", "127.0.0.1:1"])
         errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
         self.patch(sys, "stderr", errors)
@@ -258,9 +236,7 @@ class FailureTests(ServedTestCase):
         self.assertEqual(errors.read(), "amp-stream: interrupted by SIGINT\n")
 
     def test_noConnection(self) -> Deferred[None]:
-        """
-        An endpoint where nothing listens is status 3.
-        """
+        """An endpoint where nothing listens is status 3."""
 
         async def test() -> None:
             line = await self.complain(3, "ping", "unix:nobody", where=self.here)
@@ -311,9 +287,7 @@ class FailureTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_brokenPipe(self) -> Deferred[None]:
-        """
-        When the reader of standard output closes it, the command ends with one line.
-        """
+        """When the reader of standard output closes it, the command ends with one line."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -330,9 +304,7 @@ class FailureTests(ServedTestCase):
 
 
 class TLSTests(ServedTestCase):
-    """
-    Services behind TLS.
-    """
+    """Services behind TLS."""
 
     skip = NO_HTTP
 
@@ -383,9 +355,7 @@ class TLSTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_connectTimeout(self) -> Deferred[None]:
-        """
-        A TLS handshake that takes longer than --connect-timeout is status 3.
-        """
+        """A TLS handshake that takes longer than --connect-timeout is status 3."""
 
         async def test() -> None:
             endpoint = await self.serveProtocol(Mute)
@@ -397,9 +367,7 @@ class TLSTests(ServedTestCase):
 
 
 class SignalTests(ServedTestCase):
-    """
-    Signals end the command, and it cleans up first.
-    """
+    """Signals end the command, and it cleans up first."""
 
     def test_interruptedPut(self) -> Deferred[None]:
         """
@@ -425,9 +393,7 @@ class SignalTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_interruptedGet(self) -> Deferred[None]:
-        """
-        SIGTERM ends a get in the middle: status 143, and the old file stays.
-        """
+        """SIGTERM ends a get in the middle: status 143, and the old file stays."""
 
         async def test() -> None:
             stalled: Deferred[None] = Deferred()
@@ -457,9 +423,7 @@ class SignalTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_ignoredSignals(self) -> Deferred[None]:
-        """
-        A signal that is ignored, as nohup does it, stays ignored.
-        """
+        """A signal that is ignored, as nohup does it, stays ignored."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -482,14 +446,10 @@ class SignalTests(ServedTestCase):
 
 
 class GroupTests(ServedTestCase):
-    """
-    The command itself.
-    """
+    """The command itself."""
 
     def test_version(self) -> Deferred[None]:
-        """
-        --version tells the version.
-        """
+        """--version tells the version."""
 
         async def test() -> None:
             output = await self.succeed("--version")
@@ -498,9 +458,7 @@ class GroupTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_help(self) -> Deferred[None]:
-        """
-        --help lists the commands.
-        """
+        """--help lists the commands."""
 
         async def test() -> None:
             output = await self.succeed("--help")
@@ -510,9 +468,7 @@ class GroupTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_missing(self) -> Deferred[None]:
-        """
-        Where a package of the command line is missing, one line says how to install it.
-        """
+        """Where a package of the command line is missing, one line says how to install it."""
 
         async def test() -> None:
             without = (
@@ -530,9 +486,7 @@ class GroupTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_debug(self) -> Deferred[None]:
-        """
-        --debug shows Twisted's log, which is not shown otherwise.
-        """
+        """--debug shows Twisted's log, which is not shown otherwise."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -545,73 +499,51 @@ class GroupTests(ServedTestCase):
 
 
 def answer(body: Any) -> dict[str, Any]:
-    """
-    Make an answer to L{GetFile}.
-    """
+    """Make an answer to L{GetFile}."""
     modified = datetime(2020, 1, 1, tzinfo=timezone.utc)
     return {"size": 1_000_000, "modified": modified, "body": body}
 
 
 class Mute(amp.AMP):
-    """
-    A peer that never answers.
-    """
+    """A peer that never answers."""
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 class Rude(amp.AMP):
-    """
-    A peer that hangs up.
-    """
+    """A peer that hangs up."""
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        Hang up.
-        """
+        """Hang up."""
         transport: Any = self.transport
         transport.abortConnection()
 
 
 class BrokenSource(StreamAMP):
-    """
-    A service that cannot read its file to the end.
-    """
+    """A service that cannot read its file to the end."""
 
     @GetFile.responder
     def getFile(self, name: str) -> dict[str, Any]:
-        """
-        Answer.
-        """
+        """Answer."""
         return answer(self.body())
 
     async def body(self) -> AsyncIterator[bytes]:
-        """
-        Fail after a while.
-        """
+        """Fail after a while."""
         yield b"x" * 500_000
         raise OSError("the disk is on fire")
 
 
 class HangsUp(StreamAMP):
-    """
-    A service that dies in the middle.
-    """
+    """A service that dies in the middle."""
 
     @GetFile.responder
     def getFile(self, name: str) -> dict[str, Any]:
-        """
-        Answer.
-        """
+        """Answer."""
         return answer(self.body())
 
     async def body(self) -> AsyncIterator[bytes]:
-        """
-        Hang up after a while.
-        """
+        """Hang up after a while."""
         yield b"x" * 500_000
         transport: Any = self.transport
         transport.abortConnection()

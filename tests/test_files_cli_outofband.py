@@ -37,14 +37,10 @@ main()
 
 
 class TransferTests(TwistdTestCase):
-    """
-    Files there and back.
-    """
+    """Files there and back."""
 
     async def roundTrip(self, endpoint: str, *options: str) -> None:
-        """
-        Put a file, and get it.
-        """
+        """Put a file, and get it."""
         source = self.write("a", BODY)
         described = f"a: 1500000 bytes, SHA-256 {SHA256}\n"
         via = ("--oob", *options)
@@ -74,9 +70,7 @@ class TransferTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_pipes(self) -> Deferred[None]:
-        """
-        Standard input of unknown size, and standard output, travel over HTTPS, too.
-        """
+        """Standard input of unknown size, and standard output, travel over HTTPS, too."""
 
         async def test() -> None:
             endpoint = await self.twistd("--oob-listen", LOCAL)
@@ -140,9 +134,7 @@ class TransferTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_noServer(self) -> Deferred[None]:
-        """
-        If neither side has --oob-listen, the error names the option.
-        """
+        """If neither side has --oob-listen, the error names the option."""
 
         async def test() -> None:
             endpoint = await self.twistd()
@@ -163,9 +155,7 @@ class TransferTests(TwistdTestCase):
 
 
 class FailureTests(TwistdTestCase):
-    """
-    Failures of transfers with C{--oob}.
-    """
+    """Failures of transfers with C{--oob}."""
 
     def test_refused(self) -> Deferred[None]:
         """
@@ -193,9 +183,7 @@ class FailureTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_usage(self) -> None:
-        """
-        The options of out-of-band transfers are wrong usage without --oob.
-        """
+        """The options of out-of-band transfers are wrong usage without --oob."""
         for options in (
             ["--oob-listen", LOCAL],
             ["--oob-allow-plain-http"],
@@ -264,9 +252,7 @@ class FailureTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_interrupted(self) -> Deferred[None]:
-        """
-        SIGINT ends a put in the middle, and the service keeps nothing of it.
-        """
+        """SIGINT ends a put in the middle, and the service keeps nothing of it."""
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -290,9 +276,7 @@ class FailureTests(TwistdTestCase):
 
 
 class ServiceFailureTests(TwistdTestCase):
-    """
-    Services that do not start.
-    """
+    """Services that do not start."""
 
     async def fails(self, options: Iterable[str], *before: str) -> tuple[int, str]:
         """
@@ -315,9 +299,7 @@ class ServiceFailureTests(TwistdTestCase):
         return status, (child.output + child.errors).decode("utf-8")
 
     def test_cannotListen(self) -> Deferred[None]:
-        """
-        If the port of --oob-listen is taken, twistd says so and ends with status 1.
-        """
+        """If the port of --oob-listen is taken, twistd says so and ends with status 1."""
 
         async def test() -> None:
             factory = Factory.forProtocol(Protocol)
@@ -333,9 +315,7 @@ class ServiceFailureTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_wrongOptions(self) -> Deferred[None]:
-        """
-        Options that do not go together end twistd with a message and no traceback.
-        """
+        """Options that do not go together end twistd with a message and no traceback."""
 
         async def test() -> None:
             _, said = await self.fails(["--oob-plain-http"])
@@ -345,9 +325,7 @@ class ServiceFailureTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_missing(self) -> Deferred[None]:
-        """
-        Where a package is missing, --oob-listen says how to install it.
-        """
+        """Where a package is missing, --oob-listen says how to install it."""
 
         async def test() -> None:
             hidden = "import sys; sys.modules['cryptography'] = None"

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The file service and its client, in memory and over TCP.
-"""
+"""The file service and its client, in memory and over TCP."""
 
 from __future__ import annotations
 
@@ -76,16 +74,12 @@ SIZES = [0, 1, 65_535, 65_536, 700_000]
 
 
 def value(size: int) -> bytes:
-    """
-    Make some bytes.
-    """
+    """Make some bytes."""
     return (b"0123456789abcde\n" * (size // 16 + 1))[:size]
 
 
 class Recorder:
-    """
-    A progress that remembers.
-    """
+    """A progress that remembers."""
 
     def __init__(self) -> None:
         self.size: int | None = -1
@@ -97,16 +91,12 @@ class Recorder:
 
 
 class MemoryTestCase(SynchronousTestCase):
-    """
-    Tests with a client and a service in memory, and no threads.
-    """
+    """Tests with a client and a service in memory, and no threads."""
 
     maxSize = 1_000_000
 
     def setUp(self) -> None:
-        """
-        Connect them.
-        """
+        """Connect them."""
         self.root: FilePath[str] = FilePath(self.mktemp())
         self.root.makedirs()
         self.store = FileStore(self.root, maxFileSize=self.maxSize)
@@ -125,38 +115,28 @@ class MemoryTestCase(SynchronousTestCase):
         self.assertEqual(self.hidden(), [])
 
     def hidden(self) -> list[str]:
-        """
-        The temporary files in the root.
-        """
+        """The temporary files in the root."""
         return [name for name in os.listdir(self.root.path) if name.startswith(".")]
 
     def done(self, deferred: Deferred[_T]) -> _T:
-        """
-        Move all bytes, and take the result.
-        """
+        """Move all bytes, and take the result."""
         self.pair.flush()
         result: _T = self.successResultOf(deferred)
         return result
 
     def failed(self, deferred: Deferred[Any], *types: type[Exception]) -> Exception:
-        """
-        Move all bytes, take the error, and see that the connection has survived.
-        """
+        """Move all bytes, take the error, and see that the connection has survived."""
         self.pair.flush()
         error: Exception = self.failureResultOf(deferred, *types).value
         self.assertIsNone(self.done(self.client.ping()))
         return error
 
     def put(self, name: str, body: bytes) -> FileInfo:
-        """
-        Put a file.
-        """
+        """Put a file."""
         return self.done(self.client.put(name, body))
 
     def get(self, name: str) -> tuple[FileInfo, bytes]:
-        """
-        Get a file.
-        """
+        """Get a file."""
         gathered = io.BytesIO()
         info = self.done(self.client.get(name, gathered))
         return info, gathered.getvalue()
@@ -164,9 +144,7 @@ class MemoryTestCase(SynchronousTestCase):
 
 @implementer(IConsumer)
 class Consumer:
-    """
-    A consumer that remembers, and fails when it is told to.
-    """
+    """A consumer that remembers, and fails when it is told to."""
 
     def __init__(self, broken: bool = False) -> None:
         self.data: list[bytes] = []
@@ -186,9 +164,7 @@ class Consumer:
 
 @implementer(IBodyProducer)
 class Producer:
-    """
-    A producer that writes its bytes at once.
-    """
+    """A producer that writes its bytes at once."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -209,9 +185,7 @@ class Producer:
 
 
 class Broken:
-    """
-    A file that can be neither read nor written.
-    """
+    """A file that can be neither read nor written."""
 
     def read(self, size: int) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
@@ -221,26 +195,20 @@ class Broken:
 
 
 class Endless:
-    """
-    A file that never ends.
-    """
+    """A file that never ends."""
 
     def read(self, size: int) -> bytes:
         return bytes(size)
 
 
 async def asynchronously(pieces: list[bytes]) -> AsyncIterator[bytes]:
-    """
-    Make an async iterable.
-    """
+    """Make an async iterable."""
     for piece in pieces:
         yield piece
 
 
 class TransferTests(MemoryTestCase):
-    """
-    Files there and back.
-    """
+    """Files there and back."""
 
     def test_roundTrip(self) -> None:
         """
@@ -330,17 +298,13 @@ class TransferTests(MemoryTestCase):
         self.assertIn("a file is written to a path", str(error))
 
     def test_badNames(self) -> None:
-        """
-        The service refuses a name that a file cannot have.
-        """
+        """The service refuses a name that a file cannot have."""
         for name in ("../a", "", ".a"):
             self.failed(self.client.put(name, b""), InvalidName)
             self.failed(self.client.get(name, io.BytesIO()), InvalidName)
 
     def test_noSuchFile(self) -> None:
-        """
-        Getting a file that is not there fails with an error that names it.
-        """
+        """Getting a file that is not there fails with an error that names it."""
         error = self.failed(self.client.get("a", io.BytesIO()), NoSuchFile)
         self.assertIn("'a'", str(error))
 
@@ -364,9 +328,7 @@ class TransferTests(MemoryTestCase):
         self.assertEqual(self.get("a")[1], b"old")
 
     def test_diskFull(self) -> None:
-        """
-        A disk that is full fails the call that needs it, and no other.
-        """
+        """A disk that is full fails the call that needs it, and no other."""
         self.put("a", b"old")
 
         def full(*ignored: object) -> int:
@@ -392,40 +354,30 @@ class TransferTests(MemoryTestCase):
         self.failed(self.client.get("a", io.BytesIO()), NoSuchFile)
 
     def test_sourceFails(self) -> None:
-        """
-        An error while a file is read fails the put, and the service stores nothing.
-        """
+        """An error while a file is read fails the put, and the service stores nothing."""
         error = self.failed(self.client.put("a", Broken()), StreamError)  # type: ignore[arg-type]
         self.assertIn("Input/output error", str(error))
         self.failed(self.client.stat("a"), NoSuchFile)
 
     def test_sourceTooShort(self) -> None:
-        """
-        A source that ends before its announced size stores nothing.
-        """
+        """A source that ends before its announced size stores nothing."""
         source = ThreadedSource(io.BytesIO(b"short").read, 10, maybeDeferred)
         error = self.failed(self.client.put("a", source), StreamError)
         self.assertIn("5 bytes too early", str(error))
         self.failed(self.client.stat("a"), NoSuchFile)
 
     def test_noSource(self) -> None:
-        """
-        A path that cannot be opened fails the put.
-        """
+        """A path that cannot be opened fails the put."""
         self.failed(self.client.put("a", FilePath("no/such/file")), FileNotFoundError)
 
     def test_sinkFails(self) -> None:
-        """
-        An error while a file is written is the error of the get, and stops the stream.
-        """
+        """An error while a file is written is the error of the get, and stops the stream."""
         self.put("a", value(900_000))
         self.failed(self.client.get("a", Broken()), OSError)
         self.failed(self.client.get("a", Consumer(broken=True)), OSError)
 
     def test_sinkKeepsTheOldFile(self) -> None:
-        """
-        A get that fails leaves the older file at its path, and no temporary file.
-        """
+        """A get that fails leaves the older file at its path, and no temporary file."""
         self.put("a", value(900_000))
         directory = FilePath(self.mktemp())
         directory.makedirs()
@@ -442,9 +394,7 @@ class TransferTests(MemoryTestCase):
         self.assertEqual(path.getContent(), b"old")
 
     def test_cancelledPut(self) -> None:
-        """
-        Cancelling a put stops it at both ends.
-        """
+        """Cancelling a put stops it at both ends."""
         putting = self.client.put("a", Endless())  # type: ignore[arg-type]
         self.pair.flush(self.hidden)
         putting.cancel()
@@ -453,9 +403,7 @@ class TransferTests(MemoryTestCase):
         self.failed(self.client.stat("a"), NoSuchFile)
 
     def test_cancelledGet(self) -> None:
-        """
-        Cancelling a get stops it at both ends, and the service closes its file.
-        """
+        """Cancelling a get stops it at both ends, and the service closes its file."""
         self.put("a", value(900_000))
         files = self.openedFiles()
         gathered = io.BytesIO()
@@ -466,9 +414,7 @@ class TransferTests(MemoryTestCase):
         self.assertEqual([file.closed for file in files], [True])
 
     def test_closesFiles(self) -> None:
-        """
-        The service closes a file that it has sent.
-        """
+        """The service closes a file that it has sent."""
         self.put("a", value(100_000))
         files = self.openedFiles()
         self.get("a")
@@ -529,9 +475,7 @@ class TransferTests(MemoryTestCase):
         self.assertEqual([file.closed for file in files], [True])
 
     def openedFiles(self) -> list[BinaryIO]:
-        """
-        Remember the files that the service opens from now on.
-        """
+        """Remember the files that the service opens from now on."""
         files: list[BinaryIO] = []
         opened = self.store.open
 
@@ -545,23 +489,17 @@ class TransferTests(MemoryTestCase):
 
 
 class DamageTests(MemoryTestCase):
-    """
-    A peer that damages a file.
-    """
+    """A peer that damages a file."""
 
     def test_stored(self) -> None:
-        """
-        A put fails if the service has stored other bytes than were sent.
-        """
+        """A put fails if the service has stored other bytes than were sent."""
         self.patch(Upload, "sha256", b"something else")
         error = self.failed(self.client.put("a", b"x"), DigestMismatch)
         self.assertIn("'a'", str(error))
 
 
 class NoServerTests(MemoryTestCase):
-    """
-    Out of band, where neither side listens.
-    """
+    """Out of band, where neither side listens."""
 
     def test_transfers(self) -> None:
         """
@@ -579,9 +517,7 @@ class NoServerTests(MemoryTestCase):
         self.assertEqual(self.root.child("a").getContent(), b"x")
 
     def test_noOffer(self) -> None:
-        """
-        A client cannot wait for an offer that was not made.
-        """
+        """A client cannot wait for an offer that was not made."""
 
         async def wait() -> None:
             await self.pair.client.callRemote(AwaitOffer, number=1)
@@ -590,14 +526,10 @@ class NoServerTests(MemoryTestCase):
 
 
 class DirectoryTests(MemoryTestCase):
-    """
-    Listing, describing and removing.
-    """
+    """Listing, describing and removing."""
 
     def test_empty(self) -> None:
-        """
-        The list of an empty store is empty.
-        """
+        """The list of an empty store is empty."""
         self.assertEqual(self.done(self.client.list()), [])
 
     def test_fullPage(self) -> None:
@@ -637,9 +569,7 @@ class DirectoryTests(MemoryTestCase):
         self.assertEqual([info.name for info in files], ["a"])
 
     def test_stat(self) -> None:
-        """
-        stat describes a file as the store does.
-        """
+        """stat describes a file as the store does."""
         self.put("a", b"12345")
         info = self.done(self.client.stat("a"))
         self.assertEqual(info, self.store.stat("a"))
@@ -647,33 +577,25 @@ class DirectoryTests(MemoryTestCase):
         self.failed(self.client.stat("b"), NoSuchFile)
 
     def test_remove(self) -> None:
-        """
-        A file that was removed is gone.
-        """
+        """A file that was removed is gone."""
         self.put("a", b"x")
         self.assertIsNone(self.done(self.client.remove("a")))
         self.failed(self.client.remove("a"), NoSuchFile)
         self.failed(self.client.remove("../a"), InvalidName)
 
     def test_ping(self) -> None:
-        """
-        The answer to a ping has the payload of the ping.
-        """
+        """The answer to a ping has the payload of the ping."""
         calling = self.pair.client.callRemote(Ping, payload=b"x" * 1000)
         self.assertEqual(self.done(calling), {"payload": b"x" * 1000})
 
     def test_close(self) -> None:
-        """
-        close() of a client fires when the connection is closed.
-        """
+        """close() of a client fires when the connection is closed."""
         self.assertIsNone(self.done(self.client.close()))
 
 
 @implementer(IStreamClientEndpoint)
 class Sleepy:
-    """
-    An endpoint that connects when it is told to, or never.
-    """
+    """An endpoint that connects when it is told to, or never."""
 
     def __init__(self, stubborn: bool) -> None:
         # One that is stubborn connects even after it was told not to.
@@ -684,16 +606,12 @@ class Sleepy:
         protocol.ready.callback(protocol)
 
     def connect(self, protocolFactory: object) -> Deferred[Any]:
-        """
-        Connect some time.
-        """
+        """Connect some time."""
         return self.connecting
 
 
 class ConnectTests(SynchronousTestCase):
-    """
-    L{connect}
-    """
+    """L{connect}"""
 
     def test_never(self) -> None:
         """
@@ -709,9 +627,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(str(failure.value), "no answer within 30 s")
 
     def test_justInTime(self) -> None:
-        """
-        A connection that is made at the moment of connectTimeout is used.
-        """
+        """A connection that is made at the moment of connectTimeout is used."""
         clock = Clock()
         connecting = connect(Sleepy(stubborn=True), reactor=clock)
         clock.advance(30)
@@ -719,9 +635,7 @@ class ConnectTests(SynchronousTestCase):
 
 
 class NetworkTestCase(TestCase):
-    """
-    Tests over TCP, with threads.
-    """
+    """Tests over TCP, with threads."""
 
     timeout = 60
 
@@ -755,9 +669,7 @@ class NetworkTestCase(TestCase):
 
 
 class NetworkTests(NetworkTestCase):
-    """
-    Files there and back, over TCP.
-    """
+    """Files there and back, over TCP."""
 
     def test_manyAtOnce(self) -> Deferred[None]:
         """
@@ -846,9 +758,7 @@ class NetworkTests(NetworkTestCase):
 
 
 class OutOfBandTests(NetworkTestCase):
-    """
-    Files there and back, out of band.
-    """
+    """Files there and back, out of band."""
 
     skip = NO_HTTP
 
@@ -919,9 +829,7 @@ class OutOfBandTests(NetworkTestCase):
         return ensureDeferred(test())
 
     def test_awaitedOnce(self) -> Deferred[None]:
-        """
-        A client can wait once for the end of an offer, and only for one that was made.
-        """
+        """A client can wait once for the end of an offer, and only for one that was made."""
 
         async def test() -> None:
             client = await self.client()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream.files._console}.
-"""
+"""Tests for L{amp_stream.files._console}."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream.files._demo}: C{amp-stream demo}, as a real process.
-"""
+"""Tests for L{amp_stream.files._demo}: C{amp-stream demo}, as a real process."""
 
 from __future__ import annotations
 
@@ -70,22 +68,16 @@ sys.stdin.read()
 
 
 class DemonstrationTests(ServedTestCase):
-    """
-    The whole of it, with a small file.
-    """
+    """The whole of it, with a small file."""
 
     timeout = 120
 
     def setUp(self) -> None:
-        """
-        Give it an empty directory for what is temporary.
-        """
+        """Give it an empty directory for what is temporary."""
         self.temporary = self.makeDirectory()
 
     def check(self) -> None:
-        """
-        See that it has left no file, and no process.
-        """
+        """See that it has left no file, and no process."""
         self.assertEqual(os.listdir(self.temporary), [])
         if "proc" in os.listdir("/"):
             for process in os.listdir("/proc"):
@@ -108,9 +100,7 @@ class DemonstrationTests(ServedTestCase):
         )
 
     def test_table(self) -> Deferred[None]:
-        """
-        demo prints one table, with a row for each declaration, and nothing else.
-        """
+        """demo prints one table, with a row for each declaration, and nothing else."""
 
         async def test() -> None:
             output = await self.succeed("demo", "--size", "4M", TMPDIR=self.temporary)
@@ -228,9 +218,7 @@ class DemonstrationTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_noFile(self) -> Deferred[None]:
-        """
-        demo of a file that is not there fails with one line and status 1.
-        """
+        """demo of a file that is not there fails with one line and status 1."""
 
         async def test() -> None:
             path = self.mktemp()
@@ -265,14 +253,10 @@ class DemonstrationTests(ServedTestCase):
 
 
 class ChildServiceTests(ServedTestCase):
-    """
-    L{ChildService}
-    """
+    """L{ChildService}"""
 
     def test_died(self) -> Deferred[None]:
-        """
-        If a child service ends before it listens, the error has its output.
-        """
+        """If a child service ends before it listens, the error has its output."""
 
         async def test() -> None:
             child = ChildService(
@@ -305,9 +289,7 @@ class ChildServiceTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_stubborn(self) -> Deferred[None]:
-        """
-        A child service that ignores SIGTERM is killed after some time.
-        """
+        """A child service that ignores SIGTERM is killed after some time."""
 
         class Stubborn(ChildService):
             program = STUBBORN
@@ -322,14 +304,10 @@ class ChildServiceTests(ServedTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """
-    L{asTable}
-    """
+    """L{asTable}"""
 
     def test_sizes(self) -> None:
-        """
-        The table tells a round size in GiB, MiB or KiB, any other in bytes.
-        """
+        """The table tells a round size in GiB, MiB or KiB, any other in bytes."""
         for size, text in [
             (2**30, "1 GiB"),
             (256 * 2**20, "256 MiB"),
@@ -342,9 +320,7 @@ class TableTests(SynchronousTestCase):
             self.assertTrue(table.endswith("a          not tried: why"))
 
     def test_units(self) -> None:
-        """
-        The table tells rates in millions of bytes per second, times in milliseconds.
-        """
+        """The table tells rates in millions of bytes per second, times in milliseconds."""
         idle = Latencies(9, 0.001, 0.002, 0.003)
         during = Latencies(9, 0.004, 0.005, 1.2345)
         table = asTable(Outcome(1, [Row("a", 1.5e8, 2e8, idle, during, True)]))

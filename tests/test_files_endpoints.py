@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Endpoint strings, and sizes, as people write them.
-"""
+"""Endpoint strings, and sizes, as people write them."""
 
 from __future__ import annotations
 
@@ -23,20 +21,14 @@ from amp_stream.files._endpoints import (
 
 
 class ClientEndpointTests(SynchronousTestCase):
-    """
-    L{clientEndpoint}
-    """
+    """L{clientEndpoint}"""
 
     def endpoint(self, text: str) -> dict[str, Any]:
-        """
-        Make an endpoint, and look at it.
-        """
+        """Make an endpoint, and look at it."""
         return vars(clientEndpoint(MemoryReactorClock(), text, 4.5))
 
     def test_hostAndPort(self) -> None:
-        """
-        A host and a port make a TCP endpoint, also if the host is an IPv6 address.
-        """
+        """A host and a port make a TCP endpoint, also if the host is an IPv6 address."""
         for text, host in [
             ("localhost:4321", "localhost"),
             ("127.0.0.1:4321", "127.0.0.1"),
@@ -65,9 +57,7 @@ class ClientEndpointTests(SynchronousTestCase):
             self.assertIn("write host:port", str(error))
 
     def test_trustRoot(self) -> None:
-        """
-        A trust root with any endpoint but tls:HOST:PORT is an error.
-        """
+        """A trust root with any endpoint but tls:HOST:PORT is an error."""
         for text in ("localhost:1", "tcp:localhost:1", "unix:a", "tls:a:1:timeout=2"):
             error = self.assertRaises(
                 ValueError, clientEndpoint, MemoryReactorClock(), text, 30, "pem"
@@ -76,9 +66,7 @@ class ClientEndpointTests(SynchronousTestCase):
 
 
 class ServerEndpointTests(SynchronousTestCase):
-    """
-    L{serverEndpoint}
-    """
+    """L{serverEndpoint}"""
 
     def test_nonsense(self) -> None:
         """
@@ -93,9 +81,7 @@ class ServerEndpointTests(SynchronousTestCase):
 
 
 class ClientStringTests(SynchronousTestCase):
-    """
-    L{clientString}
-    """
+    """L{clientString}"""
 
     def test_roundTrip(self) -> None:
         """
@@ -122,23 +108,17 @@ class ClientStringTests(SynchronousTestCase):
                 clientFromString(reactor, text)
 
     def test_unknown(self) -> None:
-        """
-        An address that no endpoint string leads to is an error.
-        """
+        """An address that no endpoint string leads to is an error."""
         endpoint = serverEndpoint(MemoryReactorClock(), "tcp:0")
         for address in (HostnameAddress(b"a", 1), UNIX(None)):
             self.assertRaises(ValueError, clientString, endpoint, address)
 
 
 class SizeTests(SynchronousTestCase):
-    """
-    L{parseSize}
-    """
+    """L{parseSize}"""
 
     def test_good(self) -> None:
-        """
-        A size is a number of bytes, or of a power of 1024 of them, with or without a B.
-        """
+        """A size is a number of bytes, or of a power of 1024 of them, with or without a B."""
         for text, size in [
             ("0", 0),
             ("4096", 4096),
@@ -153,9 +133,7 @@ class SizeTests(SynchronousTestCase):
             self.assertEqual(parseSize(text), size)
 
     def test_bad(self) -> None:
-        """
-        A text that is not a size is an error that says what to write.
-        """
+        """A text that is not a size is an error that says what to write."""
         for text in ("", "M", "-1", "1.5G", "1P", "1 2", "٣", "1" * 30):
             error = self.assertRaises(ValueError, parseSize, text)
             self.assertIn("is not a size", str(error))

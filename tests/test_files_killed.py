@@ -58,33 +58,25 @@ POINTS = {
 
 
 class KilledServiceTests(ServedTestCase):
-    """
-    The service is killed.
-    """
+    """The service is killed."""
 
     timeout = 120
 
     def setUp(self) -> None:
-        """
-        Make its directory.
-        """
+        """Make its directory."""
         self.directory = self.makeDirectory()
         self.root = os.path.join(self.directory, "root")
         os.mkdir(self.root)
         self.put("value", OLD)
 
     async def connect(self, child: TwistdChild) -> FileClient:
-        """
-        Connect to a service.
-        """
+        """Connect to a service."""
         client = await connect(await child.listening)
         self.addCleanup(client.close)
         return client
 
     async def restart(self, expected: bytes) -> None:
-        """
-        Start the service again, and look at what it finds.
-        """
+        """Start the service again, and look at what it finds."""
         child = TwistdChild(reactor, self.directory)
         self.addCleanup(child.stop)
         client = await self.connect(child)
@@ -166,9 +158,7 @@ class KilledServiceTests(ServedTestCase):
 
 
 class KilledClientTests(ServedTestCase):
-    """
-    The client is killed.
-    """
+    """The client is killed."""
 
     timeout = 120
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The file service as a service: listening, saying where, and stopping.
-"""
+"""The file service as a service: listening, saying where, and stopping."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ reactor: Any = globalReactor
 
 
 class FactoryTests(SynchronousTestCase):
-    """
-    The bound on connections.
-    """
+    """The bound on connections."""
 
     def test_tooMany(self) -> None:
         """
@@ -61,31 +57,23 @@ class FactoryTests(SynchronousTestCase):
 
 @implementer(IStreamServerEndpoint)
 class Slow:
-    """
-    An endpoint that listens when it is told to.
-    """
+    """An endpoint that listens when it is told to."""
 
     def __init__(self) -> None:
         self.listening: Deferred[IListeningPort] = Deferred()
 
     def listen(self, protocolFactory: object) -> Deferred[IListeningPort]:
-        """
-        Listen later.
-        """
+        """Listen later."""
         return self.listening
 
 
 class ServiceTests(TestCase):
-    """
-    L{FileService}
-    """
+    """L{FileService}"""
 
     timeout = 30
 
     def setUp(self) -> None:
-        """
-        Make a store.
-        """
+        """Make a store."""
         self.root = os.path.abspath(self.mktemp())
         os.makedirs(self.root)
         self.addressFile = os.path.abspath(self.mktemp())
@@ -109,16 +97,12 @@ class ServiceTests(TestCase):
         )
 
     def addresses(self) -> list[str]:
-        """
-        Read the address file.
-        """
+        """Read the address file."""
         with open(self.addressFile, encoding="utf-8") as file:
             return file.read().splitlines()
 
     async def connect(self, address: str) -> FileClient:
-        """
-        Connect to the service.
-        """
+        """Connect to the service."""
         client = await connect(address)
         self.addCleanup(client.close)
         return client
@@ -150,9 +134,7 @@ class ServiceTests(TestCase):
         return ensureDeferred(test())
 
     def test_cleans(self) -> Deferred[None]:
-        """
-        When it starts, the service removes the unfinished files of dead processes.
-        """
+        """When it starts, the service removes the unfinished files of dead processes."""
         with open(os.path.join(self.root, ".incoming-1"), "wb"):
             pass
         service = self.service()
@@ -218,9 +200,7 @@ class ServiceTests(TestCase):
         return ensureDeferred(test())
 
     def factoryAnswers(self) -> Deferred[None]:
-        """
-        Tell when the service is about to send its next answer.
-        """
+        """Tell when the service is about to send its next answer."""
         answered: Deferred[None] = Deferred()
         tell = fromThread(answered)
         inThread = self.factory.inThread
@@ -341,25 +321,19 @@ class ServiceTests(TestCase):
         return ensureDeferred(test())
 
     def test_noAddressFile(self) -> Deferred[None]:
-        """
-        A service needs no address file.
-        """
+        """A service needs no address file."""
         service = FileService([], self.factory, reactor=self.clock)
         service.startService()
         return service.stopService()
 
     def test_failsAtOnce(self) -> None:
-        """
-        An error of an endpoint that comes at once is raised by startService.
-        """
+        """An error of an endpoint that comes at once is raised by startService."""
         endpoint = Slow()
         endpoint.listening = fail(CannotListenError("a", 1, OSError("taken")))
         self.assertRaises(CannotListenError, self.service(endpoint).startService)
 
     def test_failsLater(self) -> None:
-        """
-        If an endpoint fails when the reactor runs, the process gets SIGTERM.
-        """
+        """If an endpoint fails when the reactor runs, the process gets SIGTERM."""
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
         endpoint = Slow()
@@ -369,9 +343,7 @@ class ServiceTests(TestCase):
         self.assertEqual(raised, [signal.SIGTERM])
 
     def test_stoppedEarly(self) -> Deferred[None]:
-        """
-        The service can be stopped before it listens, and before it was started.
-        """
+        """The service can be stopped before it listens, and before it was started."""
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
 
@@ -385,17 +357,13 @@ class ServiceTests(TestCase):
         return ensureDeferred(test())
 
     def test_addressFileElsewhere(self) -> None:
-        """
-        If the address file cannot be written, the service does not start.
-        """
+        """If the address file cannot be written, the service does not start."""
         self.addressFile = os.path.join(self.root, "no", "such", "directory")
         service = self.service("tcp:0:interface=127.0.0.1")
         self.assertRaises(FileNotFoundError, service.startService)
 
     def test_wholeAddressFile(self) -> Deferred[None]:
-        """
-        The address file appears whole.
-        """
+        """The address file appears whole."""
         self.patch(WholeFile, "write", lambda *ignored: None)
         service = self.service("tcp:0:interface=127.0.0.1")
         service.startService()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The store: whole values under flat names, and nothing else.
-"""
+"""The store: whole values under flat names, and nothing else."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ sys.stdin.read()
 
 
 def failing(code: int) -> Callable[..., Any]:
-    """
-    Make a function that fails as a system call does.
-    """
+    """Make a function that fails as a system call does."""
 
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -52,9 +48,7 @@ def failing(code: int) -> Callable[..., Any]:
 
 
 class NameTests(SynchronousTestCase):
-    """
-    Which names a file can have.
-    """
+    """Which names a file can have."""
 
     def test_good(self) -> None:
         """
@@ -91,9 +85,7 @@ class NameTests(SynchronousTestCase):
 
 
 class ErrorTests(SynchronousTestCase):
-    """
-    The error classes and their codes.
-    """
+    """The error classes and their codes."""
 
     def test_codes(self) -> None:
         """
@@ -106,30 +98,22 @@ class ErrorTests(SynchronousTestCase):
 
 
 class StoreTestCase(SynchronousTestCase):
-    """
-    Tests with an empty store.
-    """
+    """Tests with an empty store."""
 
     def setUp(self) -> None:
-        """
-        Make the store.
-        """
+        """Make the store."""
         self.root: FilePath[str] = FilePath(self.mktemp())
         self.root.makedirs()
         self.store = FileStore(self.root, maxFileSize=1000)
 
     def put(self, name: str, value: bytes) -> None:
-        """
-        Store a value.
-        """
+        """Store a value."""
         incoming = self.store.receive(name)
         incoming.write(value)
         incoming.commit()
 
     def get(self, name: str) -> bytes:
-        """
-        Read a value.
-        """
+        """Read a value."""
         file, info = self.store.open(name)
         with file:
             value = file.read()
@@ -137,16 +121,12 @@ class StoreTestCase(SynchronousTestCase):
         return value
 
     def names(self) -> set[str]:
-        """
-        Tell all names in the root, hidden ones too.
-        """
+        """Tell all names in the root, hidden ones too."""
         return set(os.listdir(self.root.path))
 
 
 class PutTests(StoreTestCase):
-    """
-    Storing values.
-    """
+    """Storing values."""
 
     def test_roundTrip(self) -> None:
         """
@@ -163,16 +143,12 @@ class PutTests(StoreTestCase):
         self.assertEqual(self.names(), {"a"})
 
     def test_empty(self) -> None:
-        """
-        A value of no bytes is a file of no bytes.
-        """
+        """A value of no bytes is a file of no bytes."""
         self.store.receive("a").commit()
         self.assertEqual(self.get("a"), b"")
 
     def test_replaces(self) -> None:
-        """
-        A second value takes the name, and a reader of the first one keeps it.
-        """
+        """A second value takes the name, and a reader of the first one keeps it."""
         self.put("a", b"old")
         reader, _ = self.store.open("a")
         self.put("a", b"new and longer")
@@ -207,9 +183,7 @@ class PutTests(StoreTestCase):
         self.assertEqual(self.names(), set())
 
     def test_discardCommitted(self) -> None:
-        """
-        Discarding after the commit changes nothing.
-        """
+        """Discarding after the commit changes nothing."""
         incoming = self.store.receive("a")
         incoming.write(b"x")
         incoming.commit()
@@ -229,9 +203,7 @@ class PutTests(StoreTestCase):
         self.assertEqual(self.names(), set())
 
     def test_onlyFlatNames(self) -> None:
-        """
-        A name that could leave the root is refused by every method.
-        """
+        """A name that could leave the root is refused by every method."""
         for method in (
             self.store.receive,
             self.store.open,
@@ -241,9 +213,7 @@ class PutTests(StoreTestCase):
             self.assertRaises(InvalidName, method, "../a")
 
     def test_shortWrites(self) -> None:
-        """
-        Bytes that a system call does not write are written by the next one.
-        """
+        """Bytes that a system call does not write are written by the next one."""
         write = os.write
         self.patch(os, "write", lambda fd, data: write(fd, data[:3]))
         self.put("a", b"0123456789")
@@ -287,9 +257,7 @@ class PutTests(StoreTestCase):
         self.assertEqual(self.names(), {"a"})
 
     def test_refused(self) -> None:
-        """
-        Any other error of the file system is told without the server's paths.
-        """
+        """Any other error of the file system is told without the server's paths."""
         incoming = self.store.receive("a")
         self.root.remove()
         error = self.assertRaises(StorageFailed, incoming.write, b"x")
@@ -298,9 +266,7 @@ class PutTests(StoreTestCase):
         self.assertRaises(StorageFailed, self.store.removeStale)
 
     def test_directoryInTheWay(self) -> None:
-        """
-        A directory that has the name is not replaced.
-        """
+        """A directory that has the name is not replaced."""
         self.root.child("a").makedirs()
         self.assertRaises(StorageFailed, self.put, "a", b"x")
 
@@ -316,9 +282,7 @@ class PutTests(StoreTestCase):
         self.assertEqual(len(self.store.removeStale()), 1)
 
     def patched(self, target: object, name: str, value: object) -> Any:
-        """
-        Replace an attribute for the length of a C{with} block.
-        """
+        """Replace an attribute for the length of a C{with} block."""
         patcher = self.patch(target, name, value)
 
         class Restore:
@@ -332,22 +296,16 @@ class PutTests(StoreTestCase):
 
 
 class ReadTests(StoreTestCase):
-    """
-    Reading, listing and removing.
-    """
+    """Reading, listing and removing."""
 
     def test_noSuchFile(self) -> None:
-        """
-        Reading, describing or removing a name that is not there says so.
-        """
+        """Reading, describing or removing a name that is not there says so."""
         for method in (self.store.open, self.store.stat, self.store.remove):
             error = self.assertRaises(NoSuchFile, method, "a")
             self.assertIn("'a'", str(error))
 
     def test_onlyRegularFiles(self) -> None:
-        """
-        Links, directories and FIFOs in the root are no files of the store.
-        """
+        """Links, directories and FIFOs in the root are no files of the store."""
         outside = FilePath(self.mktemp())
         outside.setContent(b"secret")
         os.symlink(os.path.abspath(outside.path), self.root.child("link").path)
@@ -359,9 +317,7 @@ class ReadTests(StoreTestCase):
         self.assertEqual(self.store.page(), ([], False))
 
     def test_stat(self) -> None:
-        """
-        A file has its size, and the time of its value in UTC.
-        """
+        """A file has its size, and the time of its value in UTC."""
         before = datetime.now(timezone.utc)
         self.put("a", b"12345")
         info = self.store.stat("a")
@@ -370,9 +326,7 @@ class ReadTests(StoreTestCase):
         self.assertTrue(abs(info.modified - before) < timedelta(minutes=1))
 
     def test_remove(self) -> None:
-        """
-        A removed file is gone, and the directory is forced to the disk.
-        """
+        """A removed file is gone, and the directory is forced to the disk."""
         synced: list[int] = []
         self.put("a", b"x")
         self.patch(os, "fsync", synced.append)
@@ -398,9 +352,7 @@ class ReadTests(StoreTestCase):
         self.assertEqual(self.store.page("日", 4), ([], False))
 
     def test_foreignNames(self) -> None:
-        """
-        Names that the store would refuse are not listed.
-        """
+        """Names that the store would refuse are not listed."""
         self.put("a", b"x")
         for name in (b".hidden", b"line\nbreak", b"latin-\xe9"):
             with open(os.path.join(os.fsencode(self.root.path), name), "wb"):
@@ -408,9 +360,7 @@ class ReadTests(StoreTestCase):
         self.assertEqual([info.name for info in self.store.page()[0]], ["a"])
 
     def test_removedWhileListing(self) -> None:
-        """
-        A file that goes away while its page is made is left out.
-        """
+        """A file that goes away while its page is made is left out."""
         self.put("a", b"x")
         self.put("b", b"x")
         describe = self.store.stat
@@ -426,9 +376,7 @@ class ReadTests(StoreTestCase):
 
 
 class StaleTests(StoreTestCase):
-    """
-    Cleaning up after processes that were killed.
-    """
+    """Cleaning up after processes that were killed."""
 
     def test_livingAndDead(self) -> None:
         """
@@ -487,9 +435,7 @@ class StaleTests(StoreTestCase):
         self.assertEqual(self.get("a"), b"x")
 
     def test_cleanerHoldsTheLock(self) -> None:
-        """
-        A writer that finds its new file locked by a cleaner makes another one.
-        """
+        """A writer that finds its new file locked by a cleaner makes another one."""
         flock = fcntl.flock
         cleaner: list[int] = []
 
@@ -507,9 +453,7 @@ class StaleTests(StoreTestCase):
         self.assertEqual(len(self.store.removeStale()), 1)
 
     def test_noLocks(self) -> None:
-        """
-        Where files cannot be locked nothing is written, and nothing is left.
-        """
+        """Where files cannot be locked nothing is written, and nothing is left."""
         self.patch(fcntl, "flock", failing(errno.ENOLCK))
         self.assertRaises(OSError, WholeFile(self.root.path).write, b"x")
         self.assertEqual(self.names(), set())

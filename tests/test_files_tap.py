@@ -26,28 +26,20 @@ from tests.twistdservice import LOCAL, NO_HTTP, TWISTD
 
 
 class OptionsTests(SynchronousTestCase):
-    """
-    L{Options}
-    """
+    """L{Options}"""
 
     def setUp(self) -> None:
-        """
-        Name a root.
-        """
+        """Name a root."""
         self.root = os.path.abspath(self.mktemp())
 
     def parse(self, *arguments: str) -> Options:
-        """
-        Parse options.
-        """
+        """Parse options."""
         options = Options()
         options.parseOptions(["--root", self.root, *arguments])
         return options
 
     def test_defaults(self) -> None:
-        """
-        Only --root must be given; the directory is made.
-        """
+        """Only --root must be given; the directory is made."""
         options = self.parse()
         self.assertTrue(os.path.isdir(self.root))
         self.assertEqual(options["root"], self.root)
@@ -74,9 +66,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["address-file"], os.path.abspath("a"))
 
     def test_wrong(self) -> None:
-        """
-        An option with a wrong value is a usage error that names the option.
-        """
+        """An option with a wrong value is a usage error that names the option."""
         for arguments, reason in [
             (["--max-file-size", "much"], "'much' is not a size"),
             (["--max-connections", "0"], "--max-connections"),
@@ -139,30 +129,22 @@ class OptionsTests(SynchronousTestCase):
     test_wrongOutOfBand.skip = NO_HTTP  # type: ignore[attr-defined]
 
     def test_noRoot(self) -> None:
-        """
-        Options without --root are a usage error.
-        """
+        """Options without --root are a usage error."""
         error = self.assertRaises(UsageError, Options().parseOptions, [])
         self.assertIn("--root is missing", str(error))
 
     def test_makeService(self) -> None:
-        """
-        makeService makes a FileService of the options.
-        """
+        """makeService makes a FileService of the options."""
         service = makeService(self.parse())
         self.assertIsInstance(service, FileService)
         self.assertTrue(verifyObject(IService, service))
 
 
 class PluginTests(ServedTestCase):
-    """
-    The plugin, and the process that it makes.
-    """
+    """The plugin, and the process that it makes."""
 
     def twistd(self, *arguments: str) -> Child:
-        """
-        Run C{twistd}.
-        """
+        """Run C{twistd}."""
         return spawn("-c", TWISTD, *arguments, where=self.here)
 
     def test_help(self) -> Deferred[None]:
@@ -189,9 +171,7 @@ class PluginTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_wrongOptions(self) -> Deferred[None]:
-        """
-        Wrong options end twistd with a message and without a traceback.
-        """
+        """Wrong options end twistd with a message and without a traceback."""
 
         async def test() -> None:
             child = self.twistd(
@@ -205,9 +185,7 @@ class PluginTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_portTaken(self) -> Deferred[None]:
-        """
-        If the port is taken, twistd says so and ends with status 1.
-        """
+        """If the port is taken, twistd says so and ends with status 1."""
 
         async def test() -> None:
             taken = (await self.serve()).rpartition("=")[2]

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream.files._threads}.
-"""
+"""Tests for L{amp_stream.files._threads}."""
 
 from __future__ import annotations
 
@@ -22,17 +20,13 @@ from amp_stream.files._threads import DedicatedThread, ThreadedSource, writeInTh
 
 
 class Threads:
-    """
-    Threads that work when they are told to.
-    """
+    """Threads that work when they are told to."""
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], None]] = []
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """
-        Remember a call.
-        """
+        """Remember a call."""
         result: Deferred[Any] = Deferred()
 
         def call() -> None:
@@ -47,9 +41,7 @@ class Threads:
         return result
 
     def work(self) -> None:
-        """
-        Make the calls that are waiting, but not those that follow from them.
-        """
+        """Make the calls that are waiting, but not those that follow from them."""
         calls, self.calls = self.calls, []
         for call in calls:
             call()
@@ -57,63 +49,45 @@ class Threads:
 
 @implementer(IConsumer)
 class Consumer:
-    """
-    A consumer that remembers.
-    """
+    """A consumer that remembers."""
 
     def __init__(self) -> None:
         self.data: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """
-        Remember.
-        """
+        """Remember."""
         self.data.append(data)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        """
-        Not called.
-        """
+        """Not called."""
 
     def unregisterProducer(self) -> None:
-        """
-        Not called.
-        """
+        """Not called."""
 
 
 class SourceTests(SynchronousTestCase):
-    """
-    L{ThreadedSource}
-    """
+    """L{ThreadedSource}"""
 
     def setUp(self) -> None:
-        """
-        Make threads that the test runs, and a consumer.
-        """
+        """Make threads that the test runs, and a consumer."""
         self.threads = Threads()
         self.pieces: list[bytes] = []
         self.consumer = Consumer()
         self.counts: list[int] = []
 
     def read(self, size: int) -> bytes:
-        """
-        Read the file.
-        """
+        """Read the file."""
         return self.pieces.pop(0) if self.pieces else b""
 
     def source(self, size: int | None = None) -> ThreadedSource:
-        """
-        Make a source of a file of three pieces.
-        """
+        """Make a source of a file of three pieces."""
         self.pieces = [b"a", b"bb", b"ccc"]
         source = ThreadedSource(self.read, size, self.threads)
         source.onWrite = self.counts.append
         return source
 
     def test_interface(self) -> None:
-        """
-        A source is an IBodyProducer with the length that it was given.
-        """
+        """A source is an IBodyProducer with the length that it was given."""
         self.assertTrue(verifyObject(IBodyProducer, self.source()))
         self.assertEqual(self.source(6).length, 6)
         self.assertEqual(self.source().length, UNKNOWN_LENGTH)
@@ -147,9 +121,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(self.counts, [1, 2, 3])
 
     def test_onRead(self) -> None:
-        """
-        onRead is called with each piece, in the thread that has read it.
-        """
+        """onRead is called with each piece, in the thread that has read it."""
         seen: list[bytes] = []
         source = self.source()
         source.onRead = seen.append
@@ -159,9 +131,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(seen, [b"a"])
 
     def test_paused(self) -> None:
-        """
-        A paused source reads one piece ahead and writes none.
-        """
+        """A paused source reads one piece ahead and writes none."""
         source = self.source()
         source.startProducing(self.consumer)
         source.pauseProducing()
@@ -190,9 +160,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual((self.consumer.data, self.threads.calls), ([], []))
 
     def test_stoppedByItsConsumer(self) -> None:
-        """
-        A consumer may stop the source in the middle of a write.
-        """
+        """A consumer may stop the source in the middle of a write."""
         source = self.source()
         self.consumer.write = lambda data: source.stopProducing()  # type: ignore[method-assign]
         source.startProducing(self.consumer)
@@ -200,9 +168,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(self.threads.calls, [])
 
     def test_fails(self) -> None:
-        """
-        An error of the file fails the Deferred of a source that was not stopped.
-        """
+        """An error of the file fails the Deferred of a source that was not stopped."""
 
         def broken(size: int) -> bytes:
             raise OSError("broken")
@@ -257,9 +223,7 @@ class SourceTests(SynchronousTestCase):
         )
 
     def test_tooShort(self) -> None:
-        """
-        A file that ends before its announced size fails the Deferred.
-        """
+        """A file that ends before its announced size fails the Deferred."""
         done = self.source(7).startProducing(self.consumer)
         for _ in range(4):
             self.threads.work()
@@ -268,22 +232,16 @@ class SourceTests(SynchronousTestCase):
 
 
 class WriteTests(SynchronousTestCase):
-    """
-    L{writeInThread}
-    """
+    """L{writeInThread}"""
 
     def setUp(self) -> None:
-        """
-        Make a stream that the test feeds.
-        """
+        """Make a stream that the test feeds."""
         self.threads = Threads()
         self.asked: Deferred[bytes | None] | None = None
         self.written: list[bytes] = []
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """
-        Give what the test feeds.
-        """
+        """Give what the test feeds."""
         while True:
             self.asked = Deferred()
             data = await self.asked
@@ -292,25 +250,19 @@ class WriteTests(SynchronousTestCase):
             yield data
 
     def feed(self, data: bytes | None) -> None:
-        """
-        Give the stream its next piece, or its end.
-        """
+        """Give the stream its next piece, or its end."""
         assert self.asked is not None
         asked, self.asked = self.asked, None
         asked.callback(data)
 
     def begin(self, write: Callable[[bytes], object] | None = None) -> Deferred[None]:
-        """
-        Begin.
-        """
+        """Begin."""
         return ensureDeferred(
             writeInThread(self.stream(), write or self.written.append, self.threads)
         )
 
     def test_gathers(self) -> None:
-        """
-        The pieces that arrive while a thread writes are written together.
-        """
+        """The pieces that arrive while a thread writes are written together."""
         writing = self.begin()
         for data in (b"a", b"b", b"c"):
             self.feed(data)
@@ -326,9 +278,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(self.written, [b"a", b"bc", b"d"])
 
     def test_empty(self) -> None:
-        """
-        A stream without bytes makes no call in a thread.
-        """
+        """A stream without bytes makes no call in a thread."""
         writing = self.begin()
         self.feed(None)
         self.assertIsNone(self.successResultOf(writing))
@@ -388,9 +338,7 @@ class WriteTests(SynchronousTestCase):
 
 
 class DedicatedThreadTests(TestCase):
-    """
-    L{DedicatedThread}
-    """
+    """L{DedicatedThread}"""
 
     timeout = 30
 

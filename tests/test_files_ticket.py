@@ -41,9 +41,7 @@ TOKEN = "T" * 43
 
 
 def makeTicket(url: str = "https://h:8443/", serverName: str = "") -> Ticket:
-    """
-    Make a ticket.
-    """
+    """Make a ticket."""
     return Ticket(
         url=url,
         token=TOKEN.encode("ascii"),
@@ -54,9 +52,7 @@ def makeTicket(url: str = "https://h:8443/", serverName: str = "") -> Ticket:
 
 
 class CurlArgumentTests(SynchronousTestCase):
-    """
-    L{curlArguments}
-    """
+    """L{curlArguments}"""
 
     def test_simple(self) -> None:
         """
@@ -73,9 +69,7 @@ class CurlArgumentTests(SynchronousTestCase):
         )
 
     def test_authority(self) -> None:
-        """
-        A ticket without a certificate gives curl no --cacert.
-        """
+        """A ticket without a certificate gives curl no --cacert."""
         self.assertNotIn("--cacert", curlArguments(makeTicket(), "a", None))
 
     def test_otherName(self) -> None:
@@ -98,17 +92,13 @@ class CurlArgumentTests(SynchronousTestCase):
         )
 
     def test_dash(self) -> None:
-        """
-        A file named "-" is a file to curl, too, and not standard output.
-        """
+        """A file named "-" is a file to curl, too, and not standard output."""
         arguments = curlArguments(makeTicket(), "-", None)
         self.assertEqual(arguments[arguments.index("--output") + 1], "./-")
 
 
 class CurlConfigTests(SynchronousTestCase):
-    """
-    L{curlConfig}
-    """
+    """L{curlConfig}"""
 
     def test_lines(self) -> None:
         """
@@ -128,9 +118,7 @@ class CurlConfigTests(SynchronousTestCase):
 
 
 class TicketTestCase(TwistdTestCase):
-    """
-    Tests with a file that is to be had.
-    """
+    """Tests with a file that is to be had."""
 
     timeout = 120
 
@@ -146,16 +134,12 @@ class TicketTestCase(TwistdTestCase):
         return endpoint
 
     def fill(self, name: str, body: bytes) -> None:
-        """
-        Give the service a file.
-        """
+        """Give the service a file."""
         with open(os.path.join(self.root, name), "wb") as file:
             file.write(body)
 
     def ticket(self, endpoint: str, name: str, *options: str) -> Child:
-        """
-        Run C{amp-stream ticket}.
-        """
+        """Run C{amp-stream ticket}."""
         arguments = ("ticket", *options, "--", endpoint, name)
         return command(*arguments, TMPDIR=self.temporary, where=self.here)
 
@@ -208,18 +192,14 @@ class TicketTestCase(TwistdTestCase):
         return output.decode("ascii")
 
     async def used(self, child: Child, size: int = len(BODY)) -> None:
-        """
-        Wait for the end of C{amp-stream ticket}: it has been used.
-        """
+        """Wait for the end of C{amp-stream ticket}: it has been used."""
         status, _, errors = await self.result(child)
         self.assertEqual((status, errors.decode()), (0, f"a: {size} bytes have left\n"))
         self.assertEqual(os.listdir(self.temporary), [])
 
 
 class CurlTests(TicketTestCase):
-    """
-    Tickets that curl uses.
-    """
+    """Tickets that curl uses."""
 
     skip = TicketTestCase.skip or NO_CURL
 
@@ -275,9 +255,7 @@ class CurlTests(TicketTestCase):
         return ensureDeferred(test())
 
     def test_plain(self) -> Deferred[None]:
-        """
-        With --oob-plain-http there is no certificate, and curl needs none.
-        """
+        """With --oob-plain-http there is no certificate, and curl needs none."""
 
         async def test() -> None:
             endpoint = await self.offer("--oob-plain-http")
@@ -356,9 +334,7 @@ class CurlTests(TicketTestCase):
         return ensureDeferred(test())
 
     def test_snapshot(self) -> Deferred[None]:
-        """
-        A ticket is for the file that had the name when it was issued.
-        """
+        """A ticket is for the file that had the name when it was issued."""
 
         async def test() -> None:
             endpoint = await self.offer()
@@ -371,9 +347,7 @@ class CurlTests(TicketTestCase):
         return ensureDeferred(test())
 
     def test_interrupted(self) -> Deferred[None]:
-        """
-        SIGINT takes a ticket back: the status is 130, and curl gets 401.
-        """
+        """SIGINT takes a ticket back: the status is 130, and curl gets 401."""
 
         async def test() -> None:
             endpoint = await self.offer()
@@ -395,18 +369,14 @@ class CurlTests(TicketTestCase):
 
 
 class Cutter(Protocol):
-    """
-    An HTTP client that goes away when it has some of the body.
-    """
+    """An HTTP client that goes away when it has some of the body."""
 
     def __init__(self, token: str) -> None:
         self._token = token
         self.gone: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """
-        Make the request.
-        """
+        """Make the request."""
         transport: Any = self.transport
         transport.write(
             b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
@@ -415,9 +385,7 @@ class Cutter(Protocol):
         )
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        Go away.
-        """
+        """Go away."""
         transport: Any = self.transport
         if not self.gone.called:
             self.gone.callback(None)
@@ -425,9 +393,7 @@ class Cutter(Protocol):
 
 
 class FailureTests(TicketTestCase):
-    """
-    A ticket that was not used to the end is a failure.
-    """
+    """A ticket that was not used to the end is a failure."""
 
     def test_cut(self) -> Deferred[None]:
         """
@@ -504,9 +470,7 @@ class FailureTests(TicketTestCase):
         return ensureDeferred(test())
 
     def test_strange(self) -> Deferred[None]:
-        """
-        A ticket whose URL is not one of HTTP is not printed.
-        """
+        """A ticket whose URL is not one of HTTP is not printed."""
 
         async def test() -> None:
             for url in ("file:///etc/passwd", "https://a/\x1b[2J", "https://a/\n-o b"):

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for reading the frames of streams: L{BoxParser.read}.
-"""
+"""Tests for reading the frames of streams: L{BoxParser.read}."""
 
 from __future__ import annotations
 
@@ -31,16 +29,12 @@ BOXES = st.dictionaries(
 
 
 def parser(version=2, maxBoxSize=1_000_000):
-    """
-    Make a parser.
-    """
+    """Make a parser."""
     return BoxParser(version, maxBoxSize, 100)
 
 
 def boxOf(item):
-    """
-    A chunk as the box that it came in.
-    """
+    """A chunk as the box that it came in."""
     if not isinstance(item, StreamFrame):
         return item
     return {
@@ -52,9 +46,7 @@ def boxOf(item):
 
 
 def inOne(boxes):
-    """
-    The boxes of plain chunks that go on where another ended, joined to one each.
-    """
+    """The boxes of plain chunks that go on where another ended, joined to one each."""
     joined = []
     for box in boxes:
         before = joined[-1] if joined else {}
@@ -71,16 +63,12 @@ def inOne(boxes):
 
 
 def isPlain(box):
-    """
-    Whether a box is that of a plain chunk.
-    """
+    """Whether a box is that of a plain chunk."""
     return box.keys() == {b"_command", b"data", b"id", b"offset"}
 
 
 def readAll(parser, parts):
-    """
-    Read as a protocol does.
-    """
+    """Read as a protocol does."""
     read = []
     for part in parts:
         parser.feed(part)
@@ -90,9 +78,7 @@ def readAll(parser, parts):
 
 
 def cut(data, places):
-    """
-    Cut bytes at some places.
-    """
+    """Cut bytes at some places."""
     places = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     return [data[start:end] for start, end in pairwise(places)]
 
@@ -116,23 +102,17 @@ CHUNKS = st.builds(
 
 
 class ReadTests(SynchronousTestCase):
-    """
-    L{BoxParser.read}.
-    """
+    """L{BoxParser.read}."""
 
     def test_whole(self):
-        """
-        A plain chunk in one piece is recognised.
-        """
+        """A plain chunk in one piece is recognised."""
         data = b"".join(encodeChunk(7, 100, b"abc"))
         (chunk,) = readAll(parser(), [data])
         self.assertEqual(chunk, StreamFrame(7, 100, b"abc"))
         self.assertIs(type(chunk.data), bytes)
 
     def test_several(self):
-        """
-        Chunks that were fed one after the other are all recognised.
-        """
+        """Chunks that were fed one after the other are all recognised."""
         reading = parser()
         for offset in (0, 3000):
             reading.feed(b"".join(encodeChunk(7, offset, bytes(3000))))
@@ -180,9 +160,7 @@ class ReadTests(SynchronousTestCase):
         self.assertIs(type(second), dict)
 
     def test_runToTheBrim(self):
-        """
-        In version 2, one of 65,535 bytes is none of a run; in version 1, it is.
-        """
+        """In version 2, one of 65,535 bytes is none of a run; in version 1, it is."""
         for version, most in ((1, 65_538), (2, 3)):
             wire = b"".join(encodeChunk(7, 0, b"abc", version=version))
             wire += b"".join(encodeChunk(7, 3, bytes(MAX_CHUNK), version=version))
@@ -190,9 +168,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(len(first.data), most)
 
     def test_largest(self):
-        """
-        A frame of 65,535 bytes, which version 2 writes in two segments, is recognised.
-        """
+        """A frame of 65,535 bytes, which version 2 writes in two segments, is recognised."""
         for version in (1, 2):
             data = b"".join(encodeChunk(7, 0, bytes(MAX_CHUNK), version=version))
             (read,) = readAll(parser(version), [data, b""])
@@ -221,9 +197,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(read, other.next())
 
     def test_tooLong(self):
-        """
-        The bounds of boxes hold for chunks.
-        """
+        """The bounds of boxes hold for chunks."""
         data = b"".join(encodeChunk(7, 100, bytes(2000)))
         short = parser(maxBoxSize=1024)
         short.feed(data[:40])
@@ -256,9 +230,7 @@ class ReadTests(SynchronousTestCase):
         st.sampled_from([1, 2]),
     )
     def test_boxes(self, boxes, places, version):
-        """
-        Other boxes, in one piece or several, come out as they went in.
-        """
+        """Other boxes, in one piece or several, come out as they went in."""
         for box in boxes:
             box[b"_answer"] = b"1"
         wire = b"".join(
@@ -269,9 +241,7 @@ class ReadTests(SynchronousTestCase):
         self.assertTrue(reading.isBetweenBoxes)
 
     def test_limits(self):
-        """
-        A box in one piece is held to the limits, like any other.
-        """
+        """A box in one piece is held to the limits, like any other."""
         for reading, box in (
             (parser(maxBoxSize=1024), [(b"_answer", bytes(1100))]),
             (BoxParser(1, 1024, 2), [(b"%d" % key, b"") for key in range(3)]),
@@ -285,9 +255,7 @@ class ReadTests(SynchronousTestCase):
                 self.assertRaises(FramingError, reading.read)
 
     def test_atTheLimit(self):
-        """
-        One whose keys and values have just as many bytes as they may is read.
-        """
+        """One whose keys and values have just as many bytes as they may is read."""
         reading = parser(maxBoxSize=1024)
         box = {b"_answer": bytes(1024 - 7)}
         reading.feed(b"".join(encodeBox(box.items(), 1)))
@@ -295,9 +263,7 @@ class ReadTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(0, 10**6), max_size=30), st.binary(max_size=200))
     def test_garbage(self, places, noise):
-        """
-        Neither way takes what the other does not.
-        """
+        """Neither way takes what the other does not."""
         wire = b"".join(encodeChunk(7, 100, b"abc"))
         place = (places or [0])[0] % len(wire)
         wire = SMALL + wire[:place] + noise + wire[place:] + SMALL
@@ -321,9 +287,7 @@ class ReadTests(SynchronousTestCase):
 
 
 class FaultyFrameTests(SynchronousTestCase):
-    """
-    A frame that is refused leaves the connection alone.
-    """
+    """A frame that is refused leaves the connection alone."""
 
     def test_protocol(self):
         """
@@ -346,9 +310,7 @@ class FaultyFrameTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(value), VALUE)
 
     def test_consumerRaises(self):
-        """
-        What a mistake in this program raises is logged, and the connection goes on.
-        """
+        """What a mistake in this program raises is logged, and the connection goes on."""
         pair = connectInMemory(Server(), Server())
         pair.flush()
         incoming = pair.server._reader()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._sansio.boxes}: boxes to bytes.
-"""
+"""Tests for L{amp_stream._sansio.boxes}: boxes to bytes."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071)
 
 
 def encoded(box: dict[bytes, bytes], version: int) -> bytes:
-    """
-    Write a box with its keys sorted.
-    """
+    """Write a box with its keys sorted."""
     return b"".join(encodeBox(sorted(box.items()), version))
 
 
@@ -38,9 +34,7 @@ boxes = st.dictionaries(st.binary(min_size=1, max_size=255), values, min_size=1)
 
 
 class EncodeInlineTests(SynchronousTestCase):
-    """
-    Boxes that are the same in both versions are written in one go.
-    """
+    """Boxes that are the same in both versions are written in one go."""
 
     @given(boxes)
     def test_sameAsStock(self, box):
@@ -66,9 +60,7 @@ class EncodeInlineTests(SynchronousTestCase):
 
 
 class EncodeTests(SynchronousTestCase):
-    """
-    Boxes become bytes.
-    """
+    """Boxes become bytes."""
 
     @settings(deadline=None)
     @given(boxes)
@@ -110,9 +102,7 @@ class EncodeTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=50)
     @given(boxes, st.integers(1, 200_000))
     def test_roundTrip(self, box: dict[bytes, bytes], step: int) -> None:
-        """
-        What is written in version 2 is read, in whatever cuts.
-        """
+        """What is written in version 2 is read, in whatever cuts."""
         data = encoded(box, 2)
         parser = BoxParser(2, 2**24, 8192)
         for start in range(0, len(data), step):
@@ -124,17 +114,13 @@ class EncodeTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=50)
     @given(boxes)
     def test_bitByBit(self, box: dict[bytes, bytes]) -> None:
-        """
-        A box can be written bit by bit, and its size be known before.
-        """
+        """A box can be written bit by bit, and its size be known before."""
         data = b"".join(iterateBox(box.items()))
         self.assertEqual(data, b"".join(encodeBox(box.items(), 2)))
         self.assertEqual(encodedSize(box.items()), len(data))
 
     def test_order(self) -> None:
-        """
-        The keys are written in the order in which they come.
-        """
+        """The keys are written in the order in which they come."""
         pieces = encodeBox([(b"b", b"1"), (b"a", b"")], 1)
         self.assertEqual(b"".join(pieces), b"\0\1b\0\x011\0\1a\0\0\0\0")
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for credit.
-"""
+"""Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for credit."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ MIB = 1_048_576
 
 
 class WindowGrowthTests(SynchronousTestCase):
-    """
-    The rule.
-    """
+    """The rule."""
 
     def test_factors(self):
         """
@@ -43,9 +39,7 @@ class WindowGrowthTests(SynchronousTestCase):
             self.assertEqual(growth.size, size, lost)
 
     def test_most(self):
-        """
-        There is an end, and it is not below the beginning.
-        """
+        """There is an end, and it is not below the beginning."""
         growth = WindowGrowth(1000, 1500)
         growth.waited(1.0, 1.0, 1000)
         self.assertEqual(growth.size, 1500)
@@ -79,15 +73,11 @@ class Link:
 
     @property
     def size(self):
-        """
-        How large windows are now.
-        """
+        """How large windows are now."""
         return self.inbound._growth.size
 
     def chunk(self):
-        """
-        Send the next chunk as soon as there is credit, and receive it.
-        """
+        """Send the next chunk as soon as there is credit, and receive it."""
         heard = next(when for when, maximum in self.grants if maximum > self.sent)
         known = max(
             maximum
@@ -101,9 +91,7 @@ class Link:
         self.sent += count
 
     def consume(self):
-        """
-        Take what has arrived.
-        """
+        """Take what has arrived."""
         while data := self.inbound.read(self.stream, self.now):
             self.received += len(data)
         for frame in self.inbound.frames:
@@ -113,9 +101,7 @@ class Link:
 
 
 class LinkTests(SynchronousTestCase):
-    """
-    Links of different lengths.
-    """
+    """Links of different lengths."""
 
     def run_(self, link, until):
         while link.received < until:
@@ -133,18 +119,14 @@ class LinkTests(SynchronousTestCase):
         self.assertLess(link.now, 1.2 * 256 * MIB / 65_536 / 1000)
 
     def test_bounded(self):
-        """
-        It does not grow beyond its limit.
-        """
+        """It does not grow beyond its limit."""
         link = Link(Limits(maxWindow=2 * MIB), 0.05, 1000)
         self.run_(link, 64 * MIB)
         self.assertEqual(link.size, 2 * MIB)
         self.assertLessEqual(max(maximum for _, maximum in link.grants), 66 * MIB)
 
     def test_short(self):
-        """
-        On a link whose round trip takes less than half a window, nothing grows.
-        """
+        """On a link whose round trip takes less than half a window, nothing grows."""
         link = Link(Limits(), 0.001, 1000)
         self.run_(link, 64 * MIB)
         self.assertEqual(link.size, MIB)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.streams}.
-"""
+"""The rules of L{amp_stream._sansio.streams}."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from amp_stream._sansio.streams import IdleWatch
 
 
 class Waiting:
-    """
-    Something to watch.
-    """
+    """Something to watch."""
 
     def __init__(self):
         self.isIdle = True
@@ -25,9 +21,7 @@ class Waiting:
 
 
 class IdleWatchTests(SynchronousTestCase):
-    """
-    Streams that do not move.
-    """
+    """Streams that do not move."""
 
     def test_expires(self):
         """
@@ -42,9 +36,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(110.0, [stream]), [stream])
 
     def test_progress(self):
-        """
-        Each step of progress starts the time anew.
-        """
+        """Each step of progress starts the time anew."""
         watch, stream = IdleWatch(8.0), Waiting()
         for now in range(0, 100, 6):
             stream.progress += 1
@@ -66,9 +58,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(110, [stream]), [stream])
 
     def test_eachForItself(self):
-        """
-        Streams are measured one by one, each since it was first seen.
-        """
+        """Streams are measured one by one, each since it was first seen."""
         watch = IdleWatch(8.0)
         first, second, third = Waiting(), Waiting(), Waiting()
         watch.look(0, [first])
@@ -78,9 +68,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(12, [second, third]), [second])
 
     def test_never(self):
-        """
-        Without a limit nobody needs to look, and whoever does finds nothing.
-        """
+        """Without a limit nobody needs to look, and whoever does finds nothing."""
         watch, stream = IdleWatch(None), Waiting()
         self.assertIsNone(watch.interval)
         for now in (0, 1e9, 1e18):

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.streams}.
-"""
+"""The rules of L{amp_stream._sansio.streams}."""
 
 from __future__ import annotations
 
@@ -44,16 +42,12 @@ MEBIBYTE = 1_048_576
 
 
 def readAll(inbound, stream):
-    """
-    Read what there is, and note the end.
-    """
+    """Read what there is, and note the end."""
     return b"".join(iter(lambda: inbound.read(stream), b""))
 
 
 class InboundTests(SynchronousTestCase):
-    """
-    Something to test with.
-    """
+    """Something to test with."""
 
     limits = Limits()
 
@@ -61,30 +55,22 @@ class InboundTests(SynchronousTestCase):
         self.inbound = Inbound(self.limits)
 
     def frames(self):
-        """
-        Take the frames out.
-        """
+        """Take the frames out."""
         frames, self.inbound.frames = self.inbound.frames, []
         return frames
 
     def assertNothingHeld(self):
-        """
-        Nothing is left, and the sums say so.
-        """
+        """Nothing is left, and the sums say so."""
         inbound = self.inbound
         self.assertEqual(inbound.streams, {})
         self.assertEqual((inbound.unclaimed, inbound.promised), (0, 0))
 
 
 class StreamTests(InboundTests):
-    """
-    How a stream comes to be, and how it ends.
-    """
+    """How a stream comes to be, and how it ends."""
 
     def test_claimFirst(self):
-        """
-        A stream can be asked for before its first chunk.
-        """
+        """A stream can be asked for before its first chunk."""
         stream = self.inbound.claim(3)
         self.assertTrue(stream.claimed)
         self.assertIs(self.inbound.receive(3, 0, b"abc", True), stream)
@@ -93,9 +79,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_claimAfterwards(self):
-        """
-        Or after its last.
-        """
+        """Or after its last."""
         stream = self.inbound.receive(3, 0, b"abc", True)
         self.assertFalse(stream.claimed)
         self.assertEqual(self.inbound.unclaimed, 3)
@@ -105,9 +89,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_empty(self):
-        """
-        A stream without bytes waits for somebody who asks for it, like any other.
-        """
+        """A stream without bytes waits for somebody who asks for it, like any other."""
         self.inbound.receive(3, 0, b"", True)
         stream = self.inbound.claim(3, 0)
         self.assertTrue(stream.isComplete)
@@ -115,9 +97,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_claimTwice(self):
-        """
-        A stream can be asked for once, also when it has been read.
-        """
+        """A stream can be asked for once, also when it has been read."""
         stream = self.inbound.claim(3)
         self.assertRaises(StreamReused, self.inbound.claim, 3)
         self.assertFalse(stream.isEnded)
@@ -126,9 +106,7 @@ class StreamTests(InboundTests):
         self.assertRaises(StreamReused, self.inbound.claim, 3)
 
     def test_readWhenGone(self):
-        """
-        A complete stream can still be read when the connection is gone.
-        """
+        """A complete stream can still be read when the connection is gone."""
         stream = self.inbound.claim(3)
         self.inbound.receive(3, 0, b"abc", True)
         self.assertEqual(self.inbound.clear(), [stream])
@@ -138,9 +116,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_clear(self):
-        """
-        When the connection is gone, nothing is left of it.
-        """
+        """When the connection is gone, nothing is left of it."""
         self.inbound.receive(1, 0, b"abc")
         self.inbound.claim(2)
         self.inbound.refuse(3, StreamAborted())
@@ -150,9 +126,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_independent(self):
-        """
-        The error of one stream is no other's.
-        """
+        """The error of one stream is no other's."""
         good, bad = self.inbound.claim(1), self.inbound.claim(2)
         self.inbound.receive(1, 0, b"abc")
         self.inbound.receive(2, 0, b"abc")
@@ -181,9 +155,7 @@ class StreamTests(InboundTests):
 
 
 class GiveUpTests(InboundTests):
-    """
-    Streams that end before their bytes do.
-    """
+    """Streams that end before their bytes do."""
 
     def test_stop(self):
         """
@@ -204,26 +176,20 @@ class GiveUpTests(InboundTests):
         self.assertNothingHeld()
 
     def test_stopComplete(self):
-        """
-        A sender that has sent everything need not be told.
-        """
+        """A sender that has sent everything need not be told."""
         stream = self.inbound.receive(3, 0, b"abc", True)
         self.inbound.stop(stream, StreamAborted())
         self.assertEqual(self.frames(), [])
         self.assertNothingHeld()
 
     def test_stopQuietly(self):
-        """
-        Nor one that gets an answer.
-        """
+        """Nor one that gets an answer."""
         stream = self.inbound.claim(3)
         self.inbound.stop(stream, StreamAborted(), tell=False)
         self.assertEqual(self.frames(), [])
 
     def test_reset(self):
-        """
-        A stream that its sender gave up is forgotten, but why is remembered.
-        """
+        """A stream that its sender gave up is forgotten, but why is remembered."""
         stream = self.inbound.receive(3, 0, b"abc")
         error = StreamAborted("no more", b"MY_CODE")
         self.assertIs(self.inbound.reset(3, error, 3), stream)
@@ -233,9 +199,7 @@ class GiveUpTests(InboundTests):
         self.assertEqual((raised.code, str(raised)), (b"MY_CODE", "no more"))
 
     def test_resetUnknown(self):
-        """
-        So it is where nothing of the stream had come.
-        """
+        """So it is where nothing of the stream had come."""
         self.assertIsNone(self.inbound.reset(3, StreamCancelled(), 0))
         self.assertRaises(StreamCancelled, self.inbound.claim, 3)
         self.assertIsNone(self.inbound.receive(3, 0, b"abc"))
@@ -262,9 +226,7 @@ class GiveUpTests(InboundTests):
         )
 
     def test_lateChunks(self):
-        """
-        Chunks of a stream that was read to its end do not open it again.
-        """
+        """Chunks of a stream that was read to its end do not open it again."""
         stream = self.inbound.claim(3)
         self.inbound.receive(3, 0, b"abc", True)
         readAll(self.inbound, stream)
@@ -275,16 +237,12 @@ class GiveUpTests(InboundTests):
 
 
 class AskedTests(InboundTests):
-    """
-    Senders that wait for each answer.
-    """
+    """Senders that wait for each answer."""
 
     limits = Limits(window=300_000, maxStreams=2)
 
     def ask(self, offset, data, fin=False, id=0):
-        """
-        Let a chunk arrive whose sender waits for an answer.
-        """
+        """Let a chunk arrive whose sender waits for an answer."""
         return self.inbound.receive(id, offset, data, fin, asked=True)
 
     def test_errorIsTheAnswer(self):
@@ -300,9 +258,7 @@ class AskedTests(InboundTests):
         self.assertNothingHeld()
 
     def test_tooMany(self):
-        """
-        So it does where there are too many streams.
-        """
+        """So it does where there are too many streams."""
         self.ask(0, b"abc", id=1)
         self.ask(0, b"abc", id=2)
         self.assertRaises(TooManyStreams, self.ask, 0, b"abc", id=3)
@@ -320,9 +276,7 @@ class AskedTests(InboundTests):
             self.assertRaises(StreamCancelled, self.ask, 3, b"def", id=id)
 
     def test_heldToWhatFits(self):
-        """
-        It need not know what was granted, but not more is taken than fits.
-        """
+        """It need not know what was granted, but not more is taken than fits."""
         self.ask(0, bytes(262_144))
         self.ask(262_144, bytes(37_856))
         self.assertRaises(FlowControlError, self.ask, 300_000, b"x")
@@ -397,9 +351,7 @@ class AskedTests(InboundTests):
         self.ask(end, bytes(MAX_CHUNK))
 
     def test_fewMessages(self):
-        """
-        A sender that learns from its answers how far it may go is sent no messages.
-        """
+        """A sender that learns from its answers how far it may go is sent no messages."""
         stream = self.inbound.claim(0)
         for offset, data, fin in pieces(VALUE, MAX_CHUNK):
             self.ask(offset, data, fin)
@@ -426,9 +378,7 @@ class AskedTests(InboundTests):
 
 
 class GrantTests(InboundTests):
-    """
-    How senders are let go on.
-    """
+    """How senders are let go on."""
 
     def transfer(self, size, announced=None, ends=True):
         """
@@ -451,9 +401,7 @@ class GrantTests(InboundTests):
         return wire.told
 
     def test_rare(self):
-        """
-        A stream of 64 MiB takes one message for each half of its window.
-        """
+        """A stream of 64 MiB takes one message for each half of its window."""
         told = self.transfer(64 * MEBIBYTE)
         self.assertLessEqual(len(told), 128)
         self.assertGreaterEqual(len(told), 64)
@@ -470,9 +418,7 @@ class GrantTests(InboundTests):
         self.assertEqual(self.transfer(131_071), [])
 
     def test_noneBeyondTheEnd(self):
-        """
-        No stream is granted more after it could send everything.
-        """
+        """No stream is granted more after it could send everything."""
         told = self.transfer(MEBIBYTE, MEBIBYTE)
         self.assertEqual(len(told), 1)
         self.assertGreaterEqual(told[0].maximum, MEBIBYTE)
@@ -490,9 +436,7 @@ class GrantTests(InboundTests):
         self.assertGreater(frame.maximum, INITIAL_MAXIMUM)
 
     def test_notUnread(self):
-        """
-        Bytes that nobody reads are not credited.
-        """
+        """Bytes that nobody reads are not credited."""
         self.inbound.claim(0)
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
         self.assertEqual(self.frames(), [])
@@ -501,9 +445,7 @@ class GrantTests(InboundTests):
         )
 
     def test_window(self):
-        """
-        A grant lets the window and no more wait for the consumer.
-        """
+        """A grant lets the window and no more wait for the consumer."""
         stream = self.inbound.claim(0)
         self.inbound.receive(0, 0, bytes(200_000))
         self.inbound.read(stream)
@@ -526,9 +468,7 @@ class GrantTests(InboundTests):
         self.assertEqual(self.inbound.promised, 1_000_000 + 3 * 262_144)
 
     def test_returned(self):
-        """
-        What a stream had is there for others when it has ended.
-        """
+        """What a stream had is there for others when it has ended."""
         self.limits = Limits(maxBufferedBytes=1_000_000)
         for end in (
             lambda stream: self.inbound.stop(stream, StreamAborted()),
@@ -548,9 +488,7 @@ class GrantTests(InboundTests):
 
 
 class LimitTests(InboundTests):
-    """
-    What a peer cannot do.
-    """
+    """What a peer cannot do."""
 
     limits = Limits(
         maxStreams=3, maxUnclaimedBytes=100_000, maxGaps=2, maxStreamSize=500_000
@@ -664,9 +602,7 @@ class LimitTests(InboundTests):
         self.assertTrue(claimed.isOpen)
 
     def test_unclaimedComplete(self):
-        """
-        Streams that have arrived whole count like others.
-        """
+        """Streams that have arrived whole count like others."""
         self.inbound.receive(0, 0, bytes(60_000), True)
         self.assertRaises(
             TooMuchUnclaimed, self.inbound.receive, 1, 0, bytes(60_000), True
@@ -683,18 +619,14 @@ class LimitTests(InboundTests):
         self.assertEqual(self.frames(), [])
 
     def test_gaps(self):
-        """
-        A stream with too many gaps fails.
-        """
+        """A stream with too many gaps fails."""
         for offset in (2, 4):
             self.inbound.receive(0, offset, b"x")
         self.assertRaises(TooFragmented, self.inbound.receive, 0, 6, b"x")
         self.assertNothingHeld()
 
     def test_length(self):
-        """
-        A stream that gets too long fails.
-        """
+        """A stream that gets too long fails."""
         self.assertRaises(StreamTooLong, self.inbound.receive, 0, 500_000, b"x")
         self.assertNothingHeld()
 
@@ -720,9 +652,7 @@ class LimitTests(InboundTests):
 
 
 class ExpiryTests(InboundTests):
-    """
-    Streams that wait for too long.
-    """
+    """Streams that wait for too long."""
 
     limits = Limits(idleTimeout=60)
 
@@ -735,9 +665,7 @@ class ExpiryTests(InboundTests):
         return [stream.id for now in times for stream in self.inbound.expire(now)]
 
     def test_waiting(self):
-        """
-        A stream without progress is given up, and its sender told.
-        """
+        """A stream without progress is given up, and its sender told."""
         self.assertEqual(self.inbound.interval, 15)
         stream = self.inbound.claim(1)
         self.inbound.receive(1, 0, b"abc")
@@ -750,18 +678,14 @@ class ExpiryTests(InboundTests):
         self.assertRaises(StreamTimedOut, self.inbound.claim, 1)
 
     def test_truncated(self):
-        """
-        If its end has come and bytes before it have not, that is the error.
-        """
+        """If its end has come and bytes before it have not, that is the error."""
         stream = self.inbound.claim(1)
         self.inbound.receive(1, 3, b"def", True)
         self.assertEqual(self.pass_(0, 60), [1])
         self.assertIsInstance(stream.error, StreamTruncated)
 
     def test_neverClaimed(self):
-        """
-        What nobody ever asks for is not kept, complete or not.
-        """
+        """What nobody ever asks for is not kept, complete or not."""
         self.inbound.receive(1, 0, b"abc", True)
         self.inbound.receive(2, 0, b"abc")
         self.assertEqual(self.pass_(0, 60), [1, 2])
@@ -769,9 +693,7 @@ class ExpiryTests(InboundTests):
         self.assertNothingHeld()
 
     def test_pausedConsumer(self):
-        """
-        A consumer may take its time with the bytes that there are.
-        """
+        """A consumer may take its time with the bytes that there are."""
         stream = self.inbound.claim(1)
         stream.attended = True
         self.inbound.receive(1, 0, b"abc")
@@ -785,9 +707,7 @@ class ExpiryTests(InboundTests):
         self.assertIs(stream.state, ReceiveState.DATA_READ)
 
     def test_never(self):
-        """
-        Without a limit a stream waits for ever.
-        """
+        """Without a limit a stream waits for ever."""
         self.limits = Limits(idleTimeout=None)
         self.setUp()
         self.assertIsNone(self.inbound.interval)
@@ -827,16 +747,12 @@ class Receiving(RuleBasedStateMachine):
         self.allowed = {}
 
     def at(self, slot):
-        """
-        @return: The number of a stream, and the stream if there is or was one.
-        """
+        """@return: The number of a stream, and the stream if there is or was one."""
         id = self.ids[slot]
         return id, self.seen.get(id)
 
     def bound(self, stream):
-        """
-        @return: How long a stream may get.
-        """
+        """@return: How long a stream may get."""
         size = len(VALUE) if stream.size is None else stream.size
         return min(size, self.allowed.get(stream.id, len(VALUE)))
 
@@ -847,9 +763,7 @@ class Receiving(RuleBasedStateMachine):
             self.told.setdefault(stream.id, INITIAL_MAXIMUM)
 
     def take(self, id, offset, data, fin=False, asked=False):
-        """
-        @return: Whether a chunk was accepted.
-        """
+        """@return: Whether a chunk was accepted."""
         known = self.seen.get(id)
         try:
             stream = self.inbound.receive(id, offset, bytes(data), fin, asked=asked)
@@ -885,9 +799,7 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
     def waitsForAnswers(self, slot, times, size):
-        """
-        Nor is one that waits for the answer to each chunk.
-        """
+        """Nor is one that waits for the answer to each chunk."""
         id, stream = self.at(slot)
         for _ in range(times):
             if stream is None or not stream.isOpen or not stream.claimed:
@@ -903,9 +815,7 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(slot=SLOTS, times=st.integers(1, 4), asked=st.booleans())
     def flows(self, slot, times, asked):
-        """
-        The life of most streams.
-        """
+        """The life of most streams."""
         if self.at(slot)[1] is None:
             self.claim(slot, None, None, True)
         for _ in range(times):
@@ -1064,9 +974,7 @@ class Receiving(RuleBasedStateMachine):
 
 
 class ReceivingTests(SynchronousTestCase):
-    """
-    The state machine above, as a test.
-    """
+    """The state machine above, as a test."""
 
     exploration = True
 

@@ -36,15 +36,11 @@ A value that needs several windows.
 
 
 class Oops(Exception):
-    """
-    What a loop raises.
-    """
+    """What a loop raises."""
 
 
 class StreamTests(StreamTestCase):
-    """
-    What every stream can do.
-    """
+    """What every stream can do."""
 
     def test_attributes(self):
         """
@@ -64,9 +60,7 @@ class StreamTests(StreamTestCase):
         )
 
     def test_announcedSize(self):
-        """
-        A stream that was announced with its size knows it before its first byte.
-        """
+        """A stream that was announced with its size knows it before its first byte."""
         sizes = []
 
         def note(name, body):
@@ -98,9 +92,7 @@ class StreamTests(StreamTestCase):
             self.assertEqual(self.successResultOf(sending.done), len(value))
 
     def assertRefusesAll(self, receiving):
-        """
-        Check that nobody else can have a stream.
-        """
+        """Check that nobody else can have a stream."""
         self.failureResultOf(receiving.collect(), StreamBusy)
         self.failureResultOf(receiving.collect(maxSize=0), StreamBusy)
         consumer = PausingConsumer()
@@ -139,9 +131,7 @@ class StreamTests(StreamTestCase):
                 receiving.abort()
 
     def test_abortTooLate(self):
-        """
-        What has been taken cannot be aborted.
-        """
+        """What has been taken cannot be aborted."""
         sending, receiving = self.send(VALUE)
         collected = receiving.collect()
         self.pair.flush()
@@ -150,18 +140,14 @@ class StreamTests(StreamTestCase):
         self.assertEqual(self.successResultOf(sending.done), len(VALUE))
 
     def test_abortComplete(self):
-        """
-        What has arrived and not been taken can: it is forgotten.
-        """
+        """What has arrived and not been taken can: it is forgotten."""
         _, receiving = self.send(VALUE)
         self.pair.flush()
         receiving.abort()
         self.failureResultOf(receiving.collect(), StreamAborted)
 
     def test_badCode(self):
-        """
-        A code that the peer would not take is refused at once.
-        """
+        """A code that the peer would not take is refused at once."""
         _, receiving = self.send(VALUE)
         for code in (b"", b"x" * 256, "STREAM_ABORTED"):
             with self.assertRaises(UsageError):
@@ -185,9 +171,7 @@ class StreamTests(StreamTestCase):
 
 
 class LostTests(StreamTestCase):
-    """
-    Lost connections.
-    """
+    """Lost connections."""
 
     def test_fails(self):
         """
@@ -224,9 +208,7 @@ class LostTests(StreamTestCase):
         self.failureResultOf(first.collect(), StreamBusy)
 
     def test_completeAndPaused(self):
-        """
-        The same is true for who was taking it, and pausing, at that time.
-        """
+        """The same is true for who was taking it, and pausing, at that time."""
         consumer = PausingConsumer()
         _, first = self.send(VALUE)
         written = first.writeTo(consumer)
@@ -245,9 +227,7 @@ class LostTests(StreamTestCase):
         self.assertEqual(self.successResultOf(gathered), VALUE)
 
     def test_completeAndUnwanted(self):
-        """
-        It can also be given up.
-        """
+        """It can also be given up."""
         _, first = self.send(VALUE)
         _, second = self.send(VALUE)
         _, third = self.send(VALUE)
@@ -276,14 +256,10 @@ async def gather(stream, gate=None):
 
 
 class IterationTests(StreamTestCase):
-    """
-    C{async for}.
-    """
+    """C{async for}."""
 
     def test_values(self):
-        """
-        A loop gets every byte of a value, in pieces that are not empty.
-        """
+        """A loop gets every byte of a value, in pieces that are not empty."""
         sizes = []
 
         async def measure(stream):
@@ -300,9 +276,7 @@ class IterationTests(StreamTestCase):
         self.assertNotIn(0, sizes)
 
     def test_manyPieces(self):
-        """
-        A long stream that has arrived is no deep recursion.
-        """
+        """A long stream that has arrived is no deep recursion."""
 
         async def generate():
             for _ in range(20_000):
@@ -315,9 +289,7 @@ class IterationTests(StreamTestCase):
         self.assertEqual(self.successResultOf(gathered), b"a" * 20_000)
 
     def test_slowLoop(self):
-        """
-        While the body of the loop is busy, no more than a window of bytes is sent.
-        """
+        """While the body of the loop is busy, no more than a window of bytes is sent."""
         gate = Deferred()
         sending, receiving = self.send(LONG)
         gathered = ensureDeferred(gather(receiving, gate))
@@ -359,9 +331,7 @@ class IterationTests(StreamTestCase):
         self.assertEqual(value, LONG)
 
     def test_raise(self):
-        """
-        So does an exception in its body.
-        """
+        """So does an exception in its body."""
 
         async def fails(stream):
             async for _ in stream:
@@ -376,9 +346,7 @@ class IterationTests(StreamTestCase):
         self.assertGreater(len(self.successResultOf(rest)), 4_900_000)
 
     def test_unstarted(self):
-        """
-        An iterator that is never asked, and is let go of, leaves everything.
-        """
+        """An iterator that is never asked, and is let go of, leaves everything."""
         _, receiving = self.send(VALUE)
         self.pair.flush()
         iterator = aiter(receiving)
@@ -415,9 +383,7 @@ class IterationTests(StreamTestCase):
         self.failureResultOf(sending.done, StreamAborted)
 
     def test_end(self):
-        """
-        An iterator that has come to its end stays there.
-        """
+        """An iterator that has come to its end stays there."""
         _, receiving = self.send(b"")
         self.pair.flush()
         iterator = aiter(receiving)
@@ -427,9 +393,7 @@ class IterationTests(StreamTestCase):
             )
 
     def test_oneAfterTheOther(self):
-        """
-        Who asks for a piece while another waits for one is refused.
-        """
+        """Who asks for a piece while another waits for one is refused."""
         _, receiving = self.send(VALUE)
         iterator = aiter(receiving)
         first = ensureDeferred(anext(iterator))
@@ -477,9 +441,7 @@ class IterationTests(StreamTestCase):
             self.failureResultOf(next, StreamCancelled)
 
     def test_closedAfterIt(self):
-        """
-        An iterator that has let go of its stream does not disturb whoever has it.
-        """
+        """An iterator that has let go of its stream does not disturb whoever has it."""
         _, receiving = self.send(b"abc")
         iterator = aiter(receiving)
         piece = ensureDeferred(anext(iterator))
@@ -491,9 +453,7 @@ class IterationTests(StreamTestCase):
 
 
 class CallTests(StreamTestCase):
-    """
-    Streams that came with a call, when that is answered.
-    """
+    """Streams that came with a call, when that is answered."""
 
     def call(self, take, body=LONG):
         """
@@ -509,9 +469,7 @@ class CallTests(StreamTestCase):
         return results
 
     def test_taken(self):
-        """
-        A stream that something takes goes on after the answer.
-        """
+        """A stream that something takes goes on after the answer."""
         file = io.BytesIO()
 
         def take(name, body):
@@ -522,9 +480,7 @@ class CallTests(StreamTestCase):
         self.assertEqual(self.successResultOf(self.written), len(LONG))
 
     def test_untouched(self):
-        """
-        One that nobody takes is refused, complete or not.
-        """
+        """One that nobody takes is refused, complete or not."""
         for value in (LONG, b"abc", b""):
 
             def take(name, body):
@@ -535,16 +491,12 @@ class CallTests(StreamTestCase):
             self.failureResultOf(self.body.collect(), StreamRefused)
 
     def test_read(self):
-        """
-        One that was read before the answer stays that.
-        """
+        """One that was read before the answer stays that."""
         self.assertEqual(self.call(self.pair.server.collectIt), [{"size": len(LONG)}])
         self.failureResultOf(self.pair.server.streams["x"].collect(), StreamBusy)
 
     def test_failed(self):
-        """
-        A call that fails takes the stream with it, at whoever takes it.
-        """
+        """A call that fails takes the stream with it, at whoever takes it."""
 
         def take(name, body):
             self.collected = body.collect()
@@ -587,9 +539,7 @@ class CallTests(StreamTestCase):
         self.failureResultOf(self.body.collect(), StreamRefused)
 
     def test_response(self):
-        """
-        The stream of a response is the caller's, to take whenever it likes.
-        """
+        """The stream of a response is the caller's, to take whenever it likes."""
         self.pair.server.stored["x"] = VALUE
         call = self.pair.client.callRemote(Fetch, name="x")
         self.pair.flush()

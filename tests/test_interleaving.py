@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Many streams at once, with every kind of trouble, between two protocols.
-"""
+"""Many streams at once, with every kind of trouble, between two protocols."""
 
 from __future__ import annotations
 
@@ -27,15 +25,11 @@ LIMITS = Limits(window=262_144, chunk=30_000, maxStreams=64)
 
 
 class Broken(Exception):
-    """
-    What a source or a consumer raises.
-    """
+    """What a source or a consumer raises."""
 
 
 class PausingConsumer:
-    """
-    A consumer that takes bytes when it is told to.
-    """
+    """A consumer that takes bytes when it is told to."""
 
     def __init__(self):
         self.data = bytearray()
@@ -57,9 +51,7 @@ class PausingConsumer:
 
 
 class Transfer:
-    """
-    One stream, and what should come of it.
-    """
+    """One stream, and what should come of it."""
 
     def __init__(self, sender, receiver, value, claimFirst):
         self.value = value
@@ -193,9 +185,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @invariant()
     def bytesAreRight(self):
-        """
-        What has arrived is a beginning of the value, and a success is all of it.
-        """
+        """What has arrived is a beginning of the value, and a success is all of it."""
         for transfer in self.transfers:
             assert transfer.value.startswith(transfer.consumer.data)
             if isinstance(transfer.taken, int):
@@ -240,16 +230,12 @@ class Interleaving(RuleBasedStateMachine):
 
 
 class InterleavingTests(SynchronousTestCase):
-    """
-    The state machine above, as a test.
-    """
+    """The state machine above, as a test."""
 
     exploration = True
 
     def test_interleavings(self):
-        """
-        Whatever happens to some streams, the others arrive whole.
-        """
+        """Whatever happens to some streams, the others arrive whole."""
         run_state_machine_as_test(
             Interleaving,
             settings=settings(max_examples=120, stateful_step_count=40, deadline=None),

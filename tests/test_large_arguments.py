@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-A value of 256 MiB in an argument that was never made for it, between two processes.
-"""
+"""A value of 256 MiB in an argument that was never made for it, between two processes."""
 
 from __future__ import annotations
 
@@ -49,24 +47,18 @@ reactor.run()
 
 
 class Measure(amp.Command):
-    """
-    A command that knows nothing of large values.
-    """
+    """A command that knows nothing of large values."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"size", amp.Integer())]
 
 
 class Ping(amp.Command):
-    """
-    A small call.
-    """
+    """A small call."""
 
 
 class Client(StreamAMP):
-    """
-    The near end.
-    """
+    """The near end."""
 
     limits = Limits(maxBoxSize=300 * 2**20)
 
@@ -79,9 +71,7 @@ class Client(StreamAMP):
 
 
 class LargeArgumentTests(TestCase):
-    """
-    Two processes, one connection.
-    """
+    """Two processes, one connection."""
 
     timeout = 120
 

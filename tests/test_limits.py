@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The bounds of L{amp_stream._sansio.limits}.
-"""
+"""The bounds of L{amp_stream._sansio.limits}."""
 
 from __future__ import annotations
 
@@ -19,28 +17,20 @@ UNBOUNDED = ("maxBulkDelay", "maxStreamSize", "idleTimeout")
 
 
 class ConstantTests(SynchronousTestCase):
-    """
-    The numbers that the wire fixes.
-    """
+    """The numbers that the wire fixes."""
 
     def test_constants(self) -> None:
-        """
-        They are those of AMP, of QUIC, and of the wire specification.
-        """
+        """They are those of AMP, of QUIC, and of the wire specification."""
         self.assertEqual(MAX_CHUNK, amp.MAX_VALUE_LENGTH)
         self.assertEqual(MAX_NUMBER, 2**62 - 1)
         self.assertEqual(INITIAL_MAXIMUM, 262_144)
 
 
 class LimitsTests(SynchronousTestCase):
-    """
-    One side's limits.
-    """
+    """One side's limits."""
 
     def test_defaults(self) -> None:
-        """
-        The defaults are valid, and bound everything but a stream's length.
-        """
+        """The defaults are valid, and bound everything but a stream's length."""
         limits = Limits()
         self.assertEqual(limits.window, 1_048_576)
         self.assertEqual(limits.chunk, MAX_CHUNK)
@@ -50,9 +40,7 @@ class LimitsTests(SynchronousTestCase):
                 self.assertGreater(getattr(limits, name), 0, name)
 
     def test_frozen(self) -> None:
-        """
-        Limits do not change; others are made from them.
-        """
+        """Limits do not change; others are made from them."""
         limits = Limits()
         self.assertRaises(FrozenInstanceError, setattr, limits, "chunk", 1)
         self.assertEqual(evolve(limits, chunk=1).chunk, 1)
@@ -60,16 +48,12 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual(hash(limits), hash(Limits()))
 
     def test_keywordsOnly(self) -> None:
-        """
-        Each limit is given by its name.
-        """
+        """Each limit is given by its name."""
         self.assertRaises(TypeError, Limits, 1_048_576)
         self.assertRaises(TypeError, Limits, minWindow=1)
 
     def test_ranges(self) -> None:
-        """
-        The ends of each range are allowed, and what is outside is not.
-        """
+        """The ends of each range are allowed, and what is outside is not."""
         for name, least, most in (
             ("window", INITIAL_MAXIMUM, MAX_NUMBER),
             ("chunk", 1, MAX_CHUNK),
@@ -88,9 +72,7 @@ class LimitsTests(SynchronousTestCase):
                 self.assertRaises(ValueError, Limits, **{name: value})
 
     def test_types(self) -> None:
-        """
-        A limit is a number; few of them can be L{None}.
-        """
+        """A limit is a number; few of them can be L{None}."""
         for name in fields_dict(Limits):
             if name in UNBOUNDED:
                 self.assertIsNone(getattr(Limits(**{name: None}), name))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._arguments}: lists whose elements may be long.
-"""
+"""Tests for L{amp_stream._arguments}: lists whose elements may be long."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _fields = [(b"name", amp.Unicode()), (b"data", amp.String(optional=True))]
 
 
 def command(strings, boxes):
-    """
-    Make a command from two kinds of list.
-    """
+    """Make a command from two kinds of list."""
 
     class Lists(amp.Command):
         arguments = [
@@ -42,9 +38,7 @@ Stock = command(amp.ListOf, amp.AmpList)
 
 
 class Server(StreamAMP):
-    """
-    Sends the lists back.
-    """
+    """Sends the lists back."""
 
     @Ours.responder
     def lists(self, strings, boxes):
@@ -52,9 +46,7 @@ class Server(StreamAMP):
 
 
 class ListTests(SynchronousTestCase):
-    """
-    The arguments.
-    """
+    """The arguments."""
 
     @given(
         st.lists(st.binary(max_size=50)),
@@ -74,9 +66,7 @@ class ListTests(SynchronousTestCase):
             self.assertEqual(one.parseArguments(ours, None), values)
 
     def test_optional(self):
-        """
-        A list can be left out; one without elements is something else.
-        """
+        """A list can be left out; one without elements is something else."""
         for values in (
             {"strings": None, "boxes": None},
             {"strings": [], "boxes": []},
@@ -85,9 +75,7 @@ class ListTests(SynchronousTestCase):
             self.assertEqual(Ours.parseArguments(box, None), values)
 
     def test_longElements(self):
-        """
-        Between two protocols that agree, elements may have any length.
-        """
+        """Between two protocols that agree, elements may have any length."""
         values = {
             "strings": [bytes([number]) * size for number, size in enumerate(LENGTHS)],
             "boxes": [{"name": str(size), "data": bytes(size)} for size in LENGTHS],
@@ -117,9 +105,7 @@ class ListTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformed(self):
-        """
-        A list that ends in the middle is an error of the call, not of the connection.
-        """
+        """A list that ends in the middle is an error of the call, not of the connection."""
         pair = connectInMemory(amp.AMP(), Server())
         for name, value in (
             ("strings", b"\x00\x05abc"),
@@ -137,28 +123,20 @@ class ListTests(SynchronousTestCase):
 
 
 class CodecTests(SynchronousTestCase):
-    """
-    The bytes of a list.
-    """
+    """The bytes of a list."""
 
     def test_strings(self):
-        """
-        What is joined can be split again, at every length.
-        """
+        """What is joined can be split again, at every length."""
         strings = [bytes(size) for size in LENGTHS]
         self.assertEqual(splitStrings(joinStrings(strings)), strings)
 
     def test_boxes(self):
-        """
-        So can boxes, and a box may be empty.
-        """
+        """So can boxes, and a box may be empty."""
         boxes = [{}, *({b"k": bytes(size)} for size in LENGTHS), {}]
         self.assertEqual(splitBoxes(joinBoxes(boxes)), boxes)
 
     def test_exactBytes(self):
-        """
-        An element of exactly 65,535 bytes is followed by an empty piece.
-        """
+        """An element of exactly 65,535 bytes is followed by an empty piece."""
         self.assertEqual(
             joinStrings([b"x" * 65_535, b"y"]),
             b"\xff\xff" + b"x" * 65_535 + b"\x00\x00" + b"\x00\x01y",

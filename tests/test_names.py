@@ -52,9 +52,7 @@ OF_EVERY_CLASS = {
 
 
 class NameTests(SynchronousTestCase):
-    """
-    The names of the classes that are mixed with AMP's.
-    """
+    """The names of the classes that are mixed with AMP's."""
 
     def test_noneIsShadowed(self):
         """
@@ -67,9 +65,7 @@ class NameTests(SynchronousTestCase):
             self.assertEqual(ours & theirs, set())
 
     def test_noneOfTheInstanceIsShadowed(self):
-        """
-        Nor is one that only instances have.
-        """
+        """Nor is one that only instances have."""
         before = set(vars(amp.AMP())) | set(dir(amp.AMP))
         pair = connectInMemory(StreamAMP(), StreamAMP())
         ours = set(vars(pair.client)) - set(vars(amp.AMP()))
@@ -80,9 +76,7 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(ours - before - allowed, set())
 
     def test_withoutInit(self):
-        """
-        As with C{amp.AMP}, a subclass need not call the constructor.
-        """
+        """As with C{amp.AMP}, a subclass need not call the constructor."""
 
         class Careless(StreamAMP, Responders):
             def __init__(self):
@@ -96,9 +90,7 @@ class NameTests(SynchronousTestCase):
         pair.lose()
 
     def test_factory(self):
-        """
-        C{Factory.forProtocol} makes them.
-        """
+        """C{Factory.forProtocol} makes them."""
         factory = Factory.forProtocol(Server)
         pair = connectInMemory(StreamAMP(), factory.buildProtocol(None))
         self.assertIs(pair.server.factory, factory)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._sansio.negotiation}: what two ends agree on.
-"""
+"""Tests for L{amp_stream._sansio.negotiation}: what two ends agree on."""
 
 from __future__ import annotations
 
@@ -18,14 +16,10 @@ ONE = Settings(frozenset({1}), 1000)
 
 
 class SettingsTests(SynchronousTestCase):
-    """
-    What an end says of itself.
-    """
+    """What an end says of itself."""
 
     def test_keys(self) -> None:
-        """
-        The versions are numbers with a space between them, the size is a number.
-        """
+        """The versions are numbers with a space between them, the size is a number."""
         self.assertEqual(BOTH.toBox(), {b"versions": b"1 2", b"box": b"1000"})
         self.assertEqual(Settings.fromBox(BOTH.toBox()), BOTH)
 
@@ -33,25 +27,19 @@ class SettingsTests(SynchronousTestCase):
         st.frozensets(st.sampled_from([1, 2]), min_size=1), st.integers(0, 2**62 - 1)
     )
     def test_roundTrip(self, versions: frozenset[int], box: int) -> None:
-        """
-        What is said is understood.
-        """
+        """What is said is understood."""
         said = Settings(versions, box)
         self.assertEqual(Settings.fromBox(said.toBox()), said)
 
     def test_later(self) -> None:
-        """
-        Versions and keys that nobody here knows are passed over.
-        """
+        """Versions and keys that nobody here knows are passed over."""
         self.assertEqual(
             Settings.fromBox({b"versions": b"3 2 1 4", b"box": b"1000", b"z": b"?"}),
             BOTH,
         )
 
     def test_malformed(self) -> None:
-        """
-        What makes no sense is an error that says which key it is.
-        """
+        """What makes no sense is an error that says which key it is."""
         for box, word in (
             ({b"box": b"1"}, "versions"),
             ({b"versions": b"", b"box": b"1"}, "versions"),
@@ -65,9 +53,7 @@ class SettingsTests(SynchronousTestCase):
 
 
 class NegotiationTests(SynchronousTestCase):
-    """
-    When an end may make use of what it knows.
-    """
+    """When an end may make use of what it knows."""
 
     def test_modes(self) -> None:
         """
@@ -87,9 +73,7 @@ class NegotiationTests(SynchronousTestCase):
             self.assertIsNone(negotiation.settings)
 
     def test_noSuchMode(self) -> None:
-        """
-        Any other mode is refused with the ones that there are.
-        """
+        """Any other mode is refused with the ones that there are."""
         for mode in ("2", 3, 0, "", None):
             error = self.assertRaises(ValueError, Negotiation, mode)
             self.assertIn("'auto', 1 or 2", str(error))
@@ -110,9 +94,7 @@ class NegotiationTests(SynchronousTestCase):
         self.assertFalse(negotiation.settingsReceived(BOTH))
 
     def test_onlyOne(self) -> None:
-        """
-        A peer that reads version 1 only gets that, and is known all the same.
-        """
+        """A peer that reads version 1 only gets that, and is known all the same."""
         negotiation = Negotiation("auto")
         self.assertFalse(negotiation.settingsReceived(ONE))
         self.assertEqual(negotiation.peer, Peer.KNOWN)

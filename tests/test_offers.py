@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Offers to clients without AMP, and tickets of a server that is being started.
-"""
+"""Offers to clients without AMP, and tickets of a server that is being started."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ class OfferTests(OutOfBandTestCase):
 
     @run
     async def test_abort(self):
-        """
-        An aborted offer fails with the reason that was given, and its ticket is void.
-        """
+        """An aborted offer fails with the reason that was given, and its ticket is void."""
         for reasons, kind in (
             ((), StreamAborted),
             ((b"MINE",), StreamAborted),

@@ -46,9 +46,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
 def ticket(**kw: Any) -> Ticket:
-    """
-    Make a ticket.
-    """
+    """Make a ticket."""
     return Ticket(
         **{
             "url": "https://127.0.0.1:1/",
@@ -61,9 +59,7 @@ def ticket(**kw: Any) -> Ticket:
 
 
 class Receiver:
-    """
-    Keeps what a GET brings.
-    """
+    """Keeps what a GET brings."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -87,9 +83,7 @@ class Receiver:
 
 
 class Sender:
-    """
-    Sends what a PUT takes.
-    """
+    """Sends what a PUT takes."""
 
     def __init__(self, data: bytes = b"abc", isAll: bool = True) -> None:
         self.data = data
@@ -111,14 +105,10 @@ class Sender:
 
 
 class CheckTests(SynchronousTestCase):
-    """
-    Which tickets to use.
-    """
+    """Which tickets to use."""
 
     def test_peer(self):
-        """
-        A ticket may lead to the address of the peer, however that is written.
-        """
+        """A ticket may lead to the address of the peer, however that is written."""
         for host, peer in (
             ("192.0.2.1", "192.0.2.1"),
             ("192.0.2.1", "::ffff:192.0.2.1"),
@@ -130,9 +120,7 @@ class CheckTests(SynchronousTestCase):
             OutOfBandClient()._check(ticket(url=f"https://{host}:5/"), peer)
 
     def test_elsewhere(self):
-        """
-        A ticket may lead to another host only if that host is allowed.
-        """
+        """A ticket may lead to another host only if that host is allowed."""
         for host in ("192.0.2.2", "localhost", "[::2]", "2130706433", "0x7f.1"):
             made = ticket(url=f"https://{host}/")
             with self.assertRaises(UntrustedServer):
@@ -141,9 +129,7 @@ class CheckTests(SynchronousTestCase):
             OutOfBandClient(allowedHosts=["*"])._check(made, "192.0.2.1")
 
     def test_names(self):
-        """
-        Names are the same in any case, and with a dot at the end.
-        """
+        """Names are the same in any case, and with a dot at the end."""
         made = ticket(url="https://Example.ORG./")
         OutOfBandClient(allowedHosts=["example.org"])._check(made, "192.0.2.1")
 
@@ -175,9 +161,7 @@ class CheckTests(SynchronousTestCase):
             self.assertNotIn("word", str(error))
 
     def test_plain(self):
-        """
-        Plain HTTP has to be allowed by name.
-        """
+        """Plain HTTP has to be allowed by name."""
         made = ticket(url="http://127.0.0.1/")
         with self.assertRaises(UntrustedServer):
             OutOfBandClient()._check(made, "127.0.0.1")
@@ -185,14 +169,10 @@ class CheckTests(SynchronousTestCase):
 
 
 class OptionTests(SynchronousTestCase):
-    """
-    What a client is made with.
-    """
+    """What a client is made with."""
 
     def test_wrongTypes(self):
-        """
-        The client refuses options of a wrong type at once, and names the option.
-        """
+        """The client refuses options of a wrong type at once, and names the option."""
         for name, value in (
             ("allowedHosts", "oob.example.com"),
             ("allowedHosts", b"oob.example.com"),
@@ -208,27 +188,21 @@ class OptionTests(SynchronousTestCase):
             self.assertIn(name, str(error))
 
     def test_wrongTimeout(self):
-        """
-        A client that could never connect is refused.
-        """
+        """A client that could never connect is refused."""
         for seconds in (0, -1, float("nan")):
             with self.assertRaises(ValueError):
                 OutOfBandClient(connectTimeout=seconds)
 
 
 class RequestTests(OutOfBandTestCase):
-    """
-    Requests to servers of any kind.
-    """
+    """Requests to servers of any kind."""
 
     def setUp(self):
         super().setUp()
         self.client = OutOfBandClient(allowPlainHTTP=True)
 
     async def answering(self, answer, close=True, identity=None):
-        """
-        Listen with a server that gives an answer.
-        """
+        """Listen with a server that gives an answer."""
 
         def behave(raw):
             def reply(_):
@@ -289,9 +263,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_identity(self):
-        """
-        A body that is said to have no encoding is taken as it is.
-        """
+        """A body that is said to have no encoding is taken as it is."""
         for coding in (b"identity", b"IDENTITY", b"identity, identity", b""):
             answer = OK.replace(b"OK", b"OK\r\nContent-Encoding: " + coding) % 3
             receiver, _ = await self.get(answer + b"abc")
@@ -299,9 +271,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_request(self):
-        """
-        A request has the token in one header, and nowhere else.
-        """
+        """A request has the token in one header, and nowhere else."""
         for method in (b"GET", b"PUT"):
             server = await self.rawServer()
             made = ticket(url=server.url + "path?x=y", method=method)
@@ -322,9 +292,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_get(self):
-        """
-        A body that comes whole is handed on.
-        """
+        """A body that comes whole is handed on."""
         for answer in (
             OK % 3 + b"abc",
             (
@@ -338,9 +306,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_cut(self):
-        """
-        A body that does not come whole, or whose end cannot be told, is cut.
-        """
+        """A body that does not come whole, or whose end cannot be told, is cut."""
         for answer in (
             OK % 4 + b"abc",
             OK % 4,
@@ -353,9 +319,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_otherAnswers(self):
-        """
-        Any answer but the one that is due is a refusal, with the server's reason.
-        """
+        """Any answer but the one that is due is a refusal, with the server's reason."""
         for status in (201, 204, 206, 301, 302, 307, 401, 403, 404, 405, 409, 500, 503):
             body = b"" if status == 204 else b"the reason\nmore"
             server = await self.answering(
@@ -380,9 +344,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_tooLong(self):
-        """
-        The status for a body that is too long is that error.
-        """
+        """The status for a body that is too long is that error."""
         server = await self.answering(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
         sender = Sender()
         self.assertFalse(await self.client._put(ticket(url=server.url), 3, sender))
@@ -390,9 +352,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_garbage(self):
-        """
-        An answer that is no HTTP is an error.
-        """
+        """An answer that is no HTTP is an error."""
         for answer in (
             b"\0\1\2\r\n\r\n",
             b"hello\r\n\r\n",
@@ -413,9 +373,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_controlCharacters(self):
-        """
-        Control characters in the text of an HTTP error are not shown.
-        """
+        """Control characters in the text of an HTTP error are not shown."""
         receiver, _ = await self.get(
             b"HTTP/1.1 500 X\r\nContent-Length: 12\r\n\r\n\x1b[2Jabc\r\x07d\n."
         )
@@ -449,18 +407,14 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_endlessHeaders(self):
-        """
-        A header without an end is an error.
-        """
+        """A header without an end is an error."""
         line = b"X: " + b"y" * 20_000_000
         receiver, _ = await self.get(b"HTTP/1.1 200 OK\r\n" + line, close=False)
         await self.fails(receiver.over, OutOfBandError)
 
     @run
     async def test_nobody(self):
-        """
-        A port where nobody listens is unreachable.
-        """
+        """A port where nobody listens is unreachable."""
         bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.startService()
         await bulk.whenListening()
@@ -475,9 +429,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_abortWaiting(self):
-        """
-        A receiver that gives up before the response begins closes the connection.
-        """
+        """A receiver that gives up before the response begins closes the connection."""
         for tls in (None, selfSigned(["127.0.0.1"])):
             certificate = b"" if tls is None else tls.certificate
             server = await self.rawServer(identity=tls)
@@ -548,9 +500,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_certificates(self):
-        """
-        A server with another certificate than that of the ticket gets no token.
-        """
+        """A server with another certificate than that of the ticket gets no token."""
         right, wrong = selfSigned(["127.0.0.1"]), selfSigned(["127.0.0.1"])
         for identity, certificate, serverName in (
             (wrong, right.certificate, ""),
@@ -593,9 +543,7 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_noTls(self):
-        """
-        A server that does not speak TLS where it should is an error.
-        """
+        """A server that does not speak TLS where it should is an error."""
         server = await self.rawServer(lambda raw: raw.write(b"HTTP/1.1 200 OK\r\n\r\n"))
         receiver = Receiver()
         url = server.url.replace("http:", "https:")
@@ -604,23 +552,17 @@ class RequestTests(OutOfBandTestCase):
 
     @run
     async def test_noCertificate(self):
-        """
-        A ticket with something else for a certificate is refused.
-        """
+        """A ticket with something else for a certificate is refused."""
         receiver = Receiver()
         self.client._get(ticket(certificate=b"none"), receiver)
         await self.fails(receiver.over, UntrustedServer)
 
 
 class HostileServerTests(OutOfBandTestCase):
-    """
-    What a stream makes of servers that do what they want.
-    """
+    """What a stream makes of servers that do what they want."""
 
     async def detour(self, url, command=Get, certificate=b"", **kw):
-        """
-        Set a transfer up whose ticket leads elsewhere.
-        """
+        """Set a transfer up whose ticket leads elsewhere."""
         client, server = await self.pair(**kw)
         for end in (client, server):
             made = end.bulkClient
@@ -694,9 +636,7 @@ class HostileServerTests(OutOfBandTestCase):
 
     @run
     async def test_wrongCertificate(self):
-        """
-        A server with another certificate fails both ends, whoever listens.
-        """
+        """A server with another certificate fails both ends, whoever listens."""
         for listens in ("client", "server"):
             for command in (Put, Get):
                 identity = selfSigned(["127.0.0.1"])
@@ -773,9 +713,7 @@ class HostileServerTests(OutOfBandTestCase):
 
     @run
     async def test_longerThanAnnounced(self):
-        """
-        A body that is longer than the stream fails it.
-        """
+        """A body that is longer than the stream fails it."""
         longer = await self.rawServer(
             lambda raw: raw.until(b"\r\n\r\n").addCallback(
                 lambda _: raw.write(OK % 4 + b"abcd")
@@ -789,9 +727,7 @@ class HostileServerTests(OutOfBandTestCase):
 
     @run
     async def test_heldBack(self):
-        """
-        A consumer that pauses stops a server, whatever that wants.
-        """
+        """A consumer that pauses stops a server, whatever that wants."""
         for _ in range(1):
             endless = []
             server = await self.rawServer(

@@ -44,9 +44,7 @@ CLIENTS = 100
 
 
 class ServerTestCase(OutOfBandTestCase):
-    """
-    A server, and tickets that are not for a stream.
-    """
+    """A server, and tickets that are not for a stream."""
 
     async def admit(self, bulk: Any, method: bytes = b"PUT", **kw: Any) -> Any:
         """
@@ -60,9 +58,7 @@ class ServerTestCase(OutOfBandTestCase):
 
 
 class OneTokenTests(ServerTestCase):
-    """
-    A token works once.
-    """
+    """A token works once."""
 
     timeout = 60
 
@@ -92,37 +88,27 @@ class OneTokenTests(ServerTestCase):
 
     @run
     async def test_put(self):
-        """
-        Of a hundred clients that put with one token at once, one succeeds.
-        """
+        """Of a hundred clients that put with one token at once, one succeeds."""
         await self.manyClients(True, b"PUT")
 
     @run
     async def test_get(self):
-        """
-        Of a hundred clients that get with one token at once, one succeeds.
-        """
+        """Of a hundred clients that get with one token at once, one succeeds."""
         await self.manyClients(True, b"GET")
 
     @run
     async def test_putTls(self):
-        """
-        Of a hundred clients that put with one token at once over TLS, one succeeds.
-        """
+        """Of a hundred clients that put with one token at once over TLS, one succeeds."""
         await self.manyClients(False, b"PUT")
 
     @run
     async def test_getTls(self):
-        """
-        Of a hundred clients that get with one token at once over TLS, one succeeds.
-        """
+        """Of a hundred clients that get with one token at once over TLS, one succeeds."""
         await self.manyClients(False, b"GET")
 
 
 class AuthorisationTests(ServerTestCase):
-    """
-    Who is let in.
-    """
+    """Who is let in."""
 
     async def refused(self, request, status, bulk=None):
         bulk = bulk or await self.bulk(plain=True)
@@ -203,18 +189,14 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_head(self):
-        """
-        A HEAD is no GET.
-        """
+        """A HEAD is no GET."""
         bulk = await self.bulk(plain=True)
         ticket, _ = await self.admit(bulk, b"GET")
         await self.refused(head("HEAD", ticket.token), 405, bulk)
 
     @run
     async def test_lengths(self):
-        """
-        A body whose declared length cannot be right is refused before it is read.
-        """
+        """A body whose declared length cannot be right is refused before it is read."""
         bulk = await self.bulk(plain=True)
         for kw, length, status in (
             ({"size": 10}, 11, 413),
@@ -240,9 +222,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_getWithBody(self):
-        """
-        A GET with a body is refused.
-        """
+        """A GET with a body is refused."""
         bulk = await self.bulk(plain=True)
         for lines in ("Content-Length: 3", "Transfer-Encoding: chunked"):
             ticket, exchange = await self.admit(bulk, b"GET")
@@ -270,9 +250,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_expectRefused(self):
-        """
-        A client without a valid token is not told to continue.
-        """
+        """A client without a valid token is not told to continue."""
         bulk = await self.bulk(plain=True)
         for token in (None, b"x" * 43):
             raw = await self.refused(
@@ -284,9 +262,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_expired(self):
-        """
-        A ticket that is too old is refused, and what it was for has failed.
-        """
+        """A ticket that is too old is refused, and what it was for has failed."""
         clock = Clock()
         bulk = await self.bulk(plain=True, reactor=Clocked(clock), ticketLifetime=5)
         ticket, exchange = await self.admit(bulk)
@@ -298,9 +274,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_forgotten(self):
-        """
-        A ticket that was revoked is refused.
-        """
+        """A ticket that was revoked is refused."""
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk)
         bulk._revoke(ticket)
@@ -311,9 +285,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_tooMany(self):
-        """
-        A server issues a bounded number of tickets, and more once some have expired.
-        """
+        """A server issues a bounded number of tickets, and more once some have expired."""
         clock = Clock()
         self.patch(_server, "MAX_TICKETS", 2)
         bulk = await self.bulk(plain=True, reactor=Clocked(clock), ticketLifetime=9)
@@ -327,9 +299,7 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_token(self):
-        """
-        Tokens have 128 bits or more, differ, and are in no repr.
-        """
+        """Tokens have 128 bits or more, differ, and are in no repr."""
         bulk = await self.bulk(plain=True)
         tickets = [(await self.admit(bulk))[0] for _ in range(50)]
         self.assertEqual(len({ticket.token for ticket in tickets}), 50)
@@ -342,9 +312,7 @@ class AuthorisationTests(ServerTestCase):
 
 
 class HttpTests(ServerTestCase):
-    """
-    HTTP, and what is no HTTP.
-    """
+    """HTTP, and what is no HTTP."""
 
     async def put(self, *lines, body=b"", version=b"HTTP/1.1", bulk=None, **kw):
         bulk = bulk or await self.bulk(plain=True)
@@ -356,9 +324,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_byteByByte(self):
-        """
-        A request that comes byte by byte is one.
-        """
+        """A request that comes byte by byte is one."""
         bulk = await self.bulk(plain=True)
         for lines, body in (
             ("Content-Length: 3", b"abc"),
@@ -394,9 +360,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_brokenChunks(self):
-        """
-        A chunked body that is none is no complete one.
-        """
+        """A chunked body that is none is no complete one."""
         for body in (b"x\r\nabc", b"-1\r\nabc", b"3\r\nabcde\r\n", b"3" * 100_000):
             raw, exchange = await self.put("Transfer-Encoding: chunked", body=body)
             await raw.closed
@@ -407,9 +371,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_cut(self):
-        """
-        A body that breaks off is no complete one.
-        """
+        """A body that breaks off is no complete one."""
         for lines, body in (
             ("Content-Length: 4", b"abc"),
             ("Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
@@ -445,9 +407,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_pipelinedBehindGet(self):
-        """
-        Bytes behind a GET are ignored while it is answered, and use no ticket.
-        """
+        """Bytes behind a GET are ignored while it is answered, and use no ticket."""
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
         second, unused = await self.admit(bulk, b"GET")
@@ -465,9 +425,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_oldVersion(self):
-        """
-        A client of HTTP/1.0 is served, and not told to continue.
-        """
+        """A client of HTTP/1.0 is served, and not told to continue."""
         raw, exchange = await self.put(
             "Content-Length: 3",
             "Expect: 100-continue",
@@ -481,9 +439,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_oldVersionGet(self):
-        """
-        A client of HTTP/1.0 gets a body, and no chunks that it would not understand.
-        """
+        """A client of HTTP/1.0 gets a body, and no chunks that it would not understand."""
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
         raw = await self.raw(bulk)
@@ -561,9 +517,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_noLength(self):
-        """
-        A PUT that does not say how its body ends is refused, and fails its transfer.
-        """
+        """A PUT that does not say how its body ends is refused, and fails its transfer."""
         raw, exchange = await self.put()
         await raw.closed
         self.assertEqual(raw.status, 411)
@@ -572,9 +526,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_lengthAndChunks(self):
-        """
-        A request with two ideas of its length is refused.
-        """
+        """A request with two ideas of its length is refused."""
         raw, exchange = await self.put(
             "Content-Length: 3", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"
         )
@@ -584,9 +536,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_trickle(self):
-        """
-        The headers have one deadline for all of them together.
-        """
+        """The headers have one deadline for all of them together."""
         clock = Clock()
         for plain in (True, False):
             bulk = await self.bulk(plain=plain, reactor=Clocked(clock))
@@ -604,9 +554,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_trickleWithToken(self):
-        """
-        A token that has come, but not the rest of the headers, holds nothing up.
-        """
+        """A token that has come, but not the rest of the headers, holds nothing up."""
         clock = Clock()
         bulk = await self.bulk(plain=True, reactor=Clocked(clock))
         ticket, exchange = await self.admit(bulk)
@@ -661,9 +609,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_notOverTls(self):
-        """
-        A client that speaks HTTP where TLS is spoken is told nothing.
-        """
+        """A client that speaks HTTP where TLS is spoken is told nothing."""
         bulk = await self.bulk()
         port = int(bulk._urlFor("").rstrip("/").rpartition(":")[2])
         raw = await self.raw(port, tls=False)
@@ -673,9 +619,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_noHandshake(self):
-        """
-        A client that connects and says nothing is hung up on.
-        """
+        """A client that connects and says nothing is hung up on."""
         clock = Clock()
         bulk = await self.bulk(reactor=Clocked(clock))
         port = int(bulk._urlFor("").rstrip("/").rpartition(":")[2])
@@ -686,9 +630,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_headers(self):
-        """
-        A response tells nobody to keep it, and what it is.
-        """
+        """A response tells nobody to keep it, and what it is."""
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
         raw = await self.raw(bulk)
@@ -705,9 +647,7 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_brokenResponse(self):
-        """
-        A response that breaks off can be told from one that is complete.
-        """
+        """A response that breaks off can be told from one that is complete."""
         for plain in (True, False):
             for size in (10, None):
                 bulk = await self.bulk(plain=plain)
@@ -742,15 +682,11 @@ class HttpTests(ServerTestCase):
 
 
 class ServiceTests(ServerTestCase):
-    """
-    Starting, stopping, and where it is.
-    """
+    """Starting, stopping, and where it is."""
 
     @run
     async def test_notStarted(self):
-        """
-        A server that does not listen issues no tickets, and says what to do.
-        """
+        """A server that does not listen issues no tickets, and says what to do."""
         bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         error = await self.fails(self.admit(bulk), NobodyListens)
         self.assertIn("start it as a service", str(error))
@@ -777,9 +713,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_stopAtOnce(self):
-        """
-        Stopping it before it listens leaves nothing behind.
-        """
+        """Stopping it before it listens leaves nothing behind."""
         bulk = OutOfBandServer(LOCAL, plainHTTP=True)
         bulk.startService()
         await bulk.stopService()
@@ -787,9 +721,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_restart(self):
-        """
-        A server that was stopped can be started again.
-        """
+        """A server that was stopped can be started again."""
         for plain in (True, False):
             bulk = await self.bulk(plain=plain)
             await bulk.stopService()
@@ -816,9 +748,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_taken(self):
-        """
-        A port that is taken fails what waits for it to listen, and is logged once.
-        """
+        """A port that is taken fails what waits for it to listen, and is logged once."""
         first = await self.bulk(plain=True)
         port = first._urlFor("").rstrip("/").rpartition(":")[2]
         bulk = OutOfBandServer(f"tcp:{port}:interface=127.0.0.1", plainHTTP=True)
@@ -831,9 +761,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_unix(self):
-        """
-        A UNIX socket is no place for HTTP, and does not stay open.
-        """
+        """A UNIX socket is no place for HTTP, and does not stay open."""
         path = os.path.relpath(self.mktemp())
         bulk = OutOfBandServer(f"unix:{path}", plainHTTP=True)
         waiting = bulk.whenListening()
@@ -842,9 +770,7 @@ class ServiceTests(ServerTestCase):
         await bulk.stopService()
 
     def test_badOptions(self):
-        """
-        Options that do not go together are refused at once.
-        """
+        """Options that do not go together are refused at once."""
         for args, kw in (
             ((LOCAL,), {"ticketLifetime": 0}),
             ((LOCAL,), {"ticketLifetime": float("nan")}),
@@ -862,9 +788,7 @@ class ServiceTests(ServerTestCase):
                 OutOfBandServer(*args, **kw)
 
     def test_wrongTypes(self):
-        """
-        The server refuses options of a wrong type at once, and names the option.
-        """
+        """The server refuses options of a wrong type at once, and names the option."""
         for name, value in (
             ("endpoint", 8443),
             ("endpoint", None),
@@ -884,9 +808,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_endpoint(self):
-        """
-        A server takes an endpoint as well as its description.
-        """
+        """A server takes an endpoint as well as its description."""
         bulk = await self.bulk(serverFromString(reactor, LOCAL), plain=True)
         self.assertIn("http://127.0.0.1:", repr(bulk))
 
@@ -909,9 +831,7 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_ownTls(self):
-        """
-        With an endpoint that does TLS, tickets carry no certificate.
-        """
+        """With an endpoint that does TLS, tickets carry no certificate."""
         made = makeCertificate()
         with open("own.pem", "wb") as file:
             file.write(made.dumpPEM())
@@ -923,14 +843,10 @@ class ServiceTests(ServerTestCase):
 
 
 class SecrecyTests(ServerTestCase):
-    """
-    Where tokens are not.
-    """
+    """Where tokens are not."""
 
     async def relay(self, url):
-        """
-        Pass the traffic of a plain connection on, and keep a copy.
-        """
+        """Pass the traffic of a plain connection on, and keep a copy."""
         heard: list[bytes] = []
 
         async def behave(raw):

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.streams}.
-"""
+"""The rules of L{amp_stream._sansio.streams}."""
 
 from __future__ import annotations
 
@@ -26,32 +24,24 @@ from tests.rules import PERIOD, VALUE, Wire
 
 
 class OutboundTests(SynchronousTestCase):
-    """
-    The sending side of a connection.
-    """
+    """The sending side of a connection."""
 
     def setUp(self):
         self.outbound = Outbound(Limits(chunk=1000, idleTimeout=60))
 
     def openMany(self, count):
-        """
-        Make streams that have something to send.
-        """
+        """Make streams that have something to send."""
         streams = [self.outbound.open() for _ in range(count)]
         for stream in streams:
             self.outbound.offer(stream)
         return streams
 
     def sendAll(self, stream):
-        """
-        Use all the credit of a stream up.
-        """
+        """Use all the credit of a stream up."""
         stream.send(stream.window.available, False)
 
     def test_numbers(self):
-        """
-        Each stream has a number of its own, also when others have ended.
-        """
+        """Each stream has a number of its own, also when others have ended."""
         first = self.outbound.open()
         self.outbound.reset(first.id, StreamAborted())
         second, third = self.outbound.open(), self.outbound.open()
@@ -59,9 +49,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.streams, {1: second, 2: third})
 
     def test_nothingBeforeItIsOffered(self):
-        """
-        A stream gets no turn before there is something to send.
-        """
+        """A stream gets no turn before there is something to send."""
         stream = self.outbound.open()
         self.assertFalse(self.outbound.hasTurn)
         self.assertFalse(self.outbound.grant(stream.id, 1_000_000))
@@ -86,9 +74,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(order, [first, second, first, second, first, third, second])
 
     def test_allowance(self):
-        """
-        A turn is one chunk, or what is left of the credit.
-        """
+        """A turn is one chunk, or what is left of the credit."""
         (stream,) = self.openMany(1)
         self.assertEqual(self.outbound.allowance(stream), 1000)
         stream.send(262_144 - 300, False)
@@ -110,9 +96,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.allowance(stream), 1)
 
     def test_withdraw(self):
-        """
-        A stream whose source has nothing gets no turn, with whatever credit.
-        """
+        """A stream whose source has nothing gets no turn, with whatever credit."""
         (stream,) = self.openMany(1)
         self.outbound.withdraw(stream)
         self.assertFalse(self.outbound.hasTurn)
@@ -136,9 +120,7 @@ class OutboundTests(SynchronousTestCase):
             self.assertIsNone(self.outbound.next())
 
     def test_acknowledgedWhileItWaits(self):
-        """
-        So it is if the peer has every byte before the turn would come.
-        """
+        """So it is if the peer has every byte before the turn would come."""
         (stream,) = self.openMany(1)
         self.outbound.next()
         self.outbound.offer(stream)
@@ -147,9 +129,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertIsNone(self.outbound.next())
 
     def test_acknowledge(self):
-        """
-        A stream has ended when the peer has every byte, which it says once.
-        """
+        """A stream has ended when the peer has every byte, which it says once."""
         (stream,) = self.openMany(1)
         self.assertIsNone(self.outbound.acknowledge(stream.id))
         stream.send(3, True)
@@ -180,26 +160,20 @@ class OutboundTests(SynchronousTestCase):
         self.assertFalse(self.outbound.grant(stream.id, 1_000_000))
 
     def test_resetQuietly(self):
-        """
-        A peer that has never heard of a stream is told nothing.
-        """
+        """A peer that has never heard of a stream is told nothing."""
         stream = self.outbound.open()
         self.outbound.reset(stream.id, StreamAborted(), tell=False)
         self.assertEqual(self.outbound.frames, [])
 
     def test_unknown(self):
-        """
-        What a peer says about streams that there are not is ignored.
-        """
+        """What a peer says about streams that there are not is ignored."""
         self.assertFalse(self.outbound.grant(5, 1_000_000))
         self.assertIsNone(self.outbound.acknowledge(5))
         self.assertIsNone(self.outbound.reset(5, StreamAborted()))
         self.assertEqual(self.outbound.frames, [])
 
     def test_clear(self):
-        """
-        When the connection is gone, nothing is left of it.
-        """
+        """When the connection is gone, nothing is left of it."""
         streams = self.openMany(2)
         self.outbound.reset(self.outbound.open().id, StreamAborted())
         self.assertEqual(self.outbound.clear(), streams)
@@ -230,9 +204,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.streams, {other.id: other})
 
     def test_expireAfterTheEnd(self):
-        """
-        So is one whose last chunk is never answered, counted from that chunk.
-        """
+        """So is one whose last chunk is never answered, counted from that chunk."""
         (stream,) = self.openMany(1)
         self.outbound.expire(0)
         stream.send(0, True)
@@ -240,9 +212,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.expire(120), [stream])
 
     def test_neverExpire(self):
-        """
-        Without a limit a stream waits for ever.
-        """
+        """Without a limit a stream waits for ever."""
         self.outbound = Outbound(Limits(idleTimeout=None))
         self.openMany(1)
         self.assertIsNone(self.outbound.interval)
@@ -251,9 +221,7 @@ class OutboundTests(SynchronousTestCase):
 
 
 class FairnessTests(SynchronousTestCase):
-    """
-    Turns are fair.
-    """
+    """Turns are fair."""
 
     @given(
         st.lists(st.integers(0, 8000), min_size=1, max_size=8),
@@ -278,9 +246,7 @@ class FairnessTests(SynchronousTestCase):
 
 
 class Sending(RuleBasedStateMachine):
-    """
-    Sources and a peer that do anything, beside a few numbers for each stream.
-    """
+    """Sources and a peer that do anything, beside a few numbers for each stream."""
 
     def __init__(self):
         super().__init__()
@@ -413,9 +379,7 @@ class Sending(RuleBasedStateMachine):
 
 
 class Transfers(RuleBasedStateMachine):
-    """
-    The two sides of a connection, with any delay between them.
-    """
+    """The two sides of a connection, with any delay between them."""
 
     limits = Limits(window=300_000, maxStreams=5, maxBufferedBytes=500_000)
 
@@ -480,9 +444,7 @@ class Transfers(RuleBasedStateMachine):
         return data
 
     def teardown(self):
-        """
-        Whatever was left undone, all that was not given up arrives.
-        """
+        """Whatever was left undone, all that was not given up arrives."""
         moved = True
         while moved:
             moved = any(
@@ -506,9 +468,7 @@ class Transfers(RuleBasedStateMachine):
 
 
 class MachineTests(SynchronousTestCase):
-    """
-    The state machines above, as tests.
-    """
+    """The state machines above, as tests."""
 
     exploration = True
 

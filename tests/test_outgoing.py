@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in memory.
-"""
+"""Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in memory."""
 
 from __future__ import annotations
 
@@ -37,15 +35,11 @@ How much of a stream may be sent to a peer that takes nothing of it (bytes).
 
 
 class Oops(Exception):
-    """
-    What a source raises.
-    """
+    """What a source raises."""
 
 
 class CountingFile(io.BytesIO):
-    """
-    A file that counts how often it is closed.
-    """
+    """A file that counts how often it is closed."""
 
     closings = 0
 
@@ -55,9 +49,7 @@ class CountingFile(io.BytesIO):
 
 
 class Recorder:
-    """
-    A generator of pieces that notes that it was closed.
-    """
+    """A generator of pieces that notes that it was closed."""
 
     def __init__(self, count=1000):
         self.count = count
@@ -79,9 +71,7 @@ class Recorder:
 
 
 class SendingTests(StreamTestCase):
-    """
-    Streams that arrive.
-    """
+    """Streams that arrive."""
 
     def chunks(self):
         """
@@ -122,9 +112,7 @@ class SendingTests(StreamTestCase):
             self.assertEqual(self.transfer(source), VALUE)
 
     def test_emptyOfEveryKind(self):
-        """
-        So does one of no bytes.
-        """
+        """So does one of no bytes."""
         path = FilePath(self.mktemp())
         path.setContent(b"")
         producer = TestProducer(length=0)
@@ -166,17 +154,13 @@ class SendingTests(StreamTestCase):
         self.assertEqual(self.successResultOf(receiving.collect()), VALUE)
 
     def test_fileClosed(self):
-        """
-        A file is closed, once, when its last byte has been sent.
-        """
+        """A file is closed, once, when its last byte has been sent."""
         file = CountingFile(VALUE)
         self.transfer(file)
         self.assertEqual(file.closings, 1)
 
     def test_generatorClosed(self):
-        """
-        A generator is closed, once, when it has given its last piece.
-        """
+        """A generator is closed, once, when it has given its last piece."""
         source = Recorder(3)
         self.transfer(iter(source))
         self.assertEqual(source.closings, 1)
@@ -256,23 +240,17 @@ class SendingTests(StreamTestCase):
         self.assertEqual(set(digests[1:-1]), {None})
 
     def test_digestOfNothing(self):
-        """
-        A stream of no bytes has the digest of no bytes.
-        """
+        """A stream of no bytes has the digest of no bytes."""
         self.pair.client.sendStream(b"", digest=True)
         (box,) = self.pair.sent(self.pair.client)
         self.assertEqual(box[b"sha256"], hashlib.sha256(b"").digest())
 
 
 class FailingSourceTests(StreamTestCase):
-    """
-    Sources that cannot be read to their end.
-    """
+    """Sources that cannot be read to their end."""
 
     def broken(self):
-        """
-        A generator that raises an exception.
-        """
+        """A generator that raises an exception."""
         yield VALUE
         raise Oops("no more")
 
@@ -286,9 +264,7 @@ class FailingSourceTests(StreamTestCase):
         self.assertIn("no more", str(error))
 
     def test_raisesAsynchronously(self):
-        """
-        The same is true of an async iterable, at once or later.
-        """
+        """The same is true of an async iterable, at once or later."""
         gate = Deferred()
 
         async def late():
@@ -310,16 +286,12 @@ class FailingSourceTests(StreamTestCase):
         self.assertIsInstance(error.__cause__, Oops)
 
     def test_notBytes(self):
-        """
-        And of pieces that are not bytes.
-        """
+        """And of pieces that are not bytes."""
         error = self.fails([b"abc", "text"], SourceFailed)
         self.assertIsInstance(error.__cause__, UsageError)
 
     def test_producerFails(self):
-        """
-        And of a producer that fails, at once or later.
-        """
+        """And of a producer that fails, at once or later."""
         producer = TestProducer()
         producer.done = fail(Failure(Oops()))
         self.assertIsInstance(self.fails(producer, SourceFailed).__cause__, Oops)
@@ -348,9 +320,7 @@ class FailingSourceTests(StreamTestCase):
         self.assertEqual(producer.calls, ["start", "stop"])
 
     def test_startProducingRaisesInACall(self):
-        """
-        In the argument of a call, it is the call that fails.
-        """
+        """In the argument of a call, it is the call that fails."""
         producer = TestProducer()
         producer.onStart = lambda: 1 / 0
         failures = []
@@ -389,9 +359,7 @@ class FailingSourceTests(StreamTestCase):
         self.assertEqual(producer.calls, ["start", "stop"])
 
     def test_otherSize(self):
-        """
-        A source that has more or fewer bytes than it, or its sender, said fails.
-        """
+        """A source that has more or fewer bytes than it, or its sender, said fails."""
         for source, size in (([b"abc"], 2), ([b"abc"], 4), (b"abc", 2), (b"", 1)):
             error = self.fails(source, SourceFailed, size=size)
             self.assertIn(f"{size} bytes", str(error))
@@ -402,15 +370,11 @@ class FailingSourceTests(StreamTestCase):
             self.fails(producer, SourceFailed)
 
     def test_thatSize(self):
-        """
-        One that has as many is sent.
-        """
+        """One that has as many is sent."""
         self.assertEqual(self.transfer([b"abc"], size=3), b"abc")
 
     def test_shrinkingFile(self):
-        """
-        A file that becomes shorter while it is sent fails.
-        """
+        """A file that becomes shorter while it is sent fails."""
         path = FilePath(self.mktemp())
         path.setContent(bytes(1_000_000))
         sending, receiving = self.send(path)
@@ -441,9 +405,7 @@ class FailingSourceTests(StreamTestCase):
 
 
 class EndingTests(StreamTestCase):
-    """
-    Streams that somebody ends.
-    """
+    """Streams that somebody ends."""
 
     def test_abort(self):
         """
@@ -468,9 +430,7 @@ class EndingTests(StreamTestCase):
             self.assertEqual(file.closings, 1)
 
     def test_abortTooLate(self):
-        """
-        When the peer has every byte, there is nothing to abort.
-        """
+        """When the peer has every byte, there is nothing to abort."""
         sending, receiving = self.send(VALUE)
         self.pair.flush()
         sending.abort()
@@ -489,9 +449,7 @@ class EndingTests(StreamTestCase):
         self.failureResultOf(receiving.collect(), StreamAborted)
 
     def test_badCode(self):
-        """
-        A code that the peer would not take is refused at once.
-        """
+        """A code that the peer would not take is refused at once."""
         sending, _ = self.send(VALUE)
         for code in (b"", b"x" * 256, "STREAM_ABORTED"):
             with self.assertRaises(UsageError):
@@ -558,18 +516,14 @@ class EndingTests(StreamTestCase):
         self.assertEqual(file.closings, 1)
 
     def test_lateTurn(self):
-        """
-        A turn that comes after the end sends nothing.
-        """
+        """A turn that comes after the end sends nothing."""
         sending, _ = self.send(VALUE)
         self.pair.flush()
         self.assertFalse(sending.sendChunk())
         self.assertEqual(self.successResultOf(sending.done), len(VALUE))
 
     def test_lateProducer(self):
-        """
-        A producer that goes on after its stream has ended disturbs nobody.
-        """
+        """A producer that goes on after its stream has ended disturbs nobody."""
         producer = TestProducer()
         producer.done = Deferred()
         sending, _ = self.send(producer)
@@ -581,23 +535,17 @@ class EndingTests(StreamTestCase):
 
 
 class FromInsideTests(StreamTestCase):
-    """
-    Sources that end their own stream.
-    """
+    """Sources that end their own stream."""
 
     def assertAborted(self, sending, receiving):
-        """
-        Check that the stream was aborted at both ends.
-        """
+        """Check that the stream was aborted at both ends."""
         collected = receiving.collect()
         self.pair.flush()
         self.failureResultOf(sending.done, StreamAborted)
         self.failureResultOf(collected, StreamAborted)
 
     def test_generator(self):
-        """
-        A generator may abort the stream that it feeds.
-        """
+        """A generator may abort the stream that it feeds."""
         closed = []
 
         def generate():
@@ -613,9 +561,7 @@ class FromInsideTests(StreamTestCase):
         self.assertEqual(closed, [True])
 
     def test_asyncGenerator(self):
-        """
-        So may an async generator, in a piece that it makes at once or later.
-        """
+        """So may an async generator, in a piece that it makes at once or later."""
         closed = []
 
         async def generate(gate):
@@ -672,9 +618,7 @@ class FromInsideTests(StreamTestCase):
 
 
 class RelayTests(StreamTestCase):
-    """
-    A stream whose source is another that comes in.
-    """
+    """A stream whose source is another that comes in."""
 
     def relay(self, source):
         """
@@ -687,9 +631,7 @@ class RelayTests(StreamTestCase):
         return sending, back, self.pair.client.incoming(back.id)
 
     def test_relay(self):
-        """
-        A stream that comes in can be sent on, whole.
-        """
+        """A stream that comes in can be sent on, whole."""
         value = VALUE * 20
         for source in (value, b""):
             sending, back, receiving = self.relay(source)
@@ -700,9 +642,7 @@ class RelayTests(StreamTestCase):
             self.assertEqual(self.successResultOf(back.done), len(source))
 
     def test_backPressure(self):
-        """
-        Who does not take the end of a relay stops its beginning.
-        """
+        """Who does not take the end of a relay stops its beginning."""
         sending, back, receiving = self.relay(bytes(5_000_000))
         self.pair.flush()
         self.assertLess(sending.sent, 2 * WINDOW + 200_000)
@@ -712,9 +652,7 @@ class RelayTests(StreamTestCase):
         self.assertEqual(self.successResultOf(sending.done), 5_000_000)
 
     def test_beginningFails(self):
-        """
-        If the first stream fails, so does the second.
-        """
+        """If the first stream fails, so does the second."""
         sending, back, receiving = self.relay(bytes(5_000_000))
         collected = receiving.collect()
         self.pair.step()
@@ -744,9 +682,7 @@ class RelayTests(StreamTestCase):
             self.failureResultOf(sending.done, StreamCancelled)
 
     def test_taken(self):
-        """
-        A stream that somebody takes already cannot be sent on.
-        """
+        """A stream that somebody takes already cannot be sent on."""
         _, receiving = self.send(VALUE)
         collected = receiving.collect()
         with self.assertRaises(UsageError):
@@ -756,14 +692,10 @@ class RelayTests(StreamTestCase):
 
 
 class AnnouncementTests(StreamTestCase):
-    """
-    What stands in a box until that is sent.
-    """
+    """What stands in a box until that is sent."""
 
     def test_neverSent(self):
-        """
-        If the box is never sent, the source is closed once.
-        """
+        """If the box is never sent, the source is closed once."""
         file = CountingFile(VALUE)
         announcement = Announcement(asSource(file), False, lambda *parts: self.fail())
         announcement.begin()
@@ -784,16 +716,12 @@ class AnnouncementTests(StreamTestCase):
             self.assertEqual(file.closings, 1)
 
     def test_notWritable(self):
-        """
-        Nothing but a connection with streams can write it.
-        """
+        """Nothing but a connection with streams can write it."""
         with self.assertRaises(DeclarationError):
             len(Announcement(asSource(VALUE), False, lambda *parts: self.fail()))
 
     def test_callFails(self):
-        """
-        A call that fails takes its stream with it, and closes the source once.
-        """
+        """A call that fails takes its stream with it, and closes the source once."""
         file = CountingFile(bytes(1_000_000))
 
         def refuse(name, body):

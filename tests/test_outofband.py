@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Streams out of band, end to end: real AMP connections, real HTTP(S) connections.
-"""
+"""Streams out of band, end to end: real AMP connections, real HTTP(S) connections."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ FACE = ("client", "server")
 
 
 class Failing:
-    """
-    A file that cannot be written.
-    """
+    """A file that cannot be written."""
 
     def write(self, data: bytes) -> None:
         raise OSError("no space left")
@@ -79,9 +75,7 @@ async def slices(value: bytes):
 
 
 class Kept(Protocol):
-    """
-    Keeps what it is told.
-    """
+    """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -118,14 +112,10 @@ async def byIterating(body: Any) -> bytes:
 
 
 class ArgumentTests(SynchronousTestCase):
-    """
-    The declaration.
-    """
+    """The declaration."""
 
     def test_clash(self):
-        """
-        Another argument with one of its keys is refused, before or behind it.
-        """
+        """Another argument with one of its keys is refused, before or behind it."""
         for key in (b"body.size", b"body.listens", b"body.digest"):
             body, other = (b"body", OutOfBand()), (key, amp.Integer())
             for order in ([other, body], [body, other]):
@@ -135,9 +125,7 @@ class ArgumentTests(SynchronousTestCase):
                 self.assertIn("OutOfBand", str(caught.exception))
 
     def test_inListOf(self):
-        """
-        A list of them is refused with words that name the argument.
-        """
+        """A list of them is refused with words that name the argument."""
         listed = amp.ListOf(OutOfBand())
         for refused in (listed.toString, lambda value: listed.fromString(b"\0\x01x")):
             with self.assertRaises(DeclarationError) as caught:
@@ -145,9 +133,7 @@ class ArgumentTests(SynchronousTestCase):
             self.assertIn("OutOfBand", str(caught.exception))
 
     def test_inAmpList(self):
-        """
-        C{OutOfBand} in an C{AmpList} is refused, and the error names it.
-        """
+        """C{OutOfBand} in an C{AmpList} is refused, and the error names it."""
         listed = amp.AmpList([(b"body", OutOfBand())])
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
         pair = connectInMemory(StreamAMP(), Server())
@@ -174,9 +160,7 @@ class ArgumentTests(SynchronousTestCase):
                 Put.parseArguments(box.copy(), proto)
 
     def test_streamReceiver(self):
-        """
-        The mix-in for a stock protocol is not enough, and the error says so.
-        """
+        """The mix-in for a stock protocol is not enough, and the error says so."""
         box = amp.AmpBox(
             {
                 amp.ANSWER: b"1",
@@ -212,9 +196,7 @@ class ArgumentTests(SynchronousTestCase):
         pair.lose()
 
     def assertRefused(self, pair, box):
-        """
-        A box is answered with an error.
-        """
+        """A box is answered with an error."""
         errors = []
         pair.client.callRemoteString(b"Put", **box).addErrback(
             lambda failure: errors.append(failure.value.errorCode)
@@ -245,16 +227,12 @@ class ArgumentTests(SynchronousTestCase):
 
 
 class TransferTests(OutOfBandTestCase):
-    """
-    Everything that goes well.
-    """
+    """Everything that goes well."""
 
     timeout = 60
 
     def sources(self) -> list[Any]:
-        """
-        Make a source of each kind.
-        """
+        """Make a source of each kind."""
         path = FilePath(self.mktemp())
         path.setContent(VALUE)
         return [
@@ -300,37 +278,27 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_serverListens(self):
-        """
-        The called side listens: arguments are put there, responses got from there.
-        """
+        """The called side listens: arguments are put there, responses got from there."""
         await self.everyWay("server", plain=False)
 
     @run
     async def test_clientListens(self):
-        """
-        The calling side listens: arguments are got from there, responses put there.
-        """
+        """The calling side listens: arguments are got from there, responses put there."""
         await self.everyWay("client", plain=False)
 
     @run
     async def test_serverListensPlain(self):
-        """
-        The called side listens for plain HTTP: arguments are put, responses are got.
-        """
+        """The called side listens for plain HTTP: arguments are put, responses are got."""
         await self.everyWay("server", plain=True)
 
     @run
     async def test_clientListensPlain(self):
-        """
-        The calling side listens for plain HTTP: arguments are got, responses are put.
-        """
+        """The calling side listens for plain HTTP: arguments are got, responses are put."""
         await self.everyWay("client", plain=True)
 
     @run
     async def test_bothListen(self):
-        """
-        If both listen, the receiver's server takes the bytes.
-        """
+        """If both listen, the receiver's server takes the bytes."""
         client, server = await self.pair("both", plain=False)
         server.value = VALUE
         self.assertEqual(
@@ -358,9 +326,7 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_size(self):
-        """
-        A size that is known is known to the receiver before the first byte.
-        """
+        """A size that is known is known to the receiver before the first byte."""
         for listens in FACE:
             client, server = await self.pair(listens)
             server.value = VALUE
@@ -370,9 +336,7 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_twoArguments(self):
-        """
-        A call can have two each way.
-        """
+        """A call can have two each way."""
         for listens in FACE:
             client, _ = await self.pair(listens, plain=False)
             answer = await client.callRemote(Both, left=VALUE, right=[b"abc"])
@@ -415,9 +379,7 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_callsBetween(self):
-        """
-        A small call is answered while a transfer stands still.
-        """
+        """A small call is answered while a transfer stands still."""
         for listens in FACE:
             client, server = await self.pair(listens)
             consumer = self.hold(server)
@@ -430,16 +392,12 @@ class TransferTests(OutOfBandTestCase):
             self.assertEqual(await call, {"size": 30_000_000})
 
     def hold(self, server):
-        """
-        Let a server take bytes only when it is told to.
-        """
+        """Let a server take bytes only when it is told to."""
         return holdBytes(server)
 
     @run
     async def test_notInBand(self):
-        """
-        The bytes do not cross the AMP connection.
-        """
+        """The bytes do not cross the AMP connection."""
         for listens in FACE:
             client, server = await self.pair(listens)
             written = []
@@ -481,9 +439,7 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_inTheResponse(self):
-        """
-        A caller that does not take a response lets its bytes wait at the sender.
-        """
+        """A caller that does not take a response lets its bytes wait at the sender."""
         for listens in FACE:
             client, server = await self.pair(listens)
             read = [0]
@@ -541,9 +497,7 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_untouched(self):
-        """
-        For a stream that its responder never touches, no ticket is issued.
-        """
+        """For a stream that its responder never touches, no ticket is issued."""
         for listens in FACE:
             client, server = await self.pair(listens)
             owner = client if listens == "client" else server
@@ -560,9 +514,7 @@ class TransferTests(OutOfBandTestCase):
 
 
 def producer(value: bytes, known: bool = True) -> Any:
-    """
-    A body producer.
-    """
+    """A body producer."""
     from twisted.web.client import FileBodyProducer
     from twisted.web.iweb import UNKNOWN_LENGTH
 
@@ -573,9 +525,7 @@ def producer(value: bytes, known: bool = True) -> Any:
 
 
 def holdBytes(server: Any) -> list[Any]:
-    """
-    Let a server take bytes only when it is told to.
-    """
+    """Let a server take bytes only when it is told to."""
     consumer = Consumer()
 
     def take(body):
@@ -592,9 +542,7 @@ class FailureTests(OutOfBandTestCase):
     """
 
     async def failsEverywhere(self, client, server, call, error):
-        """
-        A call with an argument fails at both ends.
-        """
+        """A call with an argument fails at both ends."""
         failed = await self.fails(call, error)
         ended = await server.ended
         self.assertIsInstance(ended, error)
@@ -635,9 +583,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_expired(self):
-        """
-        A ticket that nobody uses in time fails both ends, and is of no use then.
-        """
+        """A ticket that nobody uses in time fails both ends, and is of no use then."""
         for listens in FACE:
             clock = Clock()
             taker = Taker()
@@ -694,9 +640,7 @@ class FailureTests(OutOfBandTestCase):
             await self.failsEverywhere(client, server, call, TransferRefused)
 
     async def tooMuch(self, command, value, *lines, body=b""):
-        """
-        Make a PUT that is longer than it may be.
-        """
+        """Make a PUT that is longer than it may be."""
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
         call = client.callRemote(command, body=value)
@@ -783,9 +727,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_collectTooMuch(self):
-        """
-        A consumer that wants fewer bytes than there are ends it at both ends.
-        """
+        """A consumer that wants fewer bytes than there are ends it at both ends."""
         for listens in FACE:
             client, server = await self.pair(listens)
             server.value = [VALUE]
@@ -795,9 +737,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_declaredTooShort(self):
-        """
-        A request that says that it is too short is refused, and both ends fail.
-        """
+        """A request that says that it is too short is refused, and both ends fail."""
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
         call = client.callRemote(Put, body=VALUE)
@@ -810,9 +750,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_chunkedTooShort(self):
-        """
-        A chunked body that ends before the stream does is not delivered as complete.
-        """
+        """A chunked body that ends before the stream does is not delivered as complete."""
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
         call = client.callRemote(Put, body=VALUE)
@@ -827,9 +765,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_cutUpload(self):
-        """
-        A request that breaks off, however it does, fails both ends with the reason.
-        """
+        """A request that breaks off, however it does, fails both ends with the reason."""
         for plain in (True, False):
             for lines in (
                 f"Content-Length: {len(VALUE)}",
@@ -893,9 +829,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_digestOfResponse(self):
-        """
-        A response whose bytes were changed on the way fails at both ends.
-        """
+        """A response whose bytes were changed on the way fails at both ends."""
         for plain in (True, False):
             from amp_stream.outofband._certificates import selfSigned
 
@@ -959,9 +893,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_connectionLostBefore(self):
-        """
-        A ticket is of no use once its AMP connection is lost.
-        """
+        """A ticket is of no use once its AMP connection is lost."""
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
@@ -974,18 +906,14 @@ class FailureTests(OutOfBandTestCase):
             await self.refused(ticket)
 
     async def refused(self, ticket):
-        """
-        A ticket is of no use any more.
-        """
+        """A ticket is of no use any more."""
         request = head(ticket.method.decode(), ticket.token, "Content-Length: 0")
         raw = await self.ask(ticket.url, request)
         self.assertIn(raw.status, (401, 403))
 
     @run
     async def test_cancelledBefore(self):
-        """
-        A ticket is of no use once its call is cancelled.
-        """
+        """A ticket is of no use once its call is cancelled."""
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
@@ -1000,9 +928,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_responderRaises(self):
-        """
-        A ticket is of no use once the responder has failed.
-        """
+        """A ticket is of no use once the responder has failed."""
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
@@ -1051,23 +977,17 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_cancelled(self):
-        """
-        Cancelling a call cuts its transfer.
-        """
+        """Cancelling a call cuts its transfer."""
         await self.endsInTheMiddle(lambda call, body: call.cancel(), Exception)
 
     @run
     async def test_aborted(self):
-        """
-        A receiver that wants no more cuts the transfer.
-        """
+        """A receiver that wants no more cuts the transfer."""
         await self.endsInTheMiddle(lambda call, body: body.abort(), StreamError)
 
     @run
     async def test_consumerFails(self):
-        """
-        A consumer that cannot take the bytes ends the transfer at both ends.
-        """
+        """A consumer that cannot take the bytes ends the transfer at both ends."""
         for listens in FACE:
             client, server = await self.pair(listens)
             server.takeBody = lambda body: body.writeTo(Failing()).addErrback(
@@ -1109,9 +1029,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_cancelledResponse(self):
-        """
-        Cancelling the Deferred of a response cuts the transfer at both ends.
-        """
+        """Cancelling the Deferred of a response cuts the transfer at both ends."""
         for listens in FACE:
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
@@ -1198,9 +1116,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_stopServiceInTheMiddle(self):
-        """
-        Transfers that have begun are cut then.
-        """
+        """Transfers that have begun are cut then."""
         for listens in FACE:
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
@@ -1214,9 +1130,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_restart(self):
-        """
-        A server that was stopped can be started again, and used.
-        """
+        """A server that was stopped can be started again, and used."""
         for plain in (True, False):
             client, server = await self.pair("server", plain)
             await client.callRemote(Put, body=VALUE)
@@ -1258,9 +1172,7 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_plainRefused(self):
-        """
-        A ticket for plain HTTP is refused, unless that is allowed by name.
-        """
+        """A ticket for plain HTTP is refused, unless that is allowed by name."""
         for listens in FACE:
             other = "server" if listens == "client" else "client"
             refusing = {"bulkClient": OutOfBandClient()}
@@ -1273,25 +1185,19 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_noTlsByDefault(self):
-        """
-        Without an option, the server speaks TLS.
-        """
+        """Without an option, the server speaks TLS."""
         bulk = await self.bulk()
         self.assertTrue(bulk._urlFor("").startswith("https://127.0.0.1:"))
 
 
 def plenty():
-    """
-    More bytes than any buffer takes.
-    """
+    """More bytes than any buffer takes."""
     for _ in range(3000):
         yield bytes(65_536)
 
 
 class Drain:
-    """
-    A sink that nothing comes out of.
-    """
+    """A sink that nothing comes out of."""
 
     transport = None
 
@@ -1312,40 +1218,30 @@ class Drain:
 
 
 class WireTests(OutOfBandTestCase):
-    """
-    Peers that do not keep to the rules, on the AMP connection.
-    """
+    """Peers that do not keep to the rules, on the AMP connection."""
 
     async def puppet(self, **server):
-        """
-        Connect a puppet to a peer that listens.
-        """
+        """Connect a puppet to a peer that listens."""
         server.setdefault("bulkServer", await self.bulk(plain=True))
         puppet, peer = Puppet(), Peer(**server)
         await self.tcp(puppet, peer)
         return puppet, peer
 
     def announce(self, puppet, id=b"7", command=b"Put", **more):
-        """
-        Announce a stream out of band.
-        """
+        """Announce a stream out of band."""
         box = {"body": id, "body.listens": b"False", "body.digest": b"False", **more}
         call = puppet.tell(command, **box)
         call.addErrback(lambda failure: failure.value)
         return call
 
     async def refusedWith(self, call, *codes):
-        """
-        A box is answered with an error.
-        """
+        """A box is answered with an error."""
         error = await self.fails(call, amp.RemoteAmpError)
         self.assertIn(error.errorCode, codes)
         return error
 
     async def upload(self, ticket, body):
-        """
-        Use a ticket as it is meant to be used.
-        """
+        """Use a ticket as it is meant to be used."""
         raw = await self.ask(
             ticket["url"].decode(),
             head("PUT", ticket["token"], f"Content-Length: {len(body)}") + body,
@@ -1406,9 +1302,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_noEnd(self):
-        """
-        A body that has come is not complete before the AMP connection says so.
-        """
+        """A body that has come is not complete before the AMP connection says so."""
         puppet, peer = await self.puppet()
         call = self.announce(puppet)
         ticket = await puppet.ticket
@@ -1424,9 +1318,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_shorterThanTheEnd(self):
-        """
-        An end beyond the body fails the stream, whichever comes first.
-        """
+        """An end beyond the body fails the stream, whichever comes first."""
         for first in (True, False):
             puppet, _ = await self.puppet()
             call = self.announce(puppet)
@@ -1446,9 +1338,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_longerThanTheEnd(self):
-        """
-        An end over AMP that is before the end of the HTTP body fails the stream.
-        """
+        """An end over AMP that is before the end of the HTTP body fails the stream."""
         for first in (True, False):
             puppet, _ = await self.puppet()
             call = self.announce(puppet)
@@ -1495,9 +1385,7 @@ class WireTests(OutOfBandTestCase):
     }
 
     async def sending(self):
-        """
-        Let a peer send a stream to a puppet.
-        """
+        """Let a peer send a stream to a puppet."""
         puppet, peer = Puppet(), Peer(bulkServer=await self.bulk(plain=True))
         await self.tcp(puppet, peer)
         peer.value = VALUE
@@ -1506,9 +1394,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_unknownStream(self):
-        """
-        A ticket command for a stream that does not exist is answered with an error.
-        """
+        """A ticket command for a stream that does not exist is answered with an error."""
         puppet, _, _ = await self.sending()
         for id in (b"99", b"4611686018427387903"):
             await self.refusedWith(puppet.tell(b"AskTicket", id=id), INVALID)
@@ -1518,9 +1404,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_askedTwice(self):
-        """
-        There is one ticket for a stream, and whoever asks again gets none.
-        """
+        """There is one ticket for a stream, and whoever asks again gets none."""
         puppet, _, answer = await self.sending()
         id = answer[b"body"]
         ticket = await puppet.tell(b"AskTicket", id=id)
@@ -1533,9 +1417,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_finished(self):
-        """
-        There is none for a stream that has ended.
-        """
+        """There is none for a stream that has ended."""
         puppet, _, answer = await self.sending()
         id = answer[b"body"]
         puppet.tell(b"StopSending", id=id, code=b"STREAM_CANCELLED").addErrback(
@@ -1582,9 +1464,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_wrongMethod(self):
-        """
-        A ticket with the other method is not used, and the stream fails.
-        """
+        """A ticket with the other method is not used, and the stream fails."""
         puppet, _, answer = await self.sending()
         ticket = {**self.TICKET, "method": b"GET"}
         call = puppet.tell(b"TakeTicket", id=answer[b"body"], **ticket)
@@ -1627,9 +1507,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_doesNotListenAfterAll(self):
-        """
-        A side that is asked for a ticket and does not listen says so.
-        """
+        """A side that is asked for a ticket and does not listen says so."""
         puppet, peer = Puppet(), Peer()
         await self.tcp(puppet, peer)
         peer.value = VALUE
@@ -1641,9 +1519,7 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_streamInBand(self):
-        """
-        There is no ticket for a stream in band.
-        """
+        """There is no ticket for a stream in band."""
         puppet, peer = await self.puppet()
         sending = peer.sendStream(VALUE)
         sending.done.addErrback(lambda _: None)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._sansio.pacer}, with links of which a test knows the rate.
-"""
+"""Tests for L{amp_stream._sansio.pacer}, with links of which a test knows the rate."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def run(pace, rate, turns, busy=0.0, kernel=8192, start=0.0):
 
 
 class PaceTests(SynchronousTestCase):
-    """
-    Turns of a millisecond.
-    """
+    """Turns of a millisecond."""
 
     def test_atFirst(self):
         """
@@ -56,9 +52,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(Pace(1000).sizes()[0], 1000)
 
     def test_slow(self):
-        """
-        On a slow link, a turn is a millisecond of it, in one chunk.
-        """
+        """On a slow link, a turn is a millisecond of it, in one chunk."""
         for rate in (5_000_000, 12_500_000):
             pace = Pace()
             run(pace, rate, 500)
@@ -66,9 +60,7 @@ class PaceTests(SynchronousTestCase):
             self.assertEqual(pace.sizes(), (pace.turn, 1))
 
     def test_verySlow(self):
-        """
-        It is never so short that most of it is headers.
-        """
+        """It is never so short that most of it is headers."""
         pace = Pace()
         run(pace, 1000, 500)
         self.assertEqual(pace.turn, SHORTEST)
@@ -86,9 +78,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(Pace(1000).sizes()[0], 1000)
 
     def test_smallChunks(self):
-        """
-        It is no larger than the limits allow, on fast links, too.
-        """
+        """It is no larger than the limits allow, on fast links, too."""
         pace = Pace(1000)
         run(pace, 2_000_000_000, 500)
         self.assertEqual(pace.sizes()[0], 1000)
@@ -103,9 +93,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, LONGEST)
 
     def test_recovers(self):
-        """
-        When a slow link gets fast, turns get long again.
-        """
+        """When a slow link gets fast, turns get long again."""
         pace = Pace()
         run(pace, 2_500_000, 500)
         pace.paused()
@@ -113,9 +101,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, LONGEST)
 
     def test_stepByStep(self):
-        """
-        One long wait does not make turns short at once.
-        """
+        """One long wait does not make turns short at once."""
         pace = Pace()
         pace.asked(0.0, 1)
         pace.wrote(1000)
@@ -123,9 +109,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, FIRST * 3 // 4)
 
     def test_paused(self):
-        """
-        Time in which there is nothing to write does not count.
-        """
+        """Time in which there is nothing to write does not count."""
         pace = Pace()
         pace.asked(0.0, 1)
         pace.wrote(1000)
@@ -145,9 +129,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, LONGEST)
 
     def test_short(self):
-        """
-        Nothing is concluded from less than a few milliseconds.
-        """
+        """Nothing is concluded from less than a few milliseconds."""
         pace = Pace()
         for step in range(10):
             pace.asked(step / 2500, 1)
@@ -155,9 +137,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, FIRST)
 
     def test_unknown(self):
-        """
-        Where nobody knows what the kernel does, a turn stays one chunk.
-        """
+        """Where nobody knows what the kernel does, a turn stays one chunk."""
         pace = Pace()
         for step in range(100):
             pace.asked(step * 1.0, None)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What is installed: seen from another directory, as its users see it.
-"""
+"""What is installed: seen from another directory, as its users see it."""
 
 from __future__ import annotations
 
@@ -40,14 +38,10 @@ print(json.dumps({
 
 
 class InstalledTests(SynchronousTestCase):
-    """
-    The distribution that is installed in the environment of the tests.
-    """
+    """The distribution that is installed in the environment of the tests."""
 
     def setUp(self) -> None:
-        """
-        Describe the distribution from an empty directory; skip if there is none.
-        """
+        """Describe the distribution from an empty directory; skip if there is none."""
         self.elsewhere = Path(self.mktemp())
         self.elsewhere.mkdir()
         described = self.python("-c", DESCRIBE)
@@ -58,18 +52,14 @@ class InstalledTests(SynchronousTestCase):
             raise SkipTest("amp_stream is installed as editable")
 
     def run_(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """
-        Run a command in the empty directory, without the paths of the tests.
-        """
+        """Run a command in the empty directory, without the paths of the tests."""
         environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         return subprocess.run(
             command, cwd=self.elsewhere, env=environ, capture_output=True, text=True
         )
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """
-        Run Python there.
-        """
+        """Run Python there."""
         return self.run_(sys.executable, *arguments)
 
     def test_metadata(self) -> None:
@@ -104,9 +94,7 @@ class InstalledTests(SynchronousTestCase):
         )
 
     def test_allModules(self) -> None:
-        """
-        Each module of the checkout is installed.
-        """
+        """Each module of the checkout is installed."""
         if not (CHECKOUT / "setup.cfg").exists():
             raise SkipTest("the tests are not in a checkout")
         files = set(self.installed["files"])
@@ -114,9 +102,7 @@ class InstalledTests(SynchronousTestCase):
             self.assertIn(path.relative_to(CHECKOUT).as_posix(), files)
 
     def test_command(self) -> None:
-        """
-        C{amp-stream} is on the path and says what it can do.
-        """
+        """C{amp-stream} is on the path and says what it can do."""
         self.assertEqual(
             self.installed["scripts"], {"amp-stream": "amp_stream.__main__:main"}
         )
@@ -137,9 +123,7 @@ class InstalledTests(SynchronousTestCase):
             self.assertRegex(shown.stdout, rf"(?m)^ +{word}\b")
 
     def test_plugin(self) -> None:
-        """
-        C{twistd} lists C{amp-stream} beside its own plugins.
-        """
+        """C{twistd} lists C{amp-stream} beside its own plugins."""
         command = os.path.join(sysconfig.get_path("scripts"), "twistd")
         shown = self.run_(command, "--help")
         self.assertEqual(shown.returncode, 0, shown.stderr)
@@ -153,14 +137,10 @@ class InstalledTests(SynchronousTestCase):
 
 
 class VersionTests(SynchronousTestCase):
-    """
-    The version has one source.
-    """
+    """The version has one source."""
 
     def test_distribution(self) -> None:
-        """
-        Wherever the package is installed from, its metadata and its module agree.
-        """
+        """Wherever the package is installed from, its metadata and its module agree."""
         import amp_stream
 
         try:

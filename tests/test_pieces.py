@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.reassembly}.
-"""
+"""The rules of L{amp_stream._sansio.reassembly}."""
 
 from __future__ import annotations
 
@@ -25,21 +23,15 @@ OPERATIONS = st.lists(
 
 
 def cost(queue):
-    """
-    @return: How many bytes of memory a queue needs for its pieces.
-    """
+    """@return: How many bytes of memory a queue needs for its pieces."""
     return sum(sys.getsizeof(piece) + 8 for piece in queue)
 
 
 class PieceQueueTests(SynchronousTestCase):
-    """
-    A queue of bytes.
-    """
+    """A queue of bytes."""
 
     def test_empty(self):
-        """
-        An empty queue gives nothing, as often as it is asked.
-        """
+        """An empty queue gives nothing, as often as it is asked."""
         queue = PieceQueue()
         queue.append(b"")
         queue.prepend(b"")
@@ -49,9 +41,7 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertFalse(queue.differs(0, memoryview(b"")))
 
     def test_largeIsNotCopied(self):
-        """
-        A large piece comes out as the object that went in.
-        """
+        """A large piece comes out as the object that went in."""
         queue = PieceQueue()
         large = VALUE[:2048]
         queue.append(b"before")
@@ -62,18 +52,14 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertEqual(queue.pop(), b"behind")
 
     def test_popGivesBytes(self):
-        """
-        What comes out cannot be changed any more, gathered or not.
-        """
+        """What comes out cannot be changed any more, gathered or not."""
         queue = PieceQueue()
         queue.append(b"a")
         queue.append(b"b")
         self.assertIs(type(queue.pop()), bytes)
 
     def test_join(self):
-        """
-        Everything comes out at once, and leaves nothing behind.
-        """
+        """Everything comes out at once, and leaves nothing behind."""
         queue = PieceQueue()
         for piece in (b"ab", VALUE[:5000], b"cd"):
             queue.append(piece)
@@ -81,9 +67,7 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertEqual((queue.size, queue.pop()), (0, b""))
 
     def test_clear(self):
-        """
-        A queue that was cleared is as good as new.
-        """
+        """A queue that was cleared is as good as new."""
         queue = PieceQueue()
         queue.append(b"abc")
         queue.clear()
@@ -124,9 +108,7 @@ class PieceQueueTests(SynchronousTestCase):
 
     @given(OPERATIONS)
     def test_order(self, operations):
-        """
-        Bytes come out in their order, however they were added.
-        """
+        """Bytes come out in their order, however they were added."""
         queue, model = PieceQueue(), b""
         for operation, length in operations:
             data = VALUE[length : 2 * length]

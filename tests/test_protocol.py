@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._protocol}: streams in calls, between two L{StreamAMP}s.
-"""
+"""Tests for L{amp_stream._protocol}: streams in calls, between two L{StreamAMP}s."""
 
 from __future__ import annotations
 
@@ -49,17 +47,13 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 262_144, 3_000_000)
 
 
 def pattern(size: int) -> bytes:
-    """
-    Bytes of which no two stretches are alike.
-    """
+    """Bytes of which no two stretches are alike."""
     block = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))
     return block[:size]
 
 
 class Source:
-    """
-    An iterable that says whether it was read to its end, or closed.
-    """
+    """An iterable that says whether it was read to its end, or closed."""
 
     def __init__(self, pieces):
         self.pieces = iter(pieces)
@@ -91,9 +85,7 @@ def kept(protocol, *args, **kw):
 
 
 class StreamTests(SynchronousTestCase):
-    """
-    A client and a server, connected in memory.
-    """
+    """A client and a server, connected in memory."""
 
     version: str | int = 1
     clientLimits = serverLimits = Limits()
@@ -113,17 +105,13 @@ class StreamTests(SynchronousTestCase):
         return kept(self.client, *args, **kw)
 
     def assertAlive(self):
-        """
-        An ordinary call still works.
-        """
+        """An ordinary call still works."""
         answer = self.client.callRemote(Ping, number=7)
         self.pair.flush(lambda: answer.called)
         self.assertEqual(self.successResultOf(answer), {"number": 7})
 
     def assertNothingLeft(self):
-        """
-        Neither side knows any stream.
-        """
+        """Neither side knows any stream."""
         for protocol in (self.client, self.server):
             link = protocol._link()
             self.assertEqual(link._inbound.streams, {})
@@ -133,14 +121,10 @@ class StreamTests(SynchronousTestCase):
 
 
 class CallTests(StreamTests):
-    """
-    Values in requests and responses.
-    """
+    """Values in requests and responses."""
 
     def test_requestSizes(self):
-        """
-        A value of any size in a request arrives as it was.
-        """
+        """A value of any size in a request arrives as it was."""
         for size in SIZES:
             value = pattern(size)
             result = self.client.callRemote(Store, name="x", body=value)
@@ -150,9 +134,7 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_responseSizes(self):
-        """
-        A value of any size in a response arrives as it was.
-        """
+        """A value of any size in a response arrives as it was."""
         for size in SIZES:
             self.server.stored["x"] = pattern(size)
             result = self.client.callRemote(Fetch, name="x")
@@ -176,9 +158,7 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_sizeIsAnnounced(self):
-        """
-        The receiver knows how many bytes will come if the sender does.
-        """
+        """The receiver knows how many bytes will come if the sender does."""
         seen = []
         self.server.take = lambda name, body: seen.append(body.size) or Deferred()
         for body in (b"abc", io.BytesIO(b"abcd"), iter([b"abcde"])):
@@ -216,9 +196,7 @@ class CallTests(StreamTests):
         )
 
     def test_optional(self):
-        """
-        An optional stream can be left out, in a request and in a response.
-        """
+        """An optional stream can be left out, in a request and in a response."""
         for arguments in ({}, {"body": None}):
             result = self.client.callRemote(StoreMaybe, **arguments)
             self.pair.flush()
@@ -237,27 +215,21 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_withoutAnswer(self):
-        """
-        A stream can come with a call that wants no answer.
-        """
+        """A stream can come with a call that wants no answer."""
         self.assertIsNone(self.client.callRemote(Quiet, body=bytes(200_000)))
         self.pair.flush()
         self.assertEqual(self.server.streams["quiet"].received, 200_000)
         self.assertAlive()
 
     def test_withoutAnswerFails(self):
-        """
-        When the stream of a call that wants no answer fails, the connection lives.
-        """
+        """When the stream of a call that wants no answer fails, the connection lives."""
         self.client.callRemote(Quiet, body=iter([b"abc", "text"]))
         self.pair.flush()
         self.assertAlive()
         self.assertNothingLeft()
 
     def test_wrongSource(self):
-        """
-        What no stream can be made from fails the call, with words for the caller.
-        """
+        """What no stream can be made from fails the call, with words for the caller."""
         failure = self.failureResultOf(
             self.client.callRemote(Store, name="x", body="text"), UsageError
         )
@@ -266,9 +238,7 @@ class CallTests(StreamTests):
             self.client.callRemote(Quiet, body=42)
 
     def test_missingFile(self):
-        """
-        A file that cannot be opened fails the call, and nothing is sent.
-        """
+        """A file that cannot be opened fails the call, and nothing is sent."""
         body = FilePath(self.mktemp())
         result = self.client.callRemote(Store, name="x", body=body)
         cause = self.failureResultOf(result, SourceFailed).value.__cause__
@@ -295,9 +265,7 @@ class CallTests(StreamTests):
 
 
 class LatencyTests(StreamTests):
-    """
-    Small calls beside large values.
-    """
+    """Small calls beside large values."""
 
     def test_smallCallOvertakes(self):
         """
@@ -337,9 +305,7 @@ class LatencyTests(StreamTests):
         self.assertEqual(len(self.server.stored), 4)
 
     def test_roundRobin(self):
-        """
-        Streams take turns: each sends one chunk before any sends two.
-        """
+        """Streams take turns: each sends one chunk before any sends two."""
         results = [
             self.client.callRemote(Store, name=name, body=bytes(65_280 * 3))
             for name in "abc"
@@ -388,9 +354,7 @@ class LatencyTests(StreamTests):
         self.assertEqual(data[-1][b"fin"], b"True")
 
     def test_fewGrants(self):
-        """
-        Credit is granted every half window, and chunks are not answered.
-        """
+        """Credit is granted every half window, and chunks are not answered."""
         result = self.client.callRemote(Store, name="x", body=bytes(20_000_000))
         grants = answers = 0
         while not result.called:
@@ -404,9 +368,7 @@ class LatencyTests(StreamTests):
 
 
 class TurnTests(SynchronousTestCase):
-    """
-    Turns of several chunks.
-    """
+    """Turns of several chunks."""
 
     def test_callOfASource(self):
         """
@@ -442,9 +404,7 @@ class FailureTests(StreamTests):
     """
 
     def test_sourceFails(self):
-        """
-        A source that raises fails the receiver, and the caller learns why.
-        """
+        """A source that raises fails the receiver, and the caller learns why."""
 
         def broken():
             yield bytes(100_000)
@@ -460,9 +420,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_responseSourceFails(self):
-        """
-        When the source of a response fails, no truncated value is delivered.
-        """
+        """When the source of a response fails, no truncated value is delivered."""
 
         def broken():
             yield bytes(100_000)
@@ -494,9 +452,7 @@ class FailureTests(StreamTests):
             self.assertAlive()
 
     def test_cancelCall(self):
-        """
-        Cancelling a call stops its stream at both ends.
-        """
+        """Cancelling a call stops its stream at both ends."""
         source = Source(endless())
         result = self.client.callRemote(Store, name="x", body=source)
         for _ in range(4):
@@ -511,9 +467,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelledCallIsAnsweredWithStream(self):
-        """
-        The streams in the answer to a call that was cancelled are refused.
-        """
+        """The streams in the answer to a call that was cancelled are refused."""
         source = Source(endless())
         self.server.stored["x"] = source
         result = self.client.callRemote(Fetch, name="x")
@@ -525,9 +479,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelledCallFails(self):
-        """
-        An error that answers a cancelled call goes nowhere.
-        """
+        """An error that answers a cancelled call goes nowhere."""
         result = self.client.callRemote(Fetch, name="not there")
         result.cancel()
         self.failureResultOf(result, CancelledError)
@@ -555,9 +507,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_refused(self):
-        """
-        A responder that answers without touching its stream has refused it.
-        """
+        """A responder that answers without touching its stream has refused it."""
         source = Source(endless())
         self.server.take = lambda name, body: {"size": 0}
         result = self.client.callRemote(Store, name="x", body=source)
@@ -570,9 +520,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_answeredWhileTaking(self):
-        """
-        A responder may answer while its stream is still being taken.
-        """
+        """A responder may answer while its stream is still being taken."""
         taken = []
 
         def take(name, body):
@@ -586,9 +534,7 @@ class FailureTests(StreamTests):
         self.assertEqual(self.successResultOf(taken[0]), bytes(2_000_000))
 
     def test_responderAborts(self):
-        """
-        A code of one's own reaches the other end.
-        """
+        """A code of one's own reaches the other end."""
 
         def take(name, body):
             body.abort(b"NO_SPACE_ON_MARS")
@@ -615,9 +561,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_unserializable(self):
-        """
-        A call whose other arguments cannot be sent leaves no stream behind.
-        """
+        """A call whose other arguments cannot be sent leaves no stream behind."""
         with self.assertRaises(AttributeError):
             self.client.callRemote(Store, body=bytes(10), name=42)
         self.assertEqual(self.pair.sent(self.client), [])
@@ -640,9 +584,7 @@ class FailureTests(StreamTests):
 
 
 class ConnectionLostTests(SynchronousTestCase):
-    """
-    The end of the connection.
-    """
+    """The end of the connection."""
 
     def test_failsEverything(self):
         """
@@ -665,9 +607,7 @@ class ConnectionLostTests(SynchronousTestCase):
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
     def test_afterwards(self):
-        """
-        What is asked for afterwards fails at once with the reason.
-        """
+        """What is asked for afterwards fails at once with the reason."""
         pair = connectInMemory(StreamAMP(), Server())
         pair.lose()
         source = Source(endless())
@@ -682,9 +622,7 @@ class ConnectionLostTests(SynchronousTestCase):
         stream.abort()
 
     def test_loseConnectionWithStreams(self):
-        """
-        C{loseConnection} does not wait for streams.
-        """
+        """C{loseConnection} does not wait for streams."""
         pair = connectInMemory(StreamAMP(), Server())
         call = kept(pair.client, Store, name="x", body=endless())
         for _ in range(3):
@@ -695,14 +633,10 @@ class ConnectionLostTests(SynchronousTestCase):
 
 
 class LooseStreamTests(StreamTests):
-    """
-    Streams outside of a command.
-    """
+    """Streams outside of a command."""
 
     def test_sendStream(self):
-        """
-        C{done} fires with the number of bytes once the peer has all of them.
-        """
+        """C{done} fires with the number of bytes once the peer has all of them."""
         stream = self.client.sendStream(pattern(500_000), digest=True)
         value = self.server.collect(stream.id)
         self.pair.flush()
@@ -712,18 +646,14 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_collectedLater(self):
-        """
-        It need not be asked for before it comes.
-        """
+        """It need not be asked for before it comes."""
         stream = self.client.sendStream(b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(stream.done), 3)
         self.assertEqual(self.successResultOf(self.server.collect(stream.id)), b"abc")
 
     def test_bothDirectionsHaveTheirOwnNumbers(self):
-        """
-        The same number names another stream in the other direction.
-        """
+        """The same number names another stream in the other direction."""
         there = self.client.sendStream(b"there")
         back = self.server.sendStream(b"back")
         self.assertEqual(there.id, back.id)
@@ -732,9 +662,7 @@ class LooseStreamTests(StreamTests):
         self.assertEqual(self.successResultOf(self.client.collect(0)), b"back")
 
     def test_abort(self):
-        """
-        An aborted stream fails at both ends with the code.
-        """
+        """An aborted stream fails at both ends with the code."""
         stream = self.client.sendStream(endless())
         value = self.server.collect(stream.id)
         for _ in range(3):
@@ -747,9 +675,7 @@ class LooseStreamTests(StreamTests):
         stream.abort(b"AGAIN")
 
     def test_cancelDone(self):
-        """
-        Cancelling C{done} stops the stream at both ends.
-        """
+        """Cancelling C{done} stops the stream at both ends."""
         stream = self.client.sendStream(endless())
         value = self.server.collect(stream.id)
         for _ in range(3):
@@ -761,9 +687,7 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelCollect(self):
-        """
-        Cancelling what takes a stream stops its sender.
-        """
+        """Cancelling what takes a stream stops its sender."""
         stream = self.client.sendStream(endless())
         value = self.server.collect(stream.id)
         for _ in range(3):
@@ -775,9 +699,7 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_beforeConnection(self):
-        """
-        A stream that is made before there is a connection is sent when there is.
-        """
+        """A stream that is made before there is a connection is sent when there is."""
         client = StreamAMP()
         stream = client.sendStream(b"early")
         pair = connectInMemory(client, Server())
@@ -787,9 +709,7 @@ class LooseStreamTests(StreamTests):
         pair.lose()
 
     def test_statedSize(self):
-        """
-        A source that does not have the bytes that were stated for it fails.
-        """
+        """A source that does not have the bytes that were stated for it fails."""
         for pieces in ([b"ab"], [b"abcd"]):
             stream = self.client.sendStream(iter(pieces), size=3)
             value = self.server.collect(stream.id)
@@ -800,18 +720,14 @@ class LooseStreamTests(StreamTests):
 
 
 class LimitTests(StreamTests):
-    """
-    What a receiver does not allow is refused with its own error, and only that.
-    """
+    """What a receiver does not allow is refused with its own error, and only that."""
 
     serverLimits = Limits(
         maxStreams=2, maxStreamSize=1_000_000, maxUnclaimedBytes=100_000, idleTimeout=60
     )
 
     def test_tooManyStreams(self):
-        """
-        One stream too many is refused; those before it go on.
-        """
+        """One stream too many is refused; those before it go on."""
         streams = [self.client.sendStream(bytes(1000)) for _ in range(3)]
         self.pair.flush()
         self.failureResultOf(streams[2].done, TooManyStreams)
@@ -825,9 +741,7 @@ class LimitTests(StreamTests):
         self.assertEqual(self.successResultOf(self.server.collect(again.id)), b"abc")
 
     def test_streamSize(self):
-        """
-        No stream gets longer than C{maxStreamSize}.
-        """
+        """No stream gets longer than C{maxStreamSize}."""
         result = self.call(Store, name="x", body=iter([bytes(1_000_001)]))
         self.pair.flush()
         self.failureResultOf(result, StreamTooLong)
@@ -854,9 +768,7 @@ class LimitTests(StreamTests):
         self.assertNothingLeft()
 
     def test_unclaimedTimesOut(self):
-        """
-        What nobody ever asks for is not kept for ever.
-        """
+        """What nobody ever asks for is not kept for ever."""
         stream = self.client.sendStream(b"abc")
         self.pair.flush()
         self.successResultOf(stream.done)
@@ -867,16 +779,12 @@ class LimitTests(StreamTests):
 
 
 class SenderTimeOutTests(StreamTests):
-    """
-    A peer that takes nothing.
-    """
+    """A peer that takes nothing."""
 
     clientLimits = Limits(idleTimeout=10)
 
     def test_timeOut(self):
-        """
-        A stream whose peer grants nothing for too long ends at both ends.
-        """
+        """A stream whose peer grants nothing for too long ends at both ends."""
         waiting, self.server.take = held()
         source = Source(endless())
         result = self.call(Store, name="x", body=source)
@@ -894,9 +802,7 @@ class SenderTimeOutTests(StreamTests):
 
 
 class Negotiated:
-    """
-    The same, where the two ends have agreed on more.
-    """
+    """The same, where the two ends have agreed on more."""
 
     version = "auto"
 
@@ -906,9 +812,7 @@ class Negotiated:
 
 
 class NegotiatedCallTests(Negotiated, CallTests):
-    """
-    L{CallTests}.
-    """
+    """L{CallTests}."""
 
     # A shorter chunk is written in the same way in both versions.
     clientLimits = Limits(chunk=50_000)
@@ -932,43 +836,31 @@ class NegotiatedCallTests(Negotiated, CallTests):
 
 
 class NegotiatedFailureTests(Negotiated, FailureTests):
-    """
-    L{FailureTests}.
-    """
+    """L{FailureTests}."""
 
     def test_tooLong(self):
-        """
-        What is too long for version 1 is sent, and the stream with it.
-        """
+        """What is too long for version 1 is sent, and the stream with it."""
         result = self.call(Store, name="x" * 70_000, body=b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), {"size": 3})
 
 
 class NegotiatedLooseStreamTests(Negotiated, LooseStreamTests):
-    """
-    L{LooseStreamTests}.
-    """
+    """L{LooseStreamTests}."""
 
 
 class NegotiatedLimitTests(Negotiated, LimitTests):
-    """
-    L{LimitTests}.
-    """
+    """L{LimitTests}."""
 
 
 class Version2CallTests(CallTests):
-    """
-    L{CallTests}, with a peer that speaks version 2 and nothing else.
-    """
+    """L{CallTests}, with a peer that speaks version 2 and nothing else."""
 
     version = 2
 
 
 class StockPeerTests(SynchronousTestCase):
-    """
-    A peer that is a plain C{amp.AMP}.
-    """
+    """A peer that is a plain C{amp.AMP}."""
 
     def test_doesNotKnowStreams(self):
         """
@@ -987,9 +879,7 @@ class StockPeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_ordinaryCalls(self):
-        """
-        Ordinary calls work in both directions.
-        """
+        """Ordinary calls work in both directions."""
 
         class Stock(Responders, amp.AMP):
             def __init__(self):
@@ -1004,9 +894,7 @@ class StockPeerTests(SynchronousTestCase):
             pair.lose()
 
     def test_cannotSend(self):
-        """
-        A plain C{amp.AMP} that is to send a stream says what to use instead.
-        """
+        """A plain C{amp.AMP} that is to send a stream says what to use instead."""
         pair = connectInMemory(amp.AMP(), Server())
         error = self.assertRaises(
             NotStreaming, pair.client.callRemote, Store, name="x", body=b"abc"

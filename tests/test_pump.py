@@ -29,18 +29,14 @@ CHUNK = bytes(65_535)
 
 
 class Turns(Clock):
-    """
-    A reactor of which each turn takes a second.
-    """
+    """A reactor of which each turn takes a second."""
 
     def callLater(self, when, what, *a, **kw):
         return super().callLater(when + 1, what, *a, **kw)
 
 
 class PumpTestCase(SynchronousTestCase):
-    """
-    Tests of the pump, step by step.
-    """
+    """Tests of the pump, step by step."""
 
     def setUp(self):
         self.clock = Turns()
@@ -52,9 +48,7 @@ class PumpTestCase(SynchronousTestCase):
         self.waits = []
 
     def writeNext(self):
-        """
-        Write one of as many chunks as are left, or hold it back.
-        """
+        """Write one of as many chunks as are left, or hold it back."""
         if self.waits:
             self.pump.hold(self.waits.pop())
             return True
@@ -66,23 +60,17 @@ class PumpTestCase(SynchronousTestCase):
         return True
 
     def assertStopped(self):
-        """
-        Check that nothing waits any more.
-        """
+        """Check that nothing waits any more."""
         self.pump.resumeProducing()
         self.clock.pump([1] * 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class ProducerTests(PumpTestCase):
-    """
-    Transports that say when they have drained.
-    """
+    """Transports that say when they have drained."""
 
     def test_pullProducer(self):
-        """
-        It is a pull producer, and nothing else.
-        """
+        """It is a pull producer, and nothing else."""
         self.assertTrue(IPullProducer.providedBy(self.pump))
         self.assertFalse(IPushProducer.providedBy(self.pump))
 
@@ -154,9 +142,7 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 1)
 
     def test_noTransport(self):
-        """
-        Before there is a transport, and after, nothing happens.
-        """
+        """Before there is a transport, and after, nothing happens."""
         self.left = 1
         self.pump.kick()
         self.pump.stopProducing()
@@ -204,9 +190,7 @@ class ProducerTests(PumpTestCase):
         self.assertIsNone(transport.producer)
 
     def test_kickedWhileWriting(self):
-        """
-        What is offered while a chunk is written waits until the transport asks.
-        """
+        """What is offered while a chunk is written waits until the transport asks."""
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
@@ -217,9 +201,7 @@ class ProducerTests(PumpTestCase):
         self.assertIs(transport.producer, self.pump)
 
     def test_stopped(self):
-        """
-        When it is stopped, the transport is free for another producer.
-        """
+        """When it is stopped, the transport is free for another producer."""
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
@@ -232,9 +214,7 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 0)
 
     def test_stoppedWhileWriting(self):
-        """
-        A chunk that loses the connection is the last.
-        """
+        """A chunk that loses the connection is the last."""
         transport = AskingTransport()
         self.pump.start(transport)
         self.write = self.pump.stopProducing
@@ -245,9 +225,7 @@ class ProducerTests(PumpTestCase):
         self.assertStopped()
 
     def test_disconnected(self):
-        """
-        A transport that is gone already says so when the pump registers.
-        """
+        """A transport that is gone already says so when the pump registers."""
 
         class Disconnected(StringTransport):
             def registerProducer(self, producer, streaming):
@@ -260,9 +238,7 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 0)
 
     def test_mistake(self):
-        """
-        An exception of what writes is not mistaken for one of the transport.
-        """
+        """An exception of what writes is not mistaken for one of the transport."""
         for error in (AttributeError, RuntimeError):
 
             def write(error=error):
@@ -289,14 +265,10 @@ class AskingTransport(StringTransport):
 
 
 class TurnTests(PumpTestCase):
-    """
-    Transports that do not say when they have drained.
-    """
+    """Transports that do not say when they have drained."""
 
     def transports(self):
-        """
-        @return: One that knows no producers, and one that has another.
-        """
+        """@return: One that knows no producers, and one that has another."""
 
         class Simple:
             pass
@@ -326,9 +298,7 @@ class TurnTests(PumpTestCase):
             self.assertIs(getattr(transport, "producer", None), producer)
 
     def test_stoppedBetweenTurns(self):
-        """
-        When the pump is stopped, there are no more turns.
-        """
+        """When the pump is stopped, there are no more turns."""
         for transport in self.transports():
             self.pump.start(transport)
             self.left = 3
@@ -337,9 +307,7 @@ class TurnTests(PumpTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stoppedInATurn(self):
-        """
-        Nor after a chunk that loses the connection.
-        """
+        """Nor after a chunk that loses the connection."""
         for transport in self.transports():
             self.pump.start(transport)
             self.written = 0
@@ -352,32 +320,24 @@ class TurnTests(PumpTestCase):
 
 
 class Client(Watched, StreamAMP):
-    """
-    One end.
-    """
+    """One end."""
 
 
 class WatchedServer(Watched, Server):
-    """
-    The other.
-    """
+    """The other."""
 
     def __init__(self):
         super().__init__()
         self.begun = Deferred()
 
     def takeIt(self, name, body):
-        """
-        Take a stream that has no end.
-        """
+        """Take a stream that has no end."""
         body.writeTo(Beginning(self.begun)).addErrback(lambda failure: None)
         return Deferred()
 
 
 class Beginning(io.RawIOBase):
-    """
-    A file that says when it has got some bytes.
-    """
+    """A file that says when it has got some bytes."""
 
     def __init__(self, begun):
         self.begun = begun
@@ -391,26 +351,20 @@ class Beginning(io.RawIOBase):
 
 
 def endless():
-    """
-    A source without an end.
-    """
+    """A source without an end."""
     while True:
         yield CHUNK
 
 
 def unsent(transport):
-    """
-    Look how much a transport holds back (bytes).
-    """
+    """Look how much a transport holds back (bytes)."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 class RealTransportTests(LoopbackTestCase):
-    """
-    The transports of the reactor.
-    """
+    """The transports of the reactor."""
 
     def watch(self, transport):
         """
@@ -445,9 +399,7 @@ class RealTransportTests(LoopbackTestCase):
         self.assertIsNone(client.transport.producer)
 
     async def test_tls(self):
-        """
-        Nor does one with TLS: what is below TLS says when it has none.
-        """
+        """Nor does one with TLS: what is below TLS says when it has none."""
         for chunk in (65_535, 4096):
             client, server = Client(limits=Limits(chunk=chunk)), WatchedServer()
             await self.tls(client, server)
@@ -485,21 +437,15 @@ class RealTransportTests(LoopbackTestCase):
             self.fail("it goes on without a connection")
 
     async def test_closesTCP(self):
-        """
-        C{loseConnection} closes a TCP connection, streams or not.
-        """
+        """C{loseConnection} closes a TCP connection, streams or not."""
         await self.closes(self.tcp)
 
     async def test_closesTLS(self):
-        """
-        And one with TLS.
-        """
+        """And one with TLS."""
         await self.closes(self.tls)
 
     async def test_peerCloses(self):
-        """
-        So does the end of TLS that comes from the receiver, while the sender has more.
-        """
+        """So does the end of TLS that comes from the receiver, while the sender has more."""
         await self.closes(self.tls, "server", (ConnectionDone, ConnectionLost))
 
     async def test_errorOfTLS(self):
@@ -510,9 +456,7 @@ class RealTransportTests(LoopbackTestCase):
         await self.closes(self.tls, "nobody", SSL.Error)
 
     async def test_closesUNIX(self):
-        """
-        And a UNIX socket.
-        """
+        """And a UNIX socket."""
         await self.closes(self.unix)
 
     async def test_register(self):
@@ -547,9 +491,7 @@ class RealTransportTests(LoopbackTestCase):
         self.assertEqual(left, 2)
 
     async def test_transportStops(self):
-        """
-        A pump whose transport is lost is stopped by that.
-        """
+        """A pump whose transport is lost is stopped by that."""
         for connect in (self.tcp, self.tls):
             client, server = Plain(), Plain()
             await connect(client, server)

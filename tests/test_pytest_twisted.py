@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The package under pytest-twisted, with which many of its users test.
-"""
+"""The package under pytest-twisted, with which many of its users test."""
 
 from __future__ import annotations
 
@@ -56,17 +54,13 @@ async def test_double(client):
 
 
 class PytestTwistedTests(SynchronousTestCase):
-    """
-    A test module of a user.
-    """
+    """A test module of a user."""
 
     if find_spec("pytest_twisted") is None:
         skip = "pytest-twisted is not installed"
 
     def test_coroutines(self) -> None:
-        """
-        Coroutine tests and fixtures can use the package over a real connection.
-        """
+        """Coroutine tests and fixtures can use the package over a real connection."""
         directory = Path(self.mktemp())
         directory.mkdir()
         (directory / "test_theirs.py").write_text(THEIR_TEST, encoding="utf-8")

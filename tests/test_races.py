@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of large boxes where something else happens to the connection at the same time.
-"""
+"""Tests of large boxes where something else happens to the connection at the same time."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from tests.test_versions import (
 
 
 class OtherDispatcherTests(SynchronousTestCase):
-    """
-    Calls that are not the protocol's own.
-    """
+    """Calls that are not the protocol's own."""
 
     def check(self, server, expected):
         dispatcher = amp.BoxDispatcher(Values())
@@ -42,22 +38,16 @@ class OtherDispatcherTests(SynchronousTestCase):
         pair.lose()
 
     def test_oversize(self):
-        """
-        A large call of another dispatcher fails if the peer cannot take it.
-        """
+        """A large call of another dispatcher fails if the peer cannot take it."""
         self.check(Stock(), "Stream()")
 
     def test_tooLong(self):
-        """
-        So it does if it is more than the peer takes.
-        """
+        """So it does if it is more than the peer takes."""
         self.check(Ours(limits=Limits(maxBoxSize=80_000)), "maxBoxSize")
 
 
 class TLSBufferTests(SynchronousTestCase):
-    """
-    Boxes that wait for TLS.
-    """
+    """Boxes that wait for TLS."""
 
     def test_oneCannotBeSent(self):
         """
@@ -85,14 +75,10 @@ class TLSBufferTests(SynchronousTestCase):
 
 
 class SwitchRaceTests(SynchronousTestCase):
-    """
-    A switch of the protocol that is asked for beside other things.
-    """
+    """A switch of the protocol that is asked for beside other things."""
 
     def test_waitingBox(self):
-        """
-        A large box that waits for the negotiation counts: the switch is refused.
-        """
+        """A large box that waits for the negotiation counts: the switch is refused."""
         pair = connectInMemory(Ours(), Ours())
         large = outcome(pair.client.callRemote(Echo, value=bytes(100_000)))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
@@ -134,9 +120,7 @@ class SwitchRaceTests(SynchronousTestCase):
 
 
 class VersionRaceTests(SynchronousTestCase):
-    """
-    The change of version.
-    """
+    """The change of version."""
 
     def test_copiedBox(self):
         """
@@ -159,14 +143,10 @@ class VersionRaceTests(SynchronousTestCase):
 
 
 class CancelRaceTests(SynchronousTestCase):
-    """
-    Calls that are cancelled before anybody knows what the peer takes.
-    """
+    """Calls that are cancelled before anybody knows what the peer takes."""
 
     def test_cancelledByAnother(self):
-        """
-        A call that is cancelled because another fails is not sent.
-        """
+        """A call that is cancelled because another fails is not sent."""
         pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
         first = pair.client.callRemote(Echo, value=bytes(90_000))
         second = pair.client.callRemote(Echo, value=bytes(70_000))
@@ -185,9 +165,7 @@ class CancelRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_leavesNothing(self):
-        """
-        A cancelled call that was never sent leaves nothing behind.
-        """
+        """A cancelled call that was never sent leaves nothing behind."""
         pair = connectInMemory(StreamAMP(), Stock())
         for _ in range(5):
             call = pair.client.callRemote(Echo, value=bytes(100_000))
@@ -197,9 +175,7 @@ class CancelRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_lostWithoutAnswer(self):
-        """
-        A call without an answer that turns out not to be sendable is logged.
-        """
+        """A call without an answer that turns out not to be sendable is logged."""
         pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
         self.assertIsNone(pair.client.callRemote(Forget, value=bytes(90_000)))
         pair.flush()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.reassembly}.
-"""
+"""The rules of L{amp_stream._sansio.reassembly}."""
 
 from __future__ import annotations
 
@@ -20,16 +18,12 @@ SIZE = 400
 
 
 def readAll(reassembly):
-    """
-    Read what can be read.
-    """
+    """Read what can be read."""
     return b"".join(iter(reassembly.read, b""))
 
 
 class Model:
-    """
-    A dictionary of the bytes that have arrived and not been read, by offset.
-    """
+    """A dictionary of the bytes that have arrived and not been read, by offset."""
 
     def __init__(self, maxGaps):
         self.bytes = {}
@@ -59,9 +53,7 @@ class Model:
                 self.bytes[place] = byte
 
     def read(self, data):
-        """
-        @return: Whether these are the next bytes.
-        """
+        """@return: Whether these are the next bytes."""
         right = all(
             self.bytes.pop(place, None) == byte
             for place, byte in enumerate(data, self.start)
@@ -82,9 +74,7 @@ STEPS = st.lists(
 
 
 class ReassemblyTests(SynchronousTestCase):
-    """
-    Chunks in any order.
-    """
+    """Chunks in any order."""
 
     def test_inOrder(self):
         """
@@ -99,9 +89,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual((reassembly.start, reassembly.held), (5000, 0))
 
     def test_empty(self):
-        """
-        A chunk without bytes changes nothing, wherever it is.
-        """
+        """A chunk without bytes changes nothing, wherever it is."""
         reassembly = Reassembly(1)
         reassembly.write(10, b"kl")
         for offset in (0, 5, 10, 11, 1000):
@@ -110,9 +98,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(reassembly.read(), b"")
 
     def test_gap(self):
-        """
-        Bytes behind a gap cannot be read before it is filled, and then at once.
-        """
+        """Bytes behind a gap cannot be read before it is filled, and then at once."""
         reassembly = Reassembly(9)
         self.assertEqual(reassembly.write(2, b"cd"), [])
         self.assertEqual(reassembly.write(6, b"gh"), [])
@@ -123,9 +109,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(readAll(reassembly), b"abcdefghi")
 
     def test_readableIsWhatItWas(self):
-        """
-        The bytes that became readable do not change when others come.
-        """
+        """The bytes that became readable do not change when others come."""
         reassembly = Reassembly(9)
         reassembly.write(2, b"c")
         reassembly.write(5, VALUE[:3000])
@@ -212,9 +196,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(readAll(reassembly), VALUE[:5000])
 
     def test_clear(self):
-        """
-        Every byte can be forgotten.
-        """
+        """Every byte can be forgotten."""
         reassembly = Reassembly(9)
         reassembly.write(0, b"abc")
         reassembly.write(10, b"abc")
@@ -249,9 +231,7 @@ class ReassemblyTests(SynchronousTestCase):
 
     @given(st.integers(1, 5), STEPS)
     def test_model(self, maxGaps, steps):
-        """
-        It does what a dictionary of bytes would do, for any chunks in any order.
-        """
+        """It does what a dictionary of bytes would do, for any chunks in any order."""
         reassembly, model = Reassembly(maxGaps), Model(maxGaps)
         for step, place, length in steps:
             if step == "read":

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._protocol}: streams from a peer that makes plain AMP calls.
-"""
+"""Tests for L{amp_stream._protocol}: streams from a peer that makes plain AMP calls."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ from tests.commands import Piece, PlainServer, Responders, Store
 
 
 class ReceiverTests(SynchronousTestCase):
-    """
-    A stock C{amp.AMP} that sends, and a stock C{amp.AMP} with the mix-in.
-    """
+    """A stock C{amp.AMP} that sends, and a stock C{amp.AMP} with the mix-in."""
 
     def setUp(self):
         self.pair = connectInMemory(amp.AMP(), PlainServer())
@@ -98,9 +94,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(taken)), 16 * 65_535)
 
     def test_anyOrder(self):
-        """
-        Chunks may come in any order, those of several streams mixed.
-        """
+        """Chunks may come in any order, those of several streams mixed."""
         first, second = self.server.collect(1), self.server.collect(2)
         for chunk in (
             (1, 3, b"def", True),
@@ -113,16 +107,12 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), b"")
 
     def test_collectAfterwards(self):
-        """
-        It is all the same whether somebody asks before or after the last chunk.
-        """
+        """It is all the same whether somebody asks before or after the last chunk."""
         self.send(1, 0, b"abc", True)
         self.assertEqual(self.successResultOf(self.server.collect(1)), b"abc")
 
     def test_collectTwice(self):
-        """
-        A stream can be had once.
-        """
+        """A stream can be had once."""
         first = self.server.collect(1)
         self.failureResultOf(self.server.collect(1), StreamReused)
         self.send(1, 0, b"abc", True)
@@ -142,9 +132,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.server.collect(2)), b"abc")
 
     def test_ownCommand(self):
-        """
-        A command of one's own may carry the chunks, with arguments of its own.
-        """
+        """A command of one's own may carry the chunks, with arguments of its own."""
         result = self.server.collect(1)
         self.assertEqual(
             self.send(1, 0, b"abc", True, command=Piece, argument="piece"), [{}]
@@ -163,9 +151,7 @@ class ReceiverTests(SynchronousTestCase):
         self.failureResultOf(self.server.collect(1))
 
     def test_digest(self):
-        """
-        A digest may come with the last chunk, without notice.
-        """
+        """A digest may come with the last chunk, without notice."""
         value = bytes(200_000)
         good, bad = self.server.collect(1), self.server.collect(2)
         for id, digest in ((1, sha256(value)), (2, sha256(b"other"))):
@@ -181,9 +167,7 @@ class ReceiverTests(SynchronousTestCase):
         answer.trap(DigestMismatch)
 
     def test_resetBySender(self):
-        """
-        The sender may give up; what it sent is never taken for the whole.
-        """
+        """The sender may give up; what it sent is never taken for the whole."""
         result = self.server.collect(1)
         self.send(1, 0, b"abc")
         self.client.callRemote(
@@ -208,9 +192,7 @@ class ReceiverTests(SynchronousTestCase):
         failure.trap(amp.UnknownRemoteError)
 
     def test_unclaimed(self):
-        """
-        What nobody asks for is bounded over all streams, and the answer says so.
-        """
+        """What nobody asks for is bounded over all streams, and the answer says so."""
         self.server.limits = Limits(maxUnclaimedBytes=100_000)
         self.server._boxReader = None
         self.send(1, 0, bytes(60_000))
@@ -220,9 +202,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(self.server.collect(1))), 60_000)
 
     def test_lostConnection(self):
-        """
-        The end of the connection fails what is not complete with the reason.
-        """
+        """The end of the connection fails what is not complete with the reason."""
         pair = connectInMemory(amp.AMP(), PlainServer())
         result = pair.server.collect(1)
         stream = pair.server.incoming(2)
@@ -260,9 +240,7 @@ class ReceiverTests(SynchronousTestCase):
         answers[15][0].trap(StreamTooLong)
 
     def test_announcedByFailingCommand(self):
-        """
-        A call that fails takes the stream that it announced with it.
-        """
+        """A call that fails takes the stream that it announced with it."""
 
         def take(name, body):
             raise ValueError("no")
@@ -277,9 +255,7 @@ class ReceiverTests(SynchronousTestCase):
         self.failureResultOf(self.server.collect(9), StreamAborted)
 
     def test_malformedAnnouncement(self):
-        """
-        An announcement that makes no sense is answered with an error.
-        """
+        """An announcement that makes no sense is answered with an error."""
         for body in (b"x", b"-1", b"9" * 40):
             results = []
             self.client.callRemoteString(b"Store", name=b"x", body=body).addErrback(
@@ -290,14 +266,10 @@ class ReceiverTests(SynchronousTestCase):
 
 
 class LocateTests(SynchronousTestCase):
-    """
-    L{StreamReceiver.locateResponder}.
-    """
+    """L{StreamReceiver.locateResponder}."""
 
     def test_kept(self):
-        """
-        A responder is made once, and one that there is not is looked for again.
-        """
+        """A responder is made once, and one that there is not is looked for again."""
         receiver = StreamReceiver()
         kept = receiver.locateResponder(b"StreamData")
         self.assertIs(receiver.locateResponder(b"StreamData"), kept)
@@ -346,14 +318,10 @@ class LocateTests(SynchronousTestCase):
 
 
 class WindowedTests(SynchronousTestCase):
-    """
-    A L{StreamAMP} that sends to a stock C{amp.AMP} with the mix-in.
-    """
+    """A L{StreamAMP} that sends to a stock C{amp.AMP} with the mix-in."""
 
     def test_windowed(self):
-        """
-        The mix-in grants credit by calls of the protocol that it is part of.
-        """
+        """The mix-in grants credit by calls of the protocol that it is part of."""
         pair = connectInMemory(StreamAMP(), PlainServer())
         result = pair.client.callRemote(Store, name="x", body=bytes(5_000_000))
         pair.flush()
@@ -361,9 +329,7 @@ class WindowedTests(SynchronousTestCase):
         pair.lose()
 
     def test_stop(self):
-        """
-        The mix-in stops a sender that it has had enough of.
-        """
+        """The mix-in stops a sender that it has had enough of."""
         pair = connectInMemory(StreamAMP(), PlainServer())
         stream = pair.client.sendStream(bytes(5_000_000))
         taken = pair.server.incoming(stream.id)
@@ -376,9 +342,7 @@ class WindowedTests(SynchronousTestCase):
 
 
 class BasesTests(SynchronousTestCase):
-    """
-    The place of the mix-in among the bases.
-    """
+    """The place of the mix-in among the bases."""
 
     def test_listedLast(self):
         """
@@ -406,9 +370,7 @@ class BasesTests(SynchronousTestCase):
 
 
 class SeparateLocatorTests(SynchronousTestCase):
-    """
-    A receiver that is the locator of a stock protocol, and not part of it.
-    """
+    """A receiver that is the locator of a stock protocol, and not part of it."""
 
     class Locator(StreamReceiver, Responders):
         def __init__(self, clock):
@@ -423,9 +385,7 @@ class SeparateLocatorTests(SynchronousTestCase):
         )
 
     def test_takesChunks(self):
-        """
-        Chunks that wait for their answers need nothing more.
-        """
+        """Chunks that wait for their answers need nothing more."""
         result = self.locator.collect(1)
         self.pair.client.callRemote(StreamData, data=Chunk(1, 0, b"abc", True))
         self.pair.flush()
@@ -434,9 +394,7 @@ class SeparateLocatorTests(SynchronousTestCase):
         self.locator.incoming(2).abort()
 
     def test_attached(self):
-        """
-        Attached, it can talk to the peer and measures time.
-        """
+        """Attached, it can talk to the peer and measures time."""
         self.locator.attach(self.pair.server)
         self.locator.incoming(2).abort()
         (box,) = self.pair.sent(self.pair.server)
@@ -451,9 +409,7 @@ class SeparateLocatorTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_switchedProtocol(self):
-        """
-        Nothing breaks when there is nobody to talk to any more.
-        """
+        """Nothing breaks when there is nobody to talk to any more."""
         self.locator.attach(self.pair.server)
         self.pair.server._lockForSwitch()
         self.locator.incoming(2).abort()
@@ -463,9 +419,7 @@ class SeparateLocatorTests(SynchronousTestCase):
 
 
 class StreamLocatorTests(SynchronousTestCase):
-    """
-    Locators of a L{StreamAMP}.
-    """
+    """Locators of a L{StreamAMP}."""
 
     def test_plainLocator(self):
         """
@@ -488,9 +442,7 @@ class StreamLocatorTests(SynchronousTestCase):
         pair.lose()
 
     def test_receiver(self):
-        """
-        A locator that takes streams itself gets those of the connection.
-        """
+        """A locator that takes streams itself gets those of the connection."""
         locator = SeparateLocatorTests.Locator(Clock())
         pair = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
         stream = pair.client.sendStream(b"abc")
@@ -504,9 +456,7 @@ class StreamLocatorTests(SynchronousTestCase):
         again.lose()
 
     def test_boxReceiver(self):
-        """
-        Another box receiver gets every box but those of the stream layer.
-        """
+        """Another box receiver gets every box but those of the stream layer."""
 
         class Recorder:
             def __init__(self):
@@ -548,9 +498,7 @@ class StreamLocatorTests(SynchronousTestCase):
 
 
 class StopSendingTests(SynchronousTestCase):
-    """
-    The answer of a sender that is told to stop.
-    """
+    """The answer of a sender that is told to stop."""
 
     def test_resets(self):
         """

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.stream}.
-"""
+"""The rules of L{amp_stream._sansio.stream}."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ from tests.rules import VALUE
 
 
 class StreamTests(SynchronousTestCase):
-    """
-    Something to test with.
-    """
+    """Something to test with."""
 
     limits = Limits()
 
@@ -46,33 +42,23 @@ class StreamTests(SynchronousTestCase):
         self.stream = ReceiveStream(7, self.limits)
 
     def receive(self, offset, data, fin=False, digest=None, asked=False):
-        """
-        Let a chunk arrive.
-        """
+        """Let a chunk arrive."""
         self.stream.receive(offset, data, fin, digest, asked)
 
     def assertRefused(self, error, *args, **kw):
-        """
-        A chunk is refused with an error.
-        """
+        """A chunk is refused with an error."""
         return self.assertRaises(error, self.receive, *args, **kw)
 
     def readAll(self):
-        """
-        Read what there is.
-        """
+        """Read what there is."""
         return b"".join(iter(self.stream.read, b""))
 
 
 class ReceiveTests(StreamTests):
-    """
-    The receiving half of a stream.
-    """
+    """The receiving half of a stream."""
 
     def test_life(self):
-        """
-        Bytes, the last bytes, and the end when they have been read.
-        """
+        """Bytes, the last bytes, and the end when they have been read."""
         stream = self.stream
         self.receive(0, b"abc")
         self.assertEqual((stream.received, stream.held, stream.size), (3, 3, None))
@@ -87,18 +73,14 @@ class ReceiveTests(StreamTests):
         self.assertIsNone(stream.error)
 
     def test_empty(self):
-        """
-        A stream without bytes is one.
-        """
+        """A stream without bytes is one."""
         self.receive(0, b"", True)
         self.assertEqual((self.stream.size, self.stream.isComplete), (0, True))
         self.assertEqual(self.stream.read(), b"")
         self.assertTrue(self.stream.isEnded)
 
     def test_lateEnd(self):
-        """
-        The end may come by itself, and before bytes that belong before it.
-        """
+        """The end may come by itself, and before bytes that belong before it."""
         self.receive(4, b"", True)
         self.assertIs(self.stream.state, ReceiveState.SIZE_KNOWN)
         self.receive(2, b"cd")
@@ -108,9 +90,7 @@ class ReceiveTests(StreamTests):
         self.assertEqual(self.readAll(), b"abcd")
 
     def test_afterTheEnd(self):
-        """
-        What comes after a stream has ended is ignored, right or wrong.
-        """
+        """What comes after a stream has ended is ignored, right or wrong."""
         self.receive(0, b"abc", True)
         self.readAll()
         self.receive(0, b"abc", True)
@@ -138,9 +118,7 @@ class ReceiveTests(StreamTests):
             self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
 
     def test_stop(self):
-        """
-        Who gives a stream up is rid of it at once.
-        """
+        """Who gives a stream up is rid of it at once."""
         for fin in (False, True):
             self.setUp()
             self.receive(0, b"abc", fin)
@@ -167,16 +145,12 @@ class ReceiveTests(StreamTests):
         self.assertIsNone(self.stream.truncation())
 
     def test_windowViolation(self):
-        """
-        Bytes beyond what was granted are refused.
-        """
+        """Bytes beyond what was granted are refused."""
         self.receive(0, bytes(262_144))
         self.assertRefused(FlowControlError, 262_144, b"x")
 
     def test_idle(self):
-        """
-        It waits while nobody wants it, or while who wants it has no bytes to take.
-        """
+        """It waits while nobody wants it, or while who wants it has no bytes to take."""
         stream = self.stream
         self.assertTrue(stream.isIdle)
         stream.attended = True
@@ -221,9 +195,7 @@ class ReceiveTests(StreamTests):
 
 
 class FinalSizeTests(StreamTests):
-    """
-    RFC 9000, section 4.5: the end of a stream does not move.
-    """
+    """RFC 9000, section 4.5: the end of a stream does not move."""
 
     def test_bytesBeyondTheEnd(self):
         """
@@ -239,17 +211,13 @@ class FinalSizeTests(StreamTests):
             self.receive(5, b"")
 
     def test_endBeforeBytes(self):
-        """
-        The end is not before bytes that have arrived.
-        """
+        """The end is not before bytes that have arrived."""
         self.receive(0, b"abcde")
         self.assertRefused(FinalSizeError, 0, b"abcd", True)
         self.receive(0, b"abcde", True)
 
     def test_endMoves(self):
-        """
-        There is one end, forward as backward.
-        """
+        """There is one end, forward as backward."""
         for offset in (0, 2):
             self.setUp()
             self.receive(offset, b"abcde"[offset:], True)
@@ -258,9 +226,7 @@ class FinalSizeTests(StreamTests):
             self.receive(5, b"", True)
 
     def test_announced(self):
-        """
-        An announced size is not exceeded, and the end is there and nowhere else.
-        """
+        """An announced size is not exceeded, and the end is there and nowhere else."""
         self.stream.expect(5, None)
         self.assertEqual(self.stream.size, 5)
         self.assertRefused(FinalSizeError, 3, b"def")
@@ -283,26 +249,20 @@ class FinalSizeTests(StreamTests):
         self.assertEqual(self.stream.size, 5)
 
     def resetAt(self, finalSize):
-        """
-        @return: The error that a reset leads to.
-        """
+        """@return: The error that a reset leads to."""
         error = StreamAborted()
         self.stream.reset(error, finalSize)
         return None if self.stream.error is error else type(self.stream.error)
 
     def test_resetBeforeBytes(self):
-        """
-        A reset says how many bytes were sent; it cannot be fewer than have come.
-        """
+        """A reset says how many bytes were sent; it cannot be fewer than have come."""
         for finalSize, error in ((2, FinalSizeError), (3, None), (MAX_NUMBER, None)):
             self.setUp()
             self.receive(0, b"abc")
             self.assertIs(self.resetAt(finalSize), error)
 
     def test_resetElsewhere(self):
-        """
-        A reset does not move an end that is known.
-        """
+        """A reset does not move an end that is known."""
         for offset in (0, 2):
             for finalSize, error in (
                 (4, FinalSizeError),
@@ -325,25 +285,19 @@ class FinalSizeTests(StreamTests):
 
 
 class LengthTests(StreamTests):
-    """
-    How long a stream may be.
-    """
+    """How long a stream may be."""
 
     limits = Limits(maxStreamSize=10)
 
     def test_limit(self):
-        """
-        The limit of the connection is allowed, and no byte more.
-        """
+        """The limit of the connection is allowed, and no byte more."""
         self.receive(0, b"0123456789")
         self.assertRefused(StreamTooLong, 10, b"x")
         self.assertRefused(StreamTooLong, 11, b"")
         self.receive(10, b"", True)
 
     def test_stricter(self):
-        """
-        Who asks for a stream may allow less than the connection, but not more.
-        """
+        """Who asks for a stream may allow less than the connection, but not more."""
         self.stream.expect(None, 100)
         error = self.assertRefused(StreamTooLong, 10, b"x")
         self.assertIn("10 are allowed", str(error))
@@ -352,25 +306,19 @@ class LengthTests(StreamTests):
         self.assertRefused(StreamTooLong, 5, b"x")
 
     def test_announced(self):
-        """
-        A size that is not allowed is refused before a byte has come.
-        """
+        """A size that is not allowed is refused before a byte has come."""
         self.assertRaises(StreamTooLong, self.stream.expect, 11, None)
         self.setUp()
         self.stream.expect(10, None)
         self.assertRaises(StreamTooLong, self.stream.expect, 10, 9)
 
     def test_alreadyTooLong(self):
-        """
-        Bytes that came before somebody asked for the stream count.
-        """
+        """Bytes that came before somebody asked for the stream count."""
         self.receive(0, b"abc")
         self.assertRaises(StreamTooLong, self.stream.expect, None, 2)
 
     def test_noLimit(self):
-        """
-        Without a limit it is that of whoever asks, or none.
-        """
+        """Without a limit it is that of whoever asks, or none."""
         stream = ReceiveStream(7, Limits())
         stream.receive(MAX_CHUNK, b"x", False, None, False)
         stream.expect(MAX_NUMBER, None)
@@ -378,30 +326,22 @@ class LengthTests(StreamTests):
 
 
 class DigestTests(StreamTests):
-    """
-    The digest of a stream.
-    """
+    """The digest of a stream."""
 
     def test_right(self):
-        """
-        The digest is that of all bytes in their order, whatever order they came in.
-        """
+        """The digest is that of all bytes in their order, whatever order they came in."""
         self.receive(3, b"def", True, sha256(b"abcdef").digest())
         self.receive(0, b"abc")
         self.assertTrue(self.stream.isComplete)
 
     def test_wrong(self):
-        """
-        A stream whose last missing byte completes the wrong value is not complete.
-        """
+        """A stream whose last missing byte completes the wrong value is not complete."""
         self.receive(3, b"def", True, sha256(b"abcdeX").digest())
         self.assertRefused(DigestMismatch, 0, b"abc")
         self.assertFalse(self.stream.isComplete)
 
     def test_duplicates(self):
-        """
-        Bytes that come twice are hashed once.
-        """
+        """Bytes that come twice are hashed once."""
         self.receive(0, b"abc", digest=b"")
         self.receive(0, b"abcd", digest=b"")
         self.receive(0, b"abcdef", True, sha256(b"abcdef").digest())
@@ -409,9 +349,7 @@ class DigestTests(StreamTests):
         self.assertRefused(DigestMismatch, 6, b"", True, bytes(32))
 
     def test_missing(self):
-        """
-        A digest that was announced must come.
-        """
+        """A digest that was announced must come."""
         self.receive(0, b"abc", digest=b"")
         self.assertRefused(DigestMismatch, 3, b"def", True)
 
@@ -432,14 +370,10 @@ class DigestTests(StreamTests):
 
 
 class RoomTests(StreamTests):
-    """
-    When a sender that waits for each answer gets it.
-    """
+    """When a sender that waits for each answer gets it."""
 
     def test_room(self):
-        """
-        As long as another chunk of any size would be taken.
-        """
+        """As long as another chunk of any size would be taken."""
         last = 262_144 - MAX_CHUNK
         self.receive(0, bytes(last))
         self.assertTrue(self.stream.hasRoom)
@@ -459,17 +393,13 @@ class RoomTests(StreamTests):
         self.assertFalse(self.stream.hasRoom)
 
     def test_gapBeforeNothing(self):
-        """
-        So it is where the end is known, but not the bytes before it.
-        """
+        """So it is where the end is known, but not the bytes before it."""
         self.receive(0, bytes(200_000))
         self.receive(262_144, b"", True)
         self.assertTrue(self.stream.hasRoom)
 
     def test_end(self):
-        """
-        Who has sent everything, or is wanted no more, does not wait.
-        """
+        """Who has sent everything, or is wanted no more, does not wait."""
         self.receive(0, bytes(262_144), True)
         self.assertTrue(self.stream.hasRoom)
         self.setUp()
@@ -478,9 +408,7 @@ class RoomTests(StreamTests):
         self.assertTrue(self.stream.hasRoom)
 
     def test_asks(self):
-        """
-        It is known whether the sender waited for an answer to its last chunk.
-        """
+        """It is known whether the sender waited for an answer to its last chunk."""
         self.receive(0, b"", asked=True)
         self.assertTrue(self.stream.asks)
         self.receive(0, b"")
@@ -488,14 +416,10 @@ class RoomTests(StreamTests):
 
 
 class PromiseTests(StreamTests):
-    """
-    How many bytes a sender may make us hold.
-    """
+    """How many bytes a sender may make us hold."""
 
     def test_unknownSize(self):
-        """
-        Until the size is known, all that was granted and has not left.
-        """
+        """Until the size is known, all that was granted and has not left."""
         self.assertEqual(self.stream.promised, 262_144)
         self.receive(0, b"abc")
         self.assertEqual(self.stream.promised, 262_144)
@@ -505,9 +429,7 @@ class PromiseTests(StreamTests):
         self.assertEqual(self.stream.promised, 1_000_000)
 
     def test_knownSize(self):
-        """
-        A stream that says its size cannot hold more than that.
-        """
+        """A stream that says its size cannot hold more than that."""
         self.stream.expect(10, None)
         self.assertEqual(self.stream.promised, 10)
         self.receive(0, b"0123456789", True)
@@ -516,9 +438,7 @@ class PromiseTests(StreamTests):
         self.assertEqual(self.stream.promised, 0)
 
     def test_failed(self):
-        """
-        A stream that has failed holds nothing.
-        """
+        """A stream that has failed holds nothing."""
         self.stream.stop(StreamAborted())
         self.assertEqual(self.stream.promised, 0)
 
@@ -571,9 +491,7 @@ class Receiving(RuleBasedStateMachine):
 
     @property
     def most(self):
-        """
-        Where the next chunk must end.
-        """
+        """Where the next chunk must end."""
         return self.granted if self.size is None else min(self.granted, self.size)
 
     @property
@@ -581,9 +499,7 @@ class Receiving(RuleBasedStateMachine):
         return self.final and self.end == self.size
 
     def wrong(self, offset, data, fin):
-        """
-        @return: What is wrong with a chunk.
-        """
+        """@return: What is wrong with a chunk."""
         end = offset + len(data)
         if self.size is not None and (end > self.size or (fin and end != self.size)):
             return FinalSizeError
@@ -608,9 +524,7 @@ class Receiving(RuleBasedStateMachine):
         self.ended = self.failed = True
 
     def refused(self, error):
-        """
-        What the connection does with a stream that fails.
-        """
+        """What the connection does with a stream that fails."""
         self.stream.stop(error)
         self.fail()
 
@@ -765,9 +679,7 @@ class Receiving(RuleBasedStateMachine):
 
 
 class ReceivingTests(SynchronousTestCase):
-    """
-    The state machine above, as a test.
-    """
+    """The state machine above, as a test."""
 
     exploration = True
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The law of L{amp_stream._sansio}, and the direction of imports in the package.
-"""
+"""The law of L{amp_stream._sansio}, and the direction of imports in the package."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ reads a clock, draws random numbers, or touches the world outside.
 
 
 class LawTests(SynchronousTestCase):
-    """
-    The protocol rules know nothing of reactors, transports and clocks.
-    """
+    """The protocol rules know nothing of reactors, transports and clocks."""
 
     def test_sansio(self) -> None:
         """
@@ -68,17 +64,13 @@ class LawTests(SynchronousTestCase):
                 )
 
     def test_errors(self) -> None:
-        """
-        The errors, which everything imports, import only the standard library.
-        """
+        """The errors, which everything imports, import only the standard library."""
         path = moduleNames()["amp_stream.errors"]
         for imported in importsIn(path.read_text(encoding="utf-8")):
             self.assertIn(imported.split(".")[0], PURE)
 
     def test_reader(self) -> None:
-        """
-        No way to write an import escapes these tests.
-        """
+        """No way to write an import escapes these tests."""
         source = """
 import time, os.path as p
 from socket import socket as s, timeout
@@ -105,14 +97,10 @@ if TYPE_CHECKING:
 
 
 class DirectionTests(SynchronousTestCase):
-    """
-    Imports point one way.
-    """
+    """Imports point one way."""
 
     def test_noCycle(self) -> None:
-        """
-        No module imports itself by way of others, not even in a function or for a type.
-        """
+        """No module imports itself by way of others, not even in a function or for a type."""
         modules = moduleNames()
         imports = {name: importedBy(name, modules) for name in modules}
         while imports:

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.stream}.
-"""
+"""The rules of L{amp_stream._sansio.stream}."""
 
 from __future__ import annotations
 
@@ -21,14 +19,10 @@ from amp_stream.errors import StreamAborted, UsageError
 
 
 class SendStreamTests(SynchronousTestCase):
-    """
-    The sending half of a stream.
-    """
+    """The sending half of a stream."""
 
     def test_life(self):
-        """
-        Bytes, the last bytes, the word that they have arrived.
-        """
+        """Bytes, the last bytes, the word that they have arrived."""
         stream = SendStream(5)
         self.assertEqual(stream.id, 5)
         self.assertEqual(stream.send(10, False), 0)
@@ -51,9 +45,7 @@ class SendStreamTests(SynchronousTestCase):
         self.assertEqual(stream.send(262_144, True), 0)
 
     def test_earlyAcknowledgement(self):
-        """
-        Before the last byte has been sent nobody can have it, whatever they say.
-        """
+        """Before the last byte has been sent nobody can have it, whatever they say."""
         stream = SendStream(0)
         for _ in range(2):
             self.assertFalse(stream.acknowledge())
@@ -92,9 +84,7 @@ class SendStreamTests(SynchronousTestCase):
         self.assertFalse(stream.isIdle)
 
     def test_progress(self):
-        """
-        Bytes, credit and an end without bytes are progress.
-        """
+        """Bytes, credit and an end without bytes are progress."""
         stream = SendStream(0)
         seen = {stream.progress}
         stream.send(3, False)
@@ -107,9 +97,7 @@ class SendStreamTests(SynchronousTestCase):
 
 
 class Sending(RuleBasedStateMachine):
-    """
-    A stream beside a few numbers that say what it should be.
-    """
+    """A stream beside a few numbers that say what it should be."""
 
     def __init__(self):
         super().__init__()
@@ -157,9 +145,7 @@ class Sending(RuleBasedStateMachine):
 
 
 class SendingTests(SynchronousTestCase):
-    """
-    The state machine above, as a test.
-    """
+    """The state machine above, as a test."""
 
     exploration = True
 

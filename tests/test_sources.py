@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._outgoing} and L{amp_stream._outgoing}.
-"""
+"""Tests for L{amp_stream._outgoing} and L{amp_stream._outgoing}."""
 
 from __future__ import annotations
 
@@ -29,15 +27,11 @@ from tests.pairs import VALUE, TestProducer, pieces
 
 
 class Oops(Exception):
-    """
-    What a source raises.
-    """
+    """What a source raises."""
 
 
 class Reading:
-    """
-    A source that was started, and what became of it.
-    """
+    """A source that was started, and what became of it."""
 
     def __init__(self, value, most=65_535):
         self.source = asSource(value)
@@ -52,9 +46,7 @@ class Reading:
         self.ready += 1
 
     def readOne(self):
-        """
-        @return: Whether there were bytes, or the end.
-        """
+        """@return: Whether there were bytes, or the end."""
         read = self.source.read(self.most)
         if read is None:
             return False
@@ -77,9 +69,7 @@ class Reading:
 
 
 class CountingFile(io.BytesIO):
-    """
-    A file that counts how often it is closed.
-    """
+    """A file that counts how often it is closed."""
 
     closings = 0
 
@@ -89,32 +79,24 @@ class CountingFile(io.BytesIO):
 
 
 class SourceTestCase(SynchronousTestCase):
-    """
-    Tests that read.
-    """
+    """Tests that read."""
 
     def assertReads(self, value, expected, size):
-        """
-        Check what comes out of a source, whatever the pieces.
-        """
+        """Check what comes out of a source, whatever the pieces."""
         reading = Reading(value)
         self.assertEqual(reading.source.size, size)
         self.assertEqual(reading.readAll(), expected)
         self.assertTrue(reading.ended)
 
     def path(self, content=VALUE):
-        """
-        Make a file.
-        """
+        """Make a file."""
         path = FilePath(self.mktemp())
         path.setContent(content)
         return path
 
 
 class BytesTests(SourceTestCase):
-    """
-    Values that are in memory.
-    """
+    """Values that are in memory."""
 
     def test_bytesLike(self):
         """
@@ -126,9 +108,7 @@ class BytesTests(SourceTestCase):
             self.assertReads(kind(b""), b"", 0)
 
     def test_parts(self):
-        """
-        No read returns more than was asked for, and only the last says that it is.
-        """
+        """No read returns more than was asked for, and only the last says that it is."""
         source = asSource(b"abcde")
         reads = [source.read(2), source.read(2), source.read(2)]
         self.assertEqual(reads, [(b"ab", False), (b"cd", False), (b"e", True)])
@@ -149,15 +129,11 @@ class BytesTests(SourceTestCase):
         self.assertReads(array("I"), b"", 0)
 
     def test_notContiguous(self):
-        """
-        A view that skips bytes is sent without those.
-        """
+        """A view that skips bytes is sent without those."""
         self.assertReads(memoryview(b"a-b-c-")[::2], b"abc", 3)
 
     def test_letGo(self):
-        """
-        A C{bytearray} that was sent can be resized again.
-        """
+        """A C{bytearray} that was sent can be resized again."""
         value = bytearray(b"abc")
         reading = Reading(value)
         with self.assertRaises(BufferError):
@@ -167,20 +143,14 @@ class BytesTests(SourceTestCase):
 
 
 class FileTests(SourceTestCase):
-    """
-    Files.
-    """
+    """Files."""
 
     def test_filePath(self):
-        """
-        A C{FilePath} is opened, announced with its size, read and closed.
-        """
+        """A C{FilePath} is opened, announced with its size, read and closed."""
         self.assertReads(self.path(), VALUE, len(VALUE))
 
     def test_noSuchFile(self):
-        """
-        A C{FilePath} that cannot be opened raises what C{open} does.
-        """
+        """A C{FilePath} that cannot be opened raises what C{open} does."""
         with self.assertRaises(FileNotFoundError):
             asSource(FilePath(self.mktemp()))
         path = FilePath(self.mktemp())
@@ -189,9 +159,7 @@ class FileTests(SourceTestCase):
             asSource(path)
 
     def test_fromWhereItStands(self):
-        """
-        An open file is sent from where it stands, buffered or not.
-        """
+        """An open file is sent from where it stands, buffered or not."""
         path = self.path()
         for buffering in (-1, 0):
             with open(path.path, "rb", buffering=buffering) as file:
@@ -200,9 +168,7 @@ class FileTests(SourceTestCase):
                 self.assertTrue(file.closed)
 
     def test_beyondItsEnd(self):
-        """
-        A file that stands behind its end has no bytes.
-        """
+        """A file that stands behind its end has no bytes."""
         with open(self.path(b"abc").path, "rb") as file:
             file.seek(10)
             self.assertReads(file, b"", 0)
@@ -211,18 +177,14 @@ class FileTests(SourceTestCase):
         self.assertReads(file, b"", 0)
 
     def test_random(self):
-        """
-        A file that is open for reading and writing is sent, too.
-        """
+        """A file that is open for reading and writing is sent, too."""
         with tempfile.TemporaryFile(dir=".") as file:
             file.write(VALUE)
             file.seek(0)
             self.assertReads(file, VALUE, len(VALUE))
 
     def test_inMemory(self):
-        """
-        A C{BytesIO} is a file, and is closed once.
-        """
+        """A C{BytesIO} is a file, and is closed once."""
         file = CountingFile(VALUE)
         file.seek(3)
         self.assertReads(file, VALUE[3:], len(VALUE) - 3)
@@ -237,17 +199,13 @@ class FileTests(SourceTestCase):
 
     @skipUnless(os.path.exists("/proc/self/status"), "there is no /proc")
     def test_proc(self):
-        """
-        A file of /proc, which says that it is empty, is sent whole.
-        """
+        """A file of /proc, which says that it is empty, is sent whole."""
         reading = Reading(FilePath("/proc/self/status"))
         self.assertIsNone(reading.source.size)
         self.assertIn(b"Name:", reading.readAll())
 
     def test_pipe(self):
-        """
-        What cannot say how much there is, and cannot seek, is read to its end.
-        """
+        """What cannot say how much there is, and cannot seek, is read to its end."""
         readEnd, writeEnd = os.pipe()
         os.write(writeEnd, b"abc")
         os.close(writeEnd)
@@ -255,9 +213,7 @@ class FileTests(SourceTestCase):
             self.assertReads(file, b"abc", None)
 
     def test_shortReads(self):
-        """
-        A file may give less than it is asked for.
-        """
+        """A file may give less than it is asked for."""
 
         class Slow(io.FileIO):
             def read(self, size=-1):
@@ -266,9 +222,7 @@ class FileTests(SourceTestCase):
         self.assertReads(Slow(self.path().path), VALUE, len(VALUE))
 
     def test_growing(self):
-        """
-        What is added to a file later is not sent.
-        """
+        """What is added to a file later is not sent."""
         path = self.path()
         reading = Reading(path)
         with path.open("a") as file:
@@ -276,9 +230,7 @@ class FileTests(SourceTestCase):
         self.assertEqual(reading.readAll(), VALUE)
 
     def test_shrinking(self):
-        """
-        A file that has become shorter is an error, and no shorter value.
-        """
+        """A file that has become shorter is an error, and no shorter value."""
         path = self.path()
         reading = Reading(path, most=10_000)
         reading.readOne()
@@ -290,9 +242,7 @@ class FileTests(SourceTestCase):
         reading.source.close()
 
     def test_decompressing(self):
-        """
-        A compressed file is not cut off at the size of what is on the disk.
-        """
+        """A compressed file is not cut off at the size of what is on the disk."""
         path = FilePath(self.mktemp())
         with gzip.open(path.path, "wb") as file:
             file.write(VALUE)
@@ -303,18 +253,14 @@ class FileTests(SourceTestCase):
             self.assertReads(io.BufferedReader(file), VALUE, None)
 
     def test_mapped(self):
-        """
-        A mapped file is a file, and is closed.
-        """
+        """A mapped file is a file, and is closed."""
         with self.path().open("r") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.assertReads(mapped, VALUE, None)
         self.assertTrue(mapped.closed)
 
     def test_ownFile(self):
-        """
-        Anything with C{read} and C{close} is a file.
-        """
+        """Anything with C{read} and C{close} is a file."""
 
         class OwnFile:
             def __init__(self):
@@ -332,9 +278,7 @@ class FileTests(SourceTestCase):
         self.assertEqual(file.closings, 1)
 
     def test_closed(self):
-        """
-        A closed file is refused at once.
-        """
+        """A closed file is refused at once."""
         file = io.BytesIO(b"abc")
         file.close()
         with self.assertRaises(UsageError) as caught:
@@ -342,9 +286,7 @@ class FileTests(SourceTestCase):
         self.assertIn("closed", str(caught.exception))
 
     def test_text(self):
-        """
-        Text, and a file of text, are refused at once with words that help.
-        """
+        """Text, and a file of text, are refused at once with words that help."""
         with open(self.path(b"abc").path) as file:
             for value in ("abc", io.StringIO("abc"), file):
                 with self.assertRaises(UsageError) as caught:
@@ -352,9 +294,7 @@ class FileTests(SourceTestCase):
                 self.assertIn("bytes", str(caught.exception))
 
     def test_hiddenText(self):
-        """
-        A file of text that does not look like one is refused when it is read.
-        """
+        """A file of text that does not look like one is refused when it is read."""
         reading = Reading(codecs.getreader("ascii")(io.BytesIO(b"abc")))
         with self.assertRaises(UsageError) as caught:
             reading.readAll()
@@ -389,14 +329,10 @@ class FileTests(SourceTestCase):
 
 
 class OtherTests(SourceTestCase):
-    """
-    What is none of these.
-    """
+    """What is none of these."""
 
     def test_refused(self):
-        """
-        What bytes cannot be made from is refused, with its type.
-        """
+        """What bytes cannot be made from is refused, with its type."""
         for value in (None, 5, object(), len):
             with self.assertRaises(UsageError) as caught:
                 asSource(value)
@@ -420,9 +356,7 @@ class OtherTests(SourceTestCase):
 
 
 class IterableTests(SourceTestCase):
-    """
-    Iterables.
-    """
+    """Iterables."""
 
     def test_anyPieces(self):
         """
@@ -438,17 +372,13 @@ class IterableTests(SourceTestCase):
                 self.assertEqual(reading.readAll(), VALUE)
 
     def test_otherItems(self):
-        """
-        A piece that is a view of other items than bytes counts as its bytes.
-        """
+        """A piece that is a view of other items than bytes counts as its bytes."""
         numbers = memoryview(array("I", [1, 2, 3]))
         expected = array("I", [1, 2, 3, 1, 3]).tobytes()
         self.assertReads([numbers, numbers[::2]], expected, None)
 
     def test_kinds(self):
-        """
-        Any iterable will do.
-        """
+        """Any iterable will do."""
         for value in (
             [b"a", b"b"],
             (b"a", b"b"),
@@ -458,22 +388,16 @@ class IterableTests(SourceTestCase):
             self.assertReads(value, b"ab", None)
 
     def test_empty(self):
-        """
-        No pieces, and empty pieces, are an empty stream.
-        """
+        """No pieces, and empty pieces, are an empty stream."""
         for value in ([], [b""], [b"", b"", b""]):
             self.assertReads(value, b"", None)
 
     def test_many(self):
-        """
-        A hundred thousand pieces are no trouble.
-        """
+        """A hundred thousand pieces are no trouble."""
         self.assertReads([b"abc"] * 100_000, b"abc" * 100_000, None)
 
     def test_onDemand(self):
-        """
-        No more pieces are made than are needed for what is read.
-        """
+        """No more pieces are made than are needed for what is read."""
         made = []
 
         def generate():
@@ -487,9 +411,7 @@ class IterableTests(SourceTestCase):
         self.assertEqual(made, [0, 1])
 
     def test_notBytes(self):
-        """
-        A piece that is not of bytes is an error that names its type.
-        """
+        """A piece that is not of bytes is an error that names its type."""
         for piece in ("text", 5, None, [b"a"]):
             reading = Reading([b"a", piece])
             with self.assertRaises(UsageError) as caught:
@@ -497,9 +419,7 @@ class IterableTests(SourceTestCase):
             self.assertIn(type(piece).__name__, str(caught.exception))
 
     def test_closed(self):
-        """
-        A generator that is not read to its end is closed.
-        """
+        """A generator that is not read to its end is closed."""
         closed = []
 
         def generate():
@@ -515,9 +435,7 @@ class IterableTests(SourceTestCase):
 
 
 class AsyncIterableTests(SourceTestCase):
-    """
-    Async iterables.
-    """
+    """Async iterables."""
 
     def setUp(self):
         self.gates = []
@@ -526,16 +444,12 @@ class AsyncIterableTests(SourceTestCase):
         self.closed = 0
 
     def gate(self):
-        """
-        @return: A Deferred for the generator to wait on.
-        """
+        """@return: A Deferred for the generator to wait on."""
         self.gates.append(Deferred(self.cancelled.append))
         return self.gates[-1]
 
     async def generate(self, count):
-        """
-        Make pieces, each when its gate is opened.
-        """
+        """Make pieces, each when its gate is opened."""
         try:
             for _ in range(count):
                 self.made += 1
@@ -556,9 +470,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertReads(generate(), b"abc" * 100_000, None)
 
     def test_empty(self):
-        """
-        No pieces, and empty pieces, are an empty stream.
-        """
+        """No pieces, and empty pieces, are an empty stream."""
 
         async def generate(values):
             for value in values:
@@ -590,9 +502,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((self.closed, reading.failures), (1, []))
 
     def test_lateEnd(self):
-        """
-        An end that takes its time is announced like a piece.
-        """
+        """An end that takes its time is announced like a piece."""
 
         async def generate():
             yield b"abc"
@@ -629,9 +539,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(reading.data, b"ab" * 5000)
 
     def test_failsAtOnce(self):
-        """
-        What the iterable raises while it is read, the reader gets.
-        """
+        """What the iterable raises while it is read, the reader gets."""
 
         async def generate():
             yield b"abc"
@@ -643,9 +551,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(reading.failures, [])
 
     def test_failsLater(self):
-        """
-        What it raises later is reported at once, and once.
-        """
+        """What it raises later is reported at once, and once."""
         reading = Reading(self.generate(3))
         reading.readOne()
         self.gates[0].errback(Oops())
@@ -655,9 +561,7 @@ class AsyncIterableTests(SourceTestCase):
             reading.readOne()
 
     def test_notBytes(self):
-        """
-        A piece that is not of bytes is an error, at once or later.
-        """
+        """A piece that is not of bytes is an error, at once or later."""
         reading = Reading(self.generate(1))
         reading.readOne()
         self.gates[0].callback("text")
@@ -676,9 +580,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((reading.ready, reading.failures), (0, []))
 
     def test_closedBetweenPieces(self):
-        """
-        A generator that waits for the next piece to be wanted is closed.
-        """
+        """A generator that waits for the next piece to be wanted is closed."""
 
         async def generate():
             try:
@@ -692,9 +594,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(self.closed, 1)
 
     def test_closedUnread(self):
-        """
-        A generator that nobody read from is closed without a word.
-        """
+        """A generator that nobody read from is closed without a word."""
         # What other tests have left is not its business.
         gc.collect()
         self.flushWarnings()
@@ -748,9 +648,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((self.closed, reading.ready, reading.failures), (1, 0, []))
 
     def test_closingFails(self):
-        """
-        What a generator raises when it is closed is logged.
-        """
+        """What a generator raises when it is closed is logged."""
 
         async def generate():
             try:
@@ -764,9 +662,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_ownIterator(self):
-        """
-        An iterator that cannot be closed need not be.
-        """
+        """An iterator that cannot be closed need not be."""
 
         class Pieces:
             def __init__(self):
@@ -784,9 +680,7 @@ class AsyncIterableTests(SourceTestCase):
 
 
 class ProducerTests(SourceTestCase):
-    """
-    Body producers.
-    """
+    """Body producers."""
 
     def setUp(self):
         self.producer = TestProducer()
@@ -814,16 +708,12 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(file.closings, 1)
 
     def test_length(self):
-        """
-        The length of a producer is the size of the stream, if it knows it.
-        """
+        """The length of a producer is the size of the stream, if it knows it."""
         self.assertIsNone(asSource(self.producer).size)
         self.assertEqual(asSource(TestProducer(length=0)).size, 0)
 
     def test_writes(self):
-        """
-        Each write is announced, and the end, too.
-        """
+        """Each write is announced, and the end, too."""
         reading = Reading(self.producer)
         self.assertFalse(reading.readOne())
         self.producer.consumer.write(b"abc")
@@ -837,18 +727,14 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start"])
 
     def test_synchronous(self):
-        """
-        A producer may write everything, and end, before it has begun.
-        """
+        """A producer may write everything, and end, before it has begun."""
         self.producer.onStart = lambda: self.producer.consumer.write(VALUE)
         self.producer.done = succeed(None)
         self.assertReads(self.producer, VALUE, None)
         self.assertNotIn("stop", self.producer.calls)
 
     def test_empty(self):
-        """
-        A producer that writes nothing is an empty stream.
-        """
+        """A producer that writes nothing is an empty stream."""
         self.producer.done = succeed(None)
         self.assertReads(self.producer, b"", None)
 
@@ -867,9 +753,7 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start", "pause", "resume"])
 
     def test_notPausedInVain(self):
-        """
-        A producer whose bytes are read as they are written is never paused.
-        """
+        """A producer whose bytes are read as they are written is never paused."""
         reading = Reading(self.producer)
         reading.noteReady = reading.readOne
         reading.source.start(reading.noteReady, reading.failures.append)
@@ -895,9 +779,7 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start", "pause", "resume"])
 
     def test_endsPaused(self):
-        """
-        A producer that has ended although it was paused is not resumed.
-        """
+        """A producer that has ended although it was paused is not resumed."""
         reading = Reading(self.producer)
         self.producer.consumer.write(VALUE)
         self.producer.done.callback(None)
@@ -933,34 +815,26 @@ class ProducerTests(SourceTestCase):
         self.assertEqual((reading.ready, reading.failures), (1, []))
 
     def test_failsAfterItWasStopped(self):
-        """
-        Nor is a failure.
-        """
+        """Nor is a failure."""
         reading = Reading(self.producer)
         reading.source.close()
         self.producer.done.errback(Oops())
         self.assertEqual(reading.failures, [])
 
     def test_stoppedAtAWrite(self):
-        """
-        A producer that is stopped by what it writes is not paused as well.
-        """
+        """A producer that is stopped by what it writes is not paused as well."""
         reading = Reading(self.producer)
         reading.source.start(reading.source.close, reading.failures.append)
         self.producer.consumer.write(VALUE)
         self.assertNotIn("pause", self.producer.calls)
 
     def test_neverStarted(self):
-        """
-        A producer that never began is not stopped: it may be used again.
-        """
+        """A producer that never began is not stopped: it may be used again."""
         asSource(self.producer).close()
         self.assertEqual(self.producer.calls, [])
 
     def test_startFails(self):
-        """
-        What C{startProducing} raises is raised, and the producer is not stopped.
-        """
+        """What C{startProducing} raises is raised, and the producer is not stopped."""
 
         def fails():
             raise Oops

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.splitting}.
-"""
+"""The rules of L{amp_stream._sansio.splitting}."""
 
 from __future__ import annotations
 
@@ -42,24 +40,18 @@ VALUES = st.builds(
 
 
 def pieces(count: int) -> list[bytes]:
-    """
-    Make full pieces that differ from each other, and one of a byte.
-    """
+    """Make full pieces that differ from each other, and one of a byte."""
     return [bytes([n]) * PIECE_SIZE for n in range(count - 1)] + [b"$"]
 
 
 class Pair(LittleEndianStructure):
-    """
-    Something that has a buffer of a format that C{memoryview.cast} refuses.
-    """
+    """Something that has a buffer of a format that C{memoryview.cast} refuses."""
 
     _fields_ = [("a", c_int16), ("b", c_int32)]
 
 
 def peakOf(function: Callable[..., object], *arguments: object) -> int:
-    """
-    Measure how many bytes a call allocates, its result included.
-    """
+    """Measure how many bytes a call allocates, its result included."""
     tracemalloc.start()
     try:
         kept = function(*arguments)
@@ -70,9 +62,7 @@ def peakOf(function: Callable[..., object], *arguments: object) -> int:
 
 
 class CopyTests(SynchronousTestCase):
-    """
-    How often a byte is copied.
-    """
+    """How often a byte is copied."""
 
     def test_once(self) -> None:
         """
@@ -92,9 +82,7 @@ class CopyTests(SynchronousTestCase):
         self.assertLess(peakOf(join, b"v", box, size), size + PIECE_SIZE)
 
     def test_refusedUncopied(self) -> None:
-        """
-        A value that is too long is refused before it is copied.
-        """
+        """A value that is too long is refused before it is copied."""
         value = bytearray(64 * PIECE_SIZE)
 
         def refuse(function: Callable[..., object], value: object) -> None:
@@ -106,24 +94,18 @@ class CopyTests(SynchronousTestCase):
 
 
 class ReuniteTests(SynchronousTestCase):
-    """
-    Pieces become a value again, where they need not travel as pieces.
-    """
+    """Pieces become a value again, where they need not travel as pieces."""
 
     @given(VALUES)
     def test_same(self, value: bytes) -> None:
-        """
-        What was split is the very object that it was, and all else is left alone.
-        """
+        """What was split is the very object that it was, and all else is left alone."""
         other = {b"_ask": b"1", b"body.": b"x", b"view": memoryview(b"abc")}
         whole = reunite({**split(b"body", value, DEFAULT_MAX_SIZE), **other})
         self.assertEqual(whole, {b"body": value, **other})
         self.assertIs(whole[b"body"], value)
 
     def test_anyOrder(self) -> None:
-        """
-        In whatever order the keys are, and if one value is there twice.
-        """
+        """In whatever order the keys are, and if one value is there twice."""
         value = b"".join(pieces(11))
         one, two = (split(name, value, len(value)) for name in (b"a", b"a.b"))
         box = dict(reversed((one | two).items()))
@@ -148,22 +130,16 @@ class ReuniteTests(SynchronousTestCase):
 
 
 class SplitTests(SynchronousTestCase):
-    """
-    A value becomes pieces.
-    """
+    """A value becomes pieces."""
 
     def test_shortIsOneKey(self) -> None:
-        """
-        Up to 65,535 bytes, a value is under its own name and nothing else.
-        """
+        """Up to 65,535 bytes, a value is under its own name and nothing else."""
         for length in (0, 1, 65_534, 65_535):
             value = b"x" * length
             self.assertEqual(split(b"body", value, length), {b"body": value})
 
     def test_shortIsNotCopied(self) -> None:
-        """
-        A C{bytes} object that fits in one key goes into the box as it is.
-        """
+        """A C{bytes} object that fits in one key goes into the box as it is."""
         value = b"x" * PIECE_SIZE
         self.assertIs(split(b"body", value, PIECE_SIZE)[b"body"], value)
 
@@ -178,17 +154,13 @@ class SplitTests(SynchronousTestCase):
         self.assertEqual(list(box.values()), pieces(11))
 
     def test_fullLastPiece(self) -> None:
-        """
-        A value of an exact number of pieces has no empty piece at its end.
-        """
+        """A value of an exact number of pieces has no empty piece at its end."""
         box = split(b"body", b"x" * 131_070, DEFAULT_MAX_SIZE)
         self.assertEqual([len(piece) for piece in box.values()], [65_535, 65_535])
 
     @given(VALUES)
     def test_roundTrip(self, value: bytes) -> None:
-        """
-        What was split joins to the same value; a value in one piece is C{bytes}.
-        """
+        """What was split joins to the same value; a value in one piece is C{bytes}."""
         box = split(b"body", value, DEFAULT_MAX_SIZE)
         if len(box) == 1:
             self.assertIs(type(box[b"body"]), bytes)
@@ -197,9 +169,7 @@ class SplitTests(SynchronousTestCase):
 
     @given(VALUES)
     def test_bytesLike(self, value: bytes) -> None:
-        """
-        C{bytearray}, C{memoryview} and the like split as C{bytes} do.
-        """
+        """C{bytearray}, C{memoryview} and the like split as C{bytes} do."""
         expected = split(b"body", value, DEFAULT_MAX_SIZE)
         strided = memoryview(bytes(byte for each in value for byte in (each, 0)))[::2]
         for other in (
@@ -212,17 +182,13 @@ class SplitTests(SynchronousTestCase):
             self.assertEqual(box, expected)
 
     def test_longIsNotCopied(self) -> None:
-        """
-        The pieces of a C{bytes} object are views of it.
-        """
+        """The pieces of a C{bytes} object are views of it."""
         value = bytes(3 * PIECE_SIZE)
         for piece in split(b"body", value, len(value)).values():
             self.assertIs(memoryview(piece).obj, value)
 
     def test_itemsOfMoreThanOneByte(self) -> None:
-        """
-        A buffer of larger items counts, and splits, by bytes.
-        """
+        """A buffer of larger items counts, and splits, by bytes."""
         numbers = array("i", range(40_000))
         structures = (Pair * 20_000)(*[(n % 100, -n) for n in range(20_000)])
         grid = memoryview(bytes(range(256)) * 1024).cast("B", (1024, 256))
@@ -235,9 +201,7 @@ class SplitTests(SynchronousTestCase):
                 self.assertRaises(ValueTooLong, split, b"body", value, len(whole) - 1)
 
     def test_laterChangesDoNotShow(self) -> None:
-        """
-        The pieces of a mutable object stay what they were when it was split.
-        """
+        """The pieces of a mutable object stay what they were when it was split."""
         for length in (3, 70_000):
             value = bytearray(length)
             box = split(b"body", value, length)
@@ -259,9 +223,7 @@ class SplitTests(SynchronousTestCase):
             self.assertIn(told, str(error))
 
     def test_tooLong(self) -> None:
-        """
-        A value over C{maxSize} is refused with both numbers, whatever its type.
-        """
+        """A value over C{maxSize} is refused with both numbers, whatever its type."""
         for value in (b"x" * 70_001, bytearray(70_001), array("B", bytes(70_001))):
             error = self.assertRaises(ValueTooLong, split, b"body", value, 70_000)
             self.assertIn("'body'", str(error))
@@ -270,54 +232,40 @@ class SplitTests(SynchronousTestCase):
 
 
 class JoinTests(SynchronousTestCase):
-    """
-    Pieces become a value.
-    """
+    """Pieces become a value."""
 
     def test_absent(self) -> None:
-        """
-        A box with no piece has no value, and keeps its other keys.
-        """
+        """A box with no piece has no value, and keeps its other keys."""
         others = {b"bod": b"a", b"body.": b"b", b"body.x": b"c", b"body2": b"d"}
         box = dict(others)
         self.assertIsNone(join(b"body", box, 10))
         self.assertEqual(box, others)
 
     def test_onePieceIsNotCopied(self) -> None:
-        """
-        A value of one piece is that piece.
-        """
+        """A value of one piece is that piece."""
         for key in (b"body", b"body.0"):
             piece = b"x" * 100
             self.assertIs(join(b"body", {key: piece}, 100), piece)
 
     def test_numberedFromZero(self) -> None:
-        """
-        The numbering C{name.0}, C{name.1} and on, without C{name}, is read too.
-        """
+        """The numbering C{name.0}, C{name.1} and on, without C{name}, is read too."""
         box = {b"body.%d" % n: piece for n, piece in enumerate(pieces(12))}
         self.assertEqual(join(b"body", box, DEFAULT_MAX_SIZE), b"".join(pieces(12)))
         self.assertEqual(join(b"body", {b"body.0": b""}, 0), b"")
 
     def test_takesOnlyItsOwn(self) -> None:
-        """
-        The pieces leave the box, the other keys stay.
-        """
+        """The pieces leave the box, the other keys stay."""
         box = {b"_ask": b"1", b"body": b"x", b"body.2": b"y", b"body.size": b"2"}
         self.assertEqual(join(b"body", box, 2), b"xy")
         self.assertEqual(box, {b"_ask": b"1", b"body.size": b"2"})
 
     def test_piecesOfAnySize(self) -> None:
-        """
-        A writer need not fill its pieces.
-        """
+        """A writer need not fill its pieces."""
         box = {b"body": b"", b"body.2": b"ab", b"body.3": b"", b"body.4": b"c"}
         self.assertEqual(join(b"body", box, 3), b"abc")
 
     def test_brokenRuns(self) -> None:
-        """
-        Keys that are not one whole run of either numbering are an error.
-        """
+        """Keys that are not one whole run of either numbering are an error."""
         for keys in (
             "body body.3",
             "body body.2 body.4",
@@ -361,18 +309,14 @@ class JoinTests(SynchronousTestCase):
 
     @given(VALUES, st.data())
     def test_lostPiece(self, value: bytes, data: st.DataObject) -> None:
-        """
-        A value that lost any piece but its last is an error, never a shorter one.
-        """
+        """A value that lost any piece but its last is an error, never a shorter one."""
         box = split(b"v", value + bytes(PIECE_SIZE + 1), DEFAULT_MAX_SIZE)
         lost = data.draw(st.sampled_from(list(box)[:-1]))
         del box[lost]
         self.assertRaises(MissingPiece, join, b"v", box, DEFAULT_MAX_SIZE)
 
     def test_tooLong(self) -> None:
-        """
-        The sum of the pieces is held to C{maxSize}, in either numbering.
-        """
+        """The sum of the pieces is held to C{maxSize}, in either numbering."""
         for keys in ((b"v", b"v.2"), (b"v.0", b"v.1")):
             box = dict.fromkeys(keys, b"x" * 50)
             self.assertEqual(join(b"v", dict(box), 100), b"x" * 100)
@@ -380,51 +324,37 @@ class JoinTests(SynchronousTestCase):
 
 
 class ClashTests(SynchronousTestCase):
-    """
-    Two arguments that want one key.
-    """
+    """Two arguments that want one key."""
 
     def test_noClash(self) -> None:
-        """
-        Names that only look alike do not clash.
-        """
+        """Names that only look alike do not clash."""
         checkClash(
             b"body", [b"_ask", b"body.size", b"body2", b"bod.2"], ["body_2", "body.x"]
         )
 
     def test_writtenKeys(self) -> None:
-        """
-        A key in the box that the value needs, now or when it is longer, clashes.
-        """
+        """A key in the box that the value needs, now or when it is longer, clashes."""
         for key in (b"body", b"body.0", b"body.1", b"body.2", b"body.300"):
             error = self.assertRaises(KeyClash, checkClash, b"body", [b"x", key], [])
             self.assertIn(repr(key.decode("ascii")), str(error))
 
     def test_otherNames(self) -> None:
-        """
-        So does the name of an argument, as Python spells it.
-        """
+        """So does the name of an argument, as Python spells it."""
         for name in ("big_body.0", "big_body.2", "big_body.17"):
             self.assertRaises(KeyClash, checkClash, b"big-body", [], ["ok", name])
         checkClash(b"big-body", [], ["naïve", "big_body", "big-body.2x"])
 
 
 class SizeTests(SynchronousTestCase):
-    """
-    The bound itself.
-    """
+    """The bound itself."""
 
     def test_bound(self) -> None:
-        """
-        C{maxSize} is the last length that is allowed.
-        """
+        """C{maxSize} is the last length that is allowed."""
         checkSize(b"v", 0, 0)
         checkSize(b"v", 10, 10)
         self.assertRaises(ValueTooLong, checkSize, b"v", 11, 10)
 
     def test_nameThatIsNotASCII(self) -> None:
-        """
-        A name of any bytes can be in a message.
-        """
+        """A name of any bytes can be in a message."""
         error = self.assertRaises(ValueTooLong, checkSize, b"\xff\n", 2, 1)
         self.assertIn("xff", str(error))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.stream}, and the objects that keep them.
-"""
+"""The rules of L{amp_stream._sansio.stream}, and the objects that keep them."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ RECEIVE_PATHS = {
 
 
 def give(stream, event):
-    """
-    Let something happen to the sending half of a stream.
-    """
+    """Let something happen to the sending half of a stream."""
     if event is SendInput.ACKNOWLEDGED:
         stream.acknowledge()
     elif event is SendInput.RESET:
@@ -65,9 +61,7 @@ class Receiver:
         self.stream = ReceiveStream(1, Limits())
 
     def give(self, event):
-        """
-        Let something happen to it.
-        """
+        """Let something happen to it."""
         stream = self.stream
         if event is ReceiveInput.DATA:
             stream.receive(0, b"a", False, None, False)
@@ -86,9 +80,7 @@ class Receiver:
 
 
 class TableTests(SynchronousTestCase):
-    """
-    The tables themselves.
-    """
+    """The tables themselves."""
 
     def test_everyPair(self):
         """
@@ -108,9 +100,7 @@ class TableTests(SynchronousTestCase):
                     self.assertIn(event.name, str(error))
 
     def test_reachable(self):
-        """
-        There is a way from the beginning to each state.
-        """
+        """There is a way from the beginning to each state."""
         for table, paths in ((SENDING, SEND_PATHS), (RECEIVING, RECEIVE_PATHS)):
             for end, path in paths.items():
                 state = next(iter(paths))
@@ -120,9 +110,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(set(paths), {*type(end)})
 
     def test_ends(self):
-        """
-        The states without a way out are those in which a stream has ended.
-        """
+        """The states without a way out are those in which a stream has ended."""
         for table, states, ends in (
             (SENDING, SendState, {SendState.DATA_RECVD, SendState.RESET_SENT}),
             (
@@ -138,9 +126,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(set(states) - {state for state, _ in table}, ends)
 
     def test_alwaysAWayToGiveUp(self):
-        """
-        Until its end a stream can be given up, by whoever has it.
-        """
+        """Until its end a stream can be given up, by whoever has it."""
         for state, event in (
             *product(SEND_PATHS, [SendInput.RESET]),
             *product(RECEIVE_PATHS, [ReceiveInput.RESET, ReceiveInput.STOP]),
@@ -151,9 +137,7 @@ class TableTests(SynchronousTestCase):
 
 
 class SendingTests(SynchronousTestCase):
-    """
-    The sending half follows its table.
-    """
+    """The sending half follows its table."""
 
     def test_everyPair(self):
         """
@@ -177,9 +161,7 @@ class SendingTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(SendInput)))
     def test_anyOrder(self, events):
-        """
-        Whatever happens in whatever order, the state is that of the table.
-        """
+        """Whatever happens in whatever order, the state is that of the table."""
         stream = SendStream(1)
         state = SendState.READY
         for event in events:
@@ -192,9 +174,7 @@ class SendingTests(SynchronousTestCase):
 
 
 class ReceivingTests(SynchronousTestCase):
-    """
-    The receiving half follows its table.
-    """
+    """The receiving half follows its table."""
 
     def after(self, state, event):
         """
@@ -223,9 +203,7 @@ class ReceivingTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(ReceiveInput)))
     def test_anyOrder(self, events):
-        """
-        Whatever happens in whatever order, the state is that of the table.
-        """
+        """Whatever happens in whatever order, the state is that of the table."""
         receiver = Receiver()
         state = ReceiveState.RECV
         for event in events:

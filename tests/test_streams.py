@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._arguments}: the declaration of a stream.
-"""
+"""Tests for L{amp_stream._arguments}: the declaration of a stream."""
 
 from __future__ import annotations
 
@@ -24,14 +22,10 @@ from tests.commands import Ping, Server, Store, StoreChecked, Swap
 
 
 class StreamArgumentTests(SynchronousTestCase):
-    """
-    The argument.
-    """
+    """The argument."""
 
     def test_clash(self):
-        """
-        Another argument with the key of the size is refused, before or behind it.
-        """
+        """Another argument with the key of the size is refused, before or behind it."""
         body, other = (b"body", Stream()), (b"body.size", amp.Integer())
         for order in ([other, body], [body, other]):
             command = type("Clash", (amp.Command,), {"arguments": order})
@@ -39,9 +33,7 @@ class StreamArgumentTests(SynchronousTestCase):
                 command.makeArguments({"body": b"abc", "body.size": 3}, None)
 
     def test_inListOf(self):
-        """
-        A list of streams is refused with words that say what to do.
-        """
+        """A list of streams is refused with words that say what to do."""
         listed = amp.ListOf(Stream())
         for refused in (listed.toString, lambda value: listed.fromString(b"\0\x01x")):
             with self.assertRaises(DeclarationError):
@@ -69,17 +61,13 @@ class StreamArgumentTests(SynchronousTestCase):
             pair.lose()
 
     def test_noConnection(self):
-        """
-        A stream that arrives where there are no streams is an error that says so.
-        """
+        """A stream that arrives where there are no streams is an error that says so."""
         box = amp.AmpBox({b"_answer": b"1", b"name": b"x", b"body": b"1"})
         with self.assertRaises(NotStreaming):
             Store.parseArguments(box, amp.AMP())
 
     def test_stockSender(self):
-        """
-        A box that announces a stream cannot be written by a stock protocol.
-        """
+        """A box that announces a stream cannot be written by a stock protocol."""
         box = Store.makeArguments({"name": "x", "body": b"abc"}, None)
         with self.assertRaises(DeclarationError):
             box.serialize()
@@ -108,9 +96,7 @@ class StreamArgumentTests(SynchronousTestCase):
         pair.lose()
 
     def test_sizeIsHeldTo(self):
-        """
-        A stream whose bytes are not as many as it was announced with fails.
-        """
+        """A stream whose bytes are not as many as it was announced with fails."""
         for data in (b"ab", b"abcd"):
             pair = connectInMemory(amp.AMP(), Server())
             results = []
@@ -129,9 +115,7 @@ class StreamArgumentTests(SynchronousTestCase):
 
 
 class InlineTests(SynchronousTestCase):
-    """
-    A value that is at hand and fits travels inside the box that announces it.
-    """
+    """A value that is at hand and fits travels inside the box that announces it."""
 
     def setUp(self):
         self.server = Server()
@@ -140,9 +124,7 @@ class InlineTests(SynchronousTestCase):
         self.addCleanup(self.pair.lose)
 
     def boxesOf(self, body):
-        """
-        Call with a value, and return the boxes that this writes at once.
-        """
+        """Call with a value, and return the boxes that this writes at once."""
         self.pair.client.callRemote(Store, name="x", body=body).addErrback(lambda _: 0)
         boxes = self.pair.sent(self.pair.client)
         self.pair.flush()
@@ -163,17 +145,13 @@ class InlineTests(SynchronousTestCase):
                 self.assertEqual(box[b"body.data"], bytes(size))
 
     def test_tooLong(self):
-        """
-        A value of 65,280 bytes is announced, and sent in chunks.
-        """
+        """A value of 65,280 bytes is announced, and sent in chunks."""
         boxes = self.boxesOf(bytes(65_280))
         self.assertIn(b"body.size", boxes[0])
         self.assertNotIn(b"body.data", boxes[0])
 
     def test_complete(self):
-        """
-        The responder gets the stream complete, with its size.
-        """
+        """The responder gets the stream complete, with its size."""
         seen = []
 
         def take(name, body):
@@ -234,9 +212,7 @@ class InlineTests(SynchronousTestCase):
         pair.lose()
 
     def test_abort(self):
-        """
-        A stream inside a box can be given up, and is forgotten then.
-        """
+        """A stream inside a box can be given up, and is forgotten then."""
         self.server.take = lambda name, body: body.abort(b"NO") or {"size": 0}
         self.pair.client.callRemote(Store, name="x", body=b"abc")
         self.pair.flush()
@@ -254,9 +230,7 @@ class InlineTests(SynchronousTestCase):
         self.assertFalse(self.server._link().isBusy)
 
     def test_afterTheConnection(self):
-        """
-        A stream inside a box can be taken when the connection is gone.
-        """
+        """A stream inside a box can be taken when the connection is gone."""
         held = []
         self.server.take = lambda name, body: held.append(body) or Deferred()
         call = self.pair.client.callRemote(Store, name="x", body=b"abc")
@@ -266,9 +240,7 @@ class InlineTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(held[0].collect()), b"abc")
 
     def test_digest(self):
-        """
-        A stream with a digest is always announced: the digest comes with its end.
-        """
+        """A stream with a digest is always announced: the digest comes with its end."""
         self.pair.client.callRemote(StoreChecked, name="x", body=b"abc")
         self.assertIn(b"body.size", self.pair.sent(self.pair.client)[0])
         self.pair.flush()
@@ -276,9 +248,7 @@ class InlineTests(SynchronousTestCase):
 
 
 class StockOrderTests(SynchronousTestCase):
-    """
-    Boxes that C{amp.AMP} could send go as it sends them.
-    """
+    """Boxes that C{amp.AMP} could send go as it sends them."""
 
     def test_order(self):
         """

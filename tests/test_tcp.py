@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._transport}: what is set on real sockets.
-"""
+"""Tests for L{amp_stream._transport}: what is set on real sockets."""
 
 from __future__ import annotations
 
@@ -32,21 +30,15 @@ LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class Client(Watched, StreamAMP):
-    """
-    One end.
-    """
+    """One end."""
 
 
 class WatchedServer(Watched, Server):
-    """
-    The other.
-    """
+    """The other."""
 
 
 def socketOf(protocol):
-    """
-    Find the socket below a protocol.
-    """
+    """Find the socket below a protocol."""
     transport = protocol.transport
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
@@ -54,14 +46,10 @@ def socketOf(protocol):
 
 
 class TuningTests(LoopbackTestCase):
-    """
-    What L{StreamAMP} does to its connections.
-    """
+    """What L{StreamAMP} does to its connections."""
 
     def assertTuned(self, protocol):
-        """
-        Ask the kernel.
-        """
+        """Ask the kernel."""
         handle = socketOf(protocol)
         self.assertNotEqual(
             handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 0
@@ -72,25 +60,19 @@ class TuningTests(LoopbackTestCase):
             )
 
     def assertNotTuned(self, protocol):
-        """
-        Ask the kernel.
-        """
+        """Ask the kernel."""
         handle = socketOf(protocol)
         self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 0)
 
     async def test_tcp(self):
-        """
-        Both ends of a TCP connection send at once, and queue little in the kernel.
-        """
+        """Both ends of a TCP connection send at once, and queue little in the kernel."""
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
         self.assertTuned(client)
         self.assertTuned(server)
 
     async def test_tls(self):
-        """
-        So do both ends of one with TLS, whichever way TLS was put there.
-        """
+        """So do both ends of one with TLS, whichever way TLS was put there."""
         client, server = Client(), WatchedServer()
         await self.tls(client, server)
         self.assertTuned(client)
@@ -98,17 +80,13 @@ class TuningTests(LoopbackTestCase):
         await client.callRemote(Ping)
 
     async def test_otherProtocols(self):
-        """
-        No other connection is touched.
-        """
+        """No other connection is touched."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.assertNotTuned(client)
 
     async def test_wrapped(self):
-        """
-        A TCP connection is found below any number of policies.
-        """
+        """A TCP connection is found below any number of policies."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         wrapper = client.transport
@@ -120,31 +98,23 @@ class TuningTests(LoopbackTestCase):
         self.assertTuned(client)
 
     async def test_unix(self):
-        """
-        A UNIX socket, which knows none of this, works.
-        """
+        """A UNIX socket, which knows none of this, works."""
         client, server = Client(), WatchedServer()
         await self.unix(client, server)
         self.assertEqual(await client.callRemote(Ping, number=3), {"number": 3})
 
 
 class DrainingTests(LoopbackTestCase):
-    """
-    L{drainingTransport}.
-    """
+    """L{drainingTransport}."""
 
     async def test_tcp(self):
-        """
-        A TCP connection knows itself when it has drained.
-        """
+        """A TCP connection knows itself when it has drained."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.assertIs(drainingTransport(client.transport), client.transport)
 
     async def test_tls(self):
-        """
-        With TLS, what is below does.
-        """
+        """With TLS, what is below does."""
         client, server = Plain(), Plain()
         await self.tls(client, server)
         below = drainingTransport(client.transport)
@@ -168,25 +138,19 @@ class DrainingTests(LoopbackTestCase):
         self.assertIs(drainingTransport(transport), transport)
 
     def test_memory(self):
-        """
-        Any other transport speaks for itself.
-        """
+        """Any other transport speaks for itself."""
         transport = StringTransport()
         self.assertIs(drainingTransport(transport), transport)
 
 
 class SampleTests(LoopbackTestCase):
-    """
-    L{KernelQueue}, of real sockets.
-    """
+    """L{KernelQueue}, of real sockets."""
 
     if sys.platform != "linux":
         skip = "only Linux says what is in flight"
 
     async def test_tcp(self):
-        """
-        The kernel says what a TCP connection has delivered and has in flight.
-        """
+        """The kernel says what a TCP connection has delivered and has in flight."""
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
         kernel = KernelQueue(client.transport)
@@ -200,9 +164,7 @@ class SampleTests(LoopbackTestCase):
         self.assertGreater(after.window, 1)
 
     async def test_pace(self):
-        """
-        The kernel is told the rate to pace at, unless it is nearly the same or none.
-        """
+        """The kernel is told the rate to pace at, unless it is nearly the same or none."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         kernel = KernelQueue(client.transport)
@@ -220,18 +182,14 @@ class SampleTests(LoopbackTestCase):
             self.assertEqual(rate(), expected)
 
     async def test_oldKernel(self):
-        """
-        A kernel whose C{tcp_info} is shorter says nothing.
-        """
+        """A kernel whose C{tcp_info} is shorter says nothing."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.patch(tcp, "_info", Struct("=10000x"))
         self.assertIsNone(KernelQueue(client.transport).sample())
 
     def test_closed(self):
-        """
-        Of a connection that is gone, nothing is known.
-        """
+        """Of a connection that is gone, nothing is known."""
         handle = socket.socket()
 
         class Closed:
@@ -245,18 +203,14 @@ class SampleTests(LoopbackTestCase):
         kernel.pace(1000.0)
 
     async def test_unix(self):
-        """
-        Of a UNIX socket, nothing is known.
-        """
+        """Of a UNIX socket, nothing is known."""
         client, server = Plain(), Plain()
         await self.unix(client, server)
         self.assertIsNone(KernelQueue(client.transport).sample())
 
 
 class Kernel:
-    """
-    A kernel that says what a test wants.
-    """
+    """A kernel that says what a test wants."""
 
     def __init__(self):
         self.answer = Sample(0, 0, 0.04, 0.0, 1448, 100)
@@ -274,9 +228,7 @@ class Kernel:
 
 
 class GateTests(SynchronousTestCase):
-    """
-    L{SendGate}.
-    """
+    """L{SendGate}."""
 
     def setUp(self):
         self.gate = SendGate(None, 0.005)
@@ -297,9 +249,7 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.kernel.asked, 2)
 
     def test_noRoom(self):
-        """
-        Without room, the turn is short, and has to wait.
-        """
+        """Without room, the turn is short, and has to wait."""
         self.kernel.answer = self.kernel.answer._replace(inFlight=8 * 1448)
         self.assertTrue(self.gate.isShort(1.0, 65536))
         self.assertEqual(self.gate.turn(1.0, 65536), SHORTEST)
@@ -309,9 +259,7 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.gate.delay, 0.0)
 
     def test_unbounded(self):
-        """
-        Without a bound, or without a kernel that answers, any turn may be written.
-        """
+        """Without a bound, or without a kernel that answers, any turn may be written."""
         for gate in (SendGate(None, None), SendGate(StringTransport(), 0.005)):
             for now in (1.0, 2.0):
                 self.assertEqual(gate.turn(now, 10**9), 10**9)
@@ -320,23 +268,17 @@ class GateTests(SynchronousTestCase):
 
 
 class OtherTransportTests(SynchronousTestCase):
-    """
-    Transports without a socket.
-    """
+    """Transports without a socket."""
 
     def test_noSocket(self):
-        """
-        A transport without a socket, or without anything, is left as it is.
-        """
+        """A transport without a socket, or without anything, is left as it is."""
         for transport in (StringTransport(), object()):
             before = dict(getattr(transport, "__dict__", {}))
             tuneForLatency(transport)
             self.assertEqual(getattr(transport, "__dict__", {}), before)
 
     def test_closed(self):
-        """
-        A connection that is gone already is no error.
-        """
+        """A connection that is gone already is no error."""
         handle = socket.socket()
         handle.close()
 
@@ -347,9 +289,7 @@ class OtherTransportTests(SynchronousTestCase):
         tuneForLatency(Closed())
 
     def test_oldSystem(self):
-        """
-        A system without C{TCP_NOTSENT_LOWAT} gets what it knows.
-        """
+        """A system without C{TCP_NOTSENT_LOWAT} gets what it knows."""
         self.patch(tcp, "_OPTION", None)
         with socket.socket() as handle:
 

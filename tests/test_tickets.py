@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream.outofband._tickets}.
-"""
+"""The rules of L{amp_stream.outofband._tickets}."""
 
 from __future__ import annotations
 
@@ -35,25 +33,19 @@ TARGET = object()
 
 
 def grant(method: bytes = b"PUT", **kw: Any) -> Grant:
-    """
-    Make a grant.
-    """
+    """Make a grant."""
     return Grant(method=method, target=TARGET, **kw)
 
 
 class JudgeTests(SynchronousTestCase):
-    """
-    Requests, before their bodies.
-    """
+    """Requests, before their bodies."""
 
     def status(self, given: Grant, method: bytes, length: int | None) -> int | None:
         refusal = judge(given, method, length)
         return None if refusal is None else refusal.status
 
     def test_table(self):
-        """
-        A request is refused for its method, and for a length that cannot be right.
-        """
+        """A request is refused for its method, and for a length that cannot be right."""
         for made, method, length, status in (
             (grant(), b"PUT", None, None),
             (grant(), b"PUT", 0, None),
@@ -79,35 +71,27 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual(self.status(made, method, length), status)
 
     def test_noLength(self):
-        """
-        A PUT without a length and without chunks is refused; a GET needs neither.
-        """
+        """A PUT without a length and without chunks is refused; a GET needs neither."""
         self.assertEqual(judge(grant(), b"PUT", 0, False).status, 411)
         self.assertEqual(judge(grant(size=0), b"PUT", 0, False).status, 411)
         self.assertEqual(judge(grant(b"GET"), b"PUT", 0, False).status, 405)
         self.assertIsNone(judge(grant(b"GET"), b"GET", 0, False))
 
     def test_allowed(self):
-        """
-        For another method, the answer has the one that would do.
-        """
+        """For another method, the answer has the one that would do."""
         refusal = judge(grant(b"GET"), b"PUT", 0)
         self.assertIsInstance(refusal, Refusal)
         self.assertEqual(refusal.allowed, b"GET")
 
     def test_hash(self):
-        """
-        The hash of a token is kept, not the token.
-        """
+        """The hash of a token is kept, not the token."""
         token = b"A" * 43
         self.assertEqual(len(hashToken(token)), 32)
         self.assertEqual(hashToken(token), hashToken(b"A" * 43))
         self.assertNotEqual(hashToken(token), hashToken(b"A" * 42 + b"B"))
 
     def test_repr(self):
-        """
-        The repr of a grant leaves its target out, which may have a token.
-        """
+        """The repr of a grant leaves its target out, which may have a token."""
         made = Grant(method=b"PUT", target="the token")
         self.assertNotIn("the token", repr(made))
 
@@ -136,9 +120,7 @@ class BookTests(SynchronousTestCase):
             self.assertEqual(book.consume(b"h", now) is not None, usable)
 
     def test_expire(self):
-        """
-        Tickets that are too old are given back once, so that their transfers can fail.
-        """
+        """Tickets that are too old are given back once, so that their transfers can fail."""
         book = TicketBook(10, 5)
         self.assertIsNone(book.nextEnd)
         old, new = grant(size=1), grant(size=2)
@@ -266,9 +248,7 @@ TICKETS = st.builds(
 
 
 class BoxTests(SynchronousTestCase):
-    """
-    Tickets in boxes.
-    """
+    """Tickets in boxes."""
 
     BOX = ticketToBox(
         Ticket(url="https://x/", token=b"A" * 43, method=b"PUT", lifetime=60)
@@ -276,32 +256,24 @@ class BoxTests(SynchronousTestCase):
 
     @given(TICKETS)
     def test_roundTrip(self, ticket):
-        """
-        A ticket arrives as it was sent.
-        """
+        """A ticket arrives as it was sent."""
         self.assertEqual(ticketFromBox(ticketToBox(ticket)), ticket)
 
     def test_least(self):
-        """
-        Optional fields without a value are not sent.
-        """
+        """Optional fields without a value are not sent."""
         self.assertEqual(set(self.BOX), {b"url", b"token", b"method", b"lifetime"})
         ticket = ticketFromBox(self.BOX)
         self.assertIsNone(ticket.maxSize)
         self.assertEqual((ticket.certificate, ticket.serverName), (b"", ""))
 
     def test_repr(self):
-        """
-        The token is not in the repr, nor is the certificate.
-        """
+        """The token is not in the repr, nor is the certificate."""
         ticket = ticketFromBox({**self.BOX, b"certificate": b"PEM"})
         self.assertNotIn("A" * 22, repr(ticket))
         self.assertNotIn("PEM", repr(ticket))
 
     def test_malformed(self):
-        """
-        Anything else is refused, and the error does not show the token.
-        """
+        """Anything else is refused, and the error does not show the token."""
         for change in (
             {b"token": b"Z" * 21},
             {b"token": b"Z" * 513},
@@ -335,8 +307,6 @@ class BoxTests(SynchronousTestCase):
 
     @given(st.dictionaries(st.sampled_from(sorted(BOX)), st.binary(max_size=60)))
     def test_anything(self, change):
-        """
-        Whatever is in a box: it is a ticket, or an error that says so.
-        """
+        """Whatever is in a box: it is a ticket, or an error that says so."""
         with contextlib.suppress(InvalidChunk):
             ticketFromBox({**self.BOX, **change})

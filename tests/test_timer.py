@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._transport}.
-"""
+"""Tests for L{amp_stream._transport}."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from amp_stream._transport import IdleTimer
 
 
 class IdleTimerTests(SynchronousTestCase):
-    """
-    One timer for many streams.
-    """
+    """One timer for many streams."""
 
     def setUp(self):
         self.clock = Clock()
@@ -27,9 +23,7 @@ class IdleTimerTests(SynchronousTestCase):
         return self.goOn
 
     def timer(self, interval=5.0):
-        """
-        Make a timer with a clock.
-        """
+        """Make a timer with a clock."""
         timer = IdleTimer(interval, self.look)
         timer.useClock(self.clock)
         return timer
@@ -49,9 +43,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_armedTwice(self):
-        """
-        Another reason does not make it look more often, or later.
-        """
+        """Another reason does not make it look more often, or later."""
         timer = self.timer()
         timer.arm()
         self.clock.advance(3)
@@ -61,9 +53,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [5.0])
 
     def test_again(self):
-        """
-        It can be stopped, twice too, and begin again.
-        """
+        """It can be stopped, twice too, and begin again."""
         timer = self.timer()
         timer.stop()
         timer.arm()
@@ -76,17 +66,13 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [8.0])
 
     def test_never(self):
-        """
-        Without an interval, or without a clock, it never looks.
-        """
+        """Without an interval, or without a clock, it never looks."""
         self.timer(None).arm()
         IdleTimer(5.0, self.look).arm()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stoppedWhileItLooks(self):
-        """
-        If what it finds ends everything, it ends, too.
-        """
+        """If what it finds ends everything, it ends, too."""
 
         def look(now):
             timer.arm()
@@ -100,9 +86,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_armedWhileItLooks(self):
-        """
-        If what it finds is a new reason, there is still one timer.
-        """
+        """If what it finds is a new reason, there is still one timer."""
 
         def look(now):
             timer.arm()

@@ -45,9 +45,7 @@ What is meant to be different, and why.
 
 
 class OtherClass:
-    """
-    C{twisted.protocols.amp}, also where a test changes it, with another C{AMP}.
-    """
+    """C{twisted.protocols.amp}, also where a test changes it, with another C{AMP}."""
 
     def __init__(self, replacement):
         vars(self)["AMP"] = replacement
@@ -60,9 +58,7 @@ class OtherClass:
 
 
 def executeWith(version):
-    """
-    @return: The module of Twisted's tests, executed with our class.
-    """
+    """@return: The module of Twisted's tests, executed with our class."""
     name = f"{__name__}_{version}"
     # Some tests compare the name of the class.
     attributes = {"version": version, "__module__": name}
@@ -84,9 +80,7 @@ def isTest(value):
 
 
 def collect(version, namespace):
-    """
-    Put the test cases of one mode where test runners look for them.
-    """
+    """Put the test cases of one mode where test runners look for them."""
     module = executeWith(version)
     differences = dict(DIFFERENCES[version])
     for name, case in list(vars(module).items()):
@@ -97,9 +91,7 @@ def collect(version, namespace):
             if reason is not None:
 
                 def different(self):
-                    """
-                    Skipped with the reason.
-                    """
+                    """Skipped with the reason."""
 
                 different.skip = reason
                 setattr(case, method, different)

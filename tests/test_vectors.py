@@ -24,16 +24,12 @@ FOLDER = Path(__file__).with_name("vectors")
 
 
 def load(name):
-    """
-    Read a file.
-    """
+    """Read a file."""
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def bytesOf(parts):
-    """
-    Put described bytes together.
-    """
+    """Put described bytes together."""
     return b"".join(
         bytes.fromhex(part)
         if isinstance(part, str)
@@ -43,48 +39,36 @@ def bytesOf(parts):
 
 
 def valueOf(value):
-    """
-    Read a described value.
-    """
+    """Read a described value."""
     return value.encode("ascii") if isinstance(value, str) else bytesOf(value["bytes"])
 
 
 def boxOf(box):
-    """
-    Read a described box.
-    """
+    """Read a described box."""
     return {key.encode("ascii"): valueOf(value) for key, value in box.items()}
 
 
 def codeOf(error):
-    """
-    @return: The code that an error has, or would be answered with.
-    """
+    """@return: The code that an error has, or would be answered with."""
     code = error.errorCode if isinstance(error, amp.RemoteAmpError) else error.code
     return code.decode("ascii")
 
 
 class Fit(amp.Command):
-    """
-    A value that fits into the box of this peer, and comes back.
-    """
+    """A value that fits into the box of this peer, and comes back."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"value", amp.String())]
 
 
 class Echo(Fit):
-    """
-    The same.
-    """
+    """The same."""
 
     commandName = b"Echo"
 
 
 class VectorServer(Server):
-    """
-    Answers what the conversations ask.
-    """
+    """Answers what the conversations ask."""
 
     @Fit.responder
     def fit(self, value):
@@ -96,9 +80,7 @@ class VectorServer(Server):
 
 
 class Recorder(Protocol):
-    """
-    The other end of a conversation.
-    """
+    """The other end of a conversation."""
 
     def __init__(self):
         self.received = b""
@@ -108,14 +90,10 @@ class Recorder(Protocol):
 
 
 class FileTests(SynchronousTestCase):
-    """
-    The files.
-    """
+    """The files."""
 
     def test_generated(self):
-        """
-        The files are what their generator writes.
-        """
+        """The files are what their generator writes."""
         for name, make in (
             ("boxes", makevectors.boxes),
             ("bigstring", makevectors.bigStrings),
@@ -125,9 +103,7 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(load(name), json.loads(json.dumps(make())), name)
 
     def test_all(self):
-        """
-        No file is left out here.
-        """
+        """No file is left out here."""
         self.assertEqual(
             {path.stem for path in FOLDER.glob("*.json")},
             {"boxes", "bigstring", "streams", "negotiation", "errors"},
@@ -135,17 +111,13 @@ class FileTests(SynchronousTestCase):
 
 
 class BoxVectorTests(SynchronousTestCase):
-    """
-    C{boxes.json}.
-    """
+    """C{boxes.json}."""
 
     def setUp(self):
         self.vectors = load("boxes")
 
     def test_write(self):
-        """
-        Each box has these bytes.
-        """
+        """Each box has these bytes."""
         for vector in self.vectors["boxes"]:
             items = sorted(boxOf(vector["box"]).items())
             self.assertEqual(
@@ -155,9 +127,7 @@ class BoxVectorTests(SynchronousTestCase):
             )
 
     def test_read(self):
-        """
-        The bytes are read as this box, in one piece or in many.
-        """
+        """The bytes are read as this box, in one piece or in many."""
         for vector in self.vectors["boxes"]:
             data, box = bytesOf(vector["bytes"]), boxOf(vector["box"])
             for step in (len(data), 1000):
@@ -169,9 +139,7 @@ class BoxVectorTests(SynchronousTestCase):
                 self.assertTrue(parser.isBetweenBoxes)
 
     def test_unwritable(self):
-        """
-        These are errors of whoever writes.
-        """
+        """These are errors of whoever writes."""
         for vector in self.vectors["unwritable"]:
             error = self.assertRaises(
                 errors.StreamError,
@@ -182,9 +150,7 @@ class BoxVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(error), vector["error"], vector["name"])
 
     def test_unreadable(self):
-        """
-        These are errors of whoever reads, at their last byte and not before.
-        """
+        """These are errors of whoever reads, at their last byte and not before."""
         for vector in self.vectors["unreadable"]:
             parser = BoxParser(
                 vector["version"], vector["maxBoxSize"], vector["maxBoxKeys"]
@@ -198,9 +164,7 @@ class BoxVectorTests(SynchronousTestCase):
 
 
 class BigStringVectorTests(SynchronousTestCase):
-    """
-    C{bigstring.json}.
-    """
+    """C{bigstring.json}."""
 
     def setUp(self):
         self.vectors = load("bigstring")
@@ -208,9 +172,7 @@ class BigStringVectorTests(SynchronousTestCase):
         self.name = self.key.encode("ascii")
 
     def test_write(self):
-        """
-        A value is written under these keys.
-        """
+        """A value is written under these keys."""
         for vector in self.vectors["written"]:
             box = amp.AmpBox()
             BigString().toBox(
@@ -219,9 +181,7 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(box, boxOf(vector["box"]), vector["name"])
 
     def test_read(self):
-        """
-        A value is read from these keys, and from those that others write.
-        """
+        """A value is read from these keys, and from those that others write."""
         for vector in self.vectors["written"] + self.vectors["read"]:
             objects = {}
             box = amp.AmpBox(boxOf(vector["box"]))
@@ -231,9 +191,7 @@ class BigStringVectorTests(SynchronousTestCase):
             )
 
     def test_unreadable(self):
-        """
-        No value is read from these keys.
-        """
+        """No value is read from these keys."""
         for vector in self.vectors["unreadable"]:
             box = amp.AmpBox(boxOf(vector["box"]))
             with self.assertRaises(amp.RemoteAmpError) as caught:
@@ -241,9 +199,7 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
 
     def test_unwritable(self):
-        """
-        These are errors of whoever writes.
-        """
+        """These are errors of whoever writes."""
         for vector in self.vectors["unwritable"]:
             objects = {self.key: valueOf(vector["value"]), **vector["others"]}
             with self.assertRaises(errors.BigValueError) as caught:
@@ -253,9 +209,7 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
 
     def test_text(self):
-        """
-        Text is cut after it has been encoded.
-        """
+        """Text is cut after it has been encoded."""
         for vector in self.vectors["text"]:
             before = vector["text"]["before"]
             text = before["repeat"] * before["count"] + vector["text"]["then"]
@@ -267,14 +221,10 @@ class BigStringVectorTests(SynchronousTestCase):
 
 
 class ConversationTests(SynchronousTestCase):
-    """
-    C{streams.json} and C{negotiation.json}: this end is C{self}.
-    """
+    """C{streams.json} and C{negotiation.json}: this end is C{self}."""
 
     def play(self, conversation):
-        """
-        Say what the peer says, and compare what comes back.
-        """
+        """Say what the peer says, and compare what comes back."""
         server = VectorServer(version=conversation["version"])
         for name, value in conversation.get("stored", {}).items():
             server.stored[name] = valueOf(value)
@@ -312,25 +262,19 @@ class ConversationTests(SynchronousTestCase):
         pair.lose()
 
     def act(self, server, what):
-        """
-        Do what the application does, or look at what it has.
-        """
+        """Do what the application does, or look at what it has."""
         for name, value in what.get("stored", {}).items():
             self.assertEqual(server.stored[name], valueOf(value))
         if "abort" in what:
             server.streams[what["abort"]].abort()
 
     def test_streams(self):
-        """
-        Streams begin, go on, end and fail on the wire as recorded.
-        """
+        """Streams begin, go on, end and fail on the wire as recorded."""
         for conversation in load("streams"):
             self.play(conversation)
 
     def test_negotiation(self):
-        """
-        So do the versions, and large boxes.
-        """
+        """So do the versions, and large boxes."""
         for conversation in load("negotiation"):
             self.play(conversation)
 
@@ -351,9 +295,7 @@ class ConversationTests(SynchronousTestCase):
 
 
 class ErrorVectorTests(SynchronousTestCase):
-    """
-    C{errors.json}.
-    """
+    """C{errors.json}."""
 
     def test_codes(self):
         """
@@ -376,9 +318,7 @@ class ErrorVectorTests(SynchronousTestCase):
             self.assertTrue(vector["meaning"].endswith("."))
 
     def test_used(self):
-        """
-        The other files use no code that is not in this one.
-        """
+        """The other files use no code that is not in this one."""
         codes = {vector["code"] for vector in load("errors")}
         for name in ("boxes", "bigstring"):
             for vectors in load(name).values():

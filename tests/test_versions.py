@@ -28,36 +28,28 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 8 * 2**20)
 
 
 class Echo(amp.Command):
-    """
-    Some bytes there, as many back.
-    """
+    """Some bytes there, as many back."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"value", amp.String())]
 
 
 class Make(amp.Command):
-    """
-    Some bytes back.
-    """
+    """Some bytes back."""
 
     arguments = [(b"size", amp.Integer())]
     response = [(b"value", amp.String())]
 
 
 class Forget(amp.Command):
-    """
-    Some bytes there, and nobody waits.
-    """
+    """Some bytes there, and nobody waits."""
 
     arguments = [(b"value", amp.String())]
     requiresAnswer = False
 
 
 class Values(Responders):
-    """
-    Answers.
-    """
+    """Answers."""
 
     def __init__(self):
         super().__init__()
@@ -78,9 +70,7 @@ class Values(Responders):
 
 
 class Ours(StreamAMP, Values):
-    """
-    A protocol of this package.
-    """
+    """A protocol of this package."""
 
     def __init__(self, **kw):
         StreamAMP.__init__(self, **kw)
@@ -88,9 +78,7 @@ class Ours(StreamAMP, Values):
 
 
 class Stock(amp.AMP, Values):
-    """
-    One of Twisted's.
-    """
+    """One of Twisted's."""
 
     def __init__(self):
         amp.AMP.__init__(self)
@@ -104,9 +92,7 @@ def make(kind, limits=None):
 
 
 def outcome(deferred):
-    """
-    @return: A Deferred with the same result, which AMP thinks is handled.
-    """
+    """@return: A Deferred with the same result, which AMP thinks is handled."""
     kept = Deferred()
     deferred.addCallbacks(kept.callback, kept.errback)
     return kept
@@ -134,15 +120,11 @@ def sizesFor(client, server):
 
 
 class Switch(amp.ProtocolSwitchCommand):
-    """
-    Another protocol, please.
-    """
+    """Another protocol, please."""
 
 
 class Other:
-    """
-    Makes the protocol at the near end.
-    """
+    """Makes the protocol at the near end."""
 
     def buildProtocol(self, address):
         return Protocol()
@@ -155,9 +137,7 @@ class Other:
 
 
 class PairTests(SynchronousTestCase):
-    """
-    Every pair, every length.
-    """
+    """Every pair, every length."""
 
     def test_requests(self):
         """
@@ -233,9 +213,7 @@ class PairTests(SynchronousTestCase):
             pair.lose()
 
     def test_unknownVersion(self):
-        """
-        There is no other version.
-        """
+        """There is no other version."""
         for version in (0, 3, "2", None):
             if version is None:
                 self.assertEqual(StreamAMP(version=None).version, "auto")
@@ -244,9 +222,7 @@ class PairTests(SynchronousTestCase):
 
 
 class FragmentTests(SynchronousTestCase):
-    """
-    Large boxes between two protocols that have agreed.
-    """
+    """Large boxes between two protocols that have agreed."""
 
     def setUp(self):
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -263,9 +239,7 @@ class FragmentTests(SynchronousTestCase):
             self.assertEqual(protocol._boxes()._waiting, [])
 
     def test_smallCallOvertakes(self):
-        """
-        A small call that is made after a large one is answered long before it.
-        """
+        """A small call that is made after a large one is answered long before it."""
         large = outcome(self.client.callRemote(Echo, value=bytes(8 * 2**20)))
         small = outcome(self.client.callRemote(Ping, number=1))
         self.pair.flush(lambda: small.called)
@@ -284,9 +258,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_largeOnesShare(self):
-        """
-        Large calls take turns: a shorter one overtakes a longer one.
-        """
+        """Large calls take turns: a shorter one overtakes a longer one."""
         order = []
         for size in (4_000_000, 100_000):
             self.client.callRemote(Echo, value=bytes(size)).addCallback(
@@ -317,9 +289,7 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_peerDoesNotKeepItsWord(self):
-        """
-        A box that is announced with more bytes than are taken is refused.
-        """
+        """A box that is announced with more bytes than are taken is refused."""
         self.pair.flush()
         self.client._boxes()._negotiation.settings = type(
             self.client._boxes()._negotiation.settings
@@ -345,9 +315,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_cancelWhileWaiting(self):
-        """
-        So does cancelling it before the peer has said what it takes.
-        """
+        """So does cancelling it before the peer has said what it takes."""
         result = self.client.callRemote(Echo, value=bytes(8 * 2**20))
         kept = outcome(result)
         result.cancel()
@@ -356,9 +324,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_withStream(self):
-        """
-        A large box can announce a stream, which begins when the box is there.
-        """
+        """A large box can announce a stream, which begins when the box is there."""
         name = "x" * 100_000
         result = outcome(self.client.callRemote(Store, name=name, body=bytes(300_000)))
         self.pair.flush()
@@ -376,9 +342,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual(self.server.forgotten, [300_000])
 
     def test_lostConnection(self):
-        """
-        The end of the connection fails a large call with the reason.
-        """
+        """The end of the connection fails a large call with the reason."""
         results = [outcome(self.client.callRemote(Echo, value=bytes(8 * 2**20)))]
         self.pair.lose()
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -393,9 +357,7 @@ class FragmentTests(SynchronousTestCase):
             self.failureResultOf(result, ConnectionDone)
 
     def test_boundedAssembly(self):
-        """
-        Only so many bytes of large boxes are gathered at once; all arrive in the end.
-        """
+        """Only so many bytes of large boxes are gathered at once; all arrive in the end."""
         limits = Limits(maxBufferedBytes=0, maxBoxSize=3_000_000)
         pair = connectInMemory(make("auto"), make("auto", limits))
         pair.flush()
@@ -418,9 +380,7 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_notOneBox(self):
-        """
-        Fragments that are not one box end the connection, with the reason.
-        """
+        """Fragments that are not one box end the connection, with the reason."""
         self.pair.flush()
         stream = self.client.sendStream(b"\x00\x00\x00\x00")
         self.client.sendBox(
@@ -433,9 +393,7 @@ class FragmentTests(SynchronousTestCase):
         self.failureResultOf(waiting, FramingError)
 
     def test_nothingAboutReadingInFragments(self):
-        """
-        A box that came in fragments cannot change how the next ones are read.
-        """
+        """A box that came in fragments cannot change how the next ones are read."""
         self.pair.flush()
         inner = amp.AmpBox(_command=b"StreamVersion", version=b"1", _ask=b"zz")
         stream = self.client.sendStream(inner.serialize())
@@ -454,9 +412,7 @@ class FragmentTests(SynchronousTestCase):
         del self.client.ampBoxReceived
 
     def test_malformedSettings(self):
-        """
-        Settings that make no sense are answered with an error.
-        """
+        """Settings that make no sense are answered with an error."""
         for values in (
             {"_command": b"StreamSettings", "versions": b"x", "box": b"1"},
             {"_command": b"StreamSettings", "versions": b"1", "box": b"x"},
@@ -476,14 +432,10 @@ class FragmentTests(SynchronousTestCase):
 
 
 class NegotiationTimeTests(SynchronousTestCase):
-    """
-    A peer that never says what it takes.
-    """
+    """A peer that never says what it takes."""
 
     def test_silence(self):
-        """
-        A large call waits for a while, and fails then; small ones work meanwhile.
-        """
+        """A large call waits for a while, and fails then; small ones work meanwhile."""
         pair = connectInMemory(make("auto"), make("auto"))
         # The settings of the server, and its answer, are lost on the way.
         pair._pump.serverIO.stream = []
@@ -502,14 +454,10 @@ class NegotiationTimeTests(SynchronousTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """
-    What is answered when the answer cannot be sent.
-    """
+    """What is answered when the answer cannot be sent."""
 
     def test_longDescription(self):
-        """
-        The text of an error is cut to what fits into a value, and the error arrives.
-        """
+        """The text of an error is cut to what fits into a value, and the error arrives."""
 
         class Refusing(StreamAMP):
             @Store.responder
@@ -524,9 +472,7 @@ class AnswerTests(SynchronousTestCase):
         pair.lose()
 
     def test_nothingIsReadAfterGarbage(self):
-        """
-        Once the bytes make no sense, none of those behind are taken for boxes.
-        """
+        """Once the bytes make no sense, none of those behind are taken for boxes."""
         pair = connectInMemory(make("auto"), make("auto"))
         pair.flush()
         pair.server.dataReceived(b"\xff\xff")
@@ -539,14 +485,10 @@ class AnswerTests(SynchronousTestCase):
 
 
 class SwitchTests(SynchronousTestCase):
-    """
-    Protocol switches beside streams.
-    """
+    """Protocol switches beside streams."""
 
     def test_refusedByCaller(self):
-        """
-        The caller of a switch is told at once that there are streams.
-        """
+        """The caller of a switch is told at once that there are streams."""
         pair = connectInMemory(make("auto"), make("auto"))
         stream = pair.client.sendStream(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
@@ -556,9 +498,7 @@ class SwitchTests(SynchronousTestCase):
         pair.lose()
 
     def test_refusedByResponder(self):
-        """
-        So is one whose peer has streams, and the connection goes on as before.
-        """
+        """So is one whose peer has streams, and the connection goes on as before."""
 
         class Switching(StreamAMP):
             @Switch.responder

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The rules of L{amp_stream._sansio.window}.
-"""
+"""The rules of L{amp_stream._sansio.window}."""
 
 from __future__ import annotations
 
@@ -18,30 +16,22 @@ MEBIBYTE = 1_048_576
 
 
 class SendWindowTests(SynchronousTestCase):
-    """
-    What the sender may still send.
-    """
+    """What the sender may still send."""
 
     def test_beginning(self):
-        """
-        The first 262,144 bytes may be sent before anybody has granted any.
-        """
+        """The first 262,144 bytes may be sent before anybody has granted any."""
         window = SendWindow()
         self.assertEqual((window.offset, window.available), (0, 262_144))
         self.assertEqual(window.spend(262_144), 0)
         self.assertEqual((window.offset, window.available), (262_144, 0))
 
     def test_spend(self):
-        """
-        Each part of the credit is spent once, in order; nothing costs nothing.
-        """
+        """Each part of the credit is spent once, in order; nothing costs nothing."""
         window = SendWindow(10)
         self.assertEqual([window.spend(n) for n in (3, 0, 7, 0)], [0, 3, 3, 10])
 
     def test_overspend(self):
-        """
-        What there is no credit for cannot be sent, and trying it changes nothing.
-        """
+        """What there is no credit for cannot be sent, and trying it changes nothing."""
         window = SendWindow(10)
         window.spend(4)
         self.assertRaises(UsageError, window.spend, 7)
@@ -62,14 +52,10 @@ class SendWindowTests(SynchronousTestCase):
 
 
 class ReceiveWindowTests(SynchronousTestCase):
-    """
-    What the receiver lets a sender send.
-    """
+    """What the receiver lets a sender send."""
 
     def test_beginning(self):
-        """
-        The first 262,144 bytes are taken before any are granted.
-        """
+        """The first 262,144 bytes are taken before any are granted."""
         window = ReceiveWindow()
         window.admit(262_144)
         self.assertEqual((window.highest, window.room), (262_144, 0))
@@ -86,9 +72,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         self.assertEqual(window.highest, 999)
 
     def test_anyOrder(self):
-        """
-        Bytes before the furthest ones do not move its end back.
-        """
+        """Bytes before the furthest ones do not move its end back."""
         window = ReceiveWindow(1000)
         for end in (10, 500, 20):
             window.admit(end)
@@ -212,9 +196,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         return grants
 
     def test_fewGrants(self):
-        """
-        A long stream is granted something every half window, and not more often.
-        """
+        """A long stream is granted something every half window, and not more often."""
         for taken in (1000, 65_535, 700_000):
             grants = self.transfer(64 * MEBIBYTE, [MEBIBYTE], 65_535, taken)
             self.assertLessEqual(grants, 2 * 64)

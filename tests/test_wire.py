@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._multiplexer}: what a peer may get wrong.
-"""
+"""Tests for L{amp_stream._multiplexer}: what a peer may get wrong."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ _boxes = st.fixed_dictionaries(
 
 
 class HostilePeerTests(SynchronousTestCase):
-    """
-    Boxes that no sender of ours would send.
-    """
+    """Boxes that no sender of ours would send."""
 
     @settings(max_examples=150, deadline=None)
     @given(st.lists(_boxes, max_size=12), st.booleans())
@@ -100,9 +96,7 @@ class HostilePeerTests(SynchronousTestCase):
         return boxes
 
     def test_whatIsWrong(self):
-        """
-        A malformed box that asks is answered with what is wrong with it.
-        """
+        """A malformed box that asks is answered with what is wrong with it."""
         for values, word in (
             ({"_command": b"StreamData"}, b"missing"),
             ({"_command": b"StreamData", "data": b"", "id": b"x"}, b"id"),
@@ -137,9 +131,7 @@ class HostilePeerTests(SynchronousTestCase):
             self.assertIn(word, box[b"_error_description"])
 
     def test_answersToNobody(self):
-        """
-        An answer that asks too much of a stream is an error of that stream.
-        """
+        """An answer that asks too much of a stream is an error of that stream."""
         pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
         stream = pair.server.sendStream(bytes(1000))
         (chunk,) = pair.sent(pair.server)
@@ -150,9 +142,7 @@ class HostilePeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformedChunkStopsItsStream(self):
-        """
-        A malformed chunk that does not ask stops its stream, if it says which.
-        """
+        """A malformed chunk that does not ask stops its stream, if it says which."""
         pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
         pair.client.sendBox(
             amp.AmpBox(_command=b"StreamData", id=b"4", data=b"abc", offset=b"?")
@@ -171,9 +161,7 @@ class HostilePeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_ourOwnFault(self):
-        """
-        A mistake in this package is logged and answered, and nobody hangs up.
-        """
+        """A mistake in this package is logged and answered, and nobody hangs up."""
         pair = connectInMemory(amp.AMP(), StreamAMP())
         pair.server._link()._inbound.reset = None
         results = []
@@ -187,14 +175,10 @@ class HostilePeerTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    """
-    Control messages as boxes.
-    """
+    """Control messages as boxes."""
 
     def test_boxes(self):
-        """
-        Each has the keys of its command.
-        """
+        """Each has the keys of its command."""
         self.assertEqual(
             [
                 frameToBox(frame)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-C{twistd amp-stream} as a process, with the C{amp-stream} command beside it.
-"""
+"""C{twistd amp-stream} as a process, with the C{amp-stream} command beside it."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ __all__ = ["LOCAL", "NO_HTTP", "TWISTD", "TwistdChild", "TwistdTestCase"]
 
 
 class TwistdChild(ChildService):
-    """
-    C{twistd amp-stream} in a child process.
-    """
+    """C{twistd amp-stream} in a child process."""
 
     program = """
 import sys
@@ -62,9 +58,7 @@ class TwistdTestCase(ServedTestCase):
     skip = NO_HTTP
 
     def setUp(self) -> None:
-        """
-        Make the directory.
-        """
+        """Make the directory."""
         super().setUp()
         self.tokens: list[str] = []
 
@@ -86,9 +80,7 @@ class TwistdTestCase(ServedTestCase):
         return endpoint
 
     def endService(self, child: Child) -> Deferred[None]:
-        """
-        End it, and look at what it has said: there was no error, and no token.
-        """
+        """End it, and look at what it has said: there was no error, and no token."""
 
         def ended(failure: Any) -> None:
             failure.trap(ProcessTerminated)

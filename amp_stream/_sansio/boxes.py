@@ -140,9 +140,7 @@ def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[byt
 
 
 def encodedSize(items: Iterable[_Item]) -> int:
-    """
-    @return: How many bytes L{iterateBox} gives for a box.
-    """
+    """@return: How many bytes L{iterateBox} gives for a box."""
     return len(_END) + sum(
         4 + len(key) + len(value) + 2 * (len(value) // MAX_SEGMENT)
         for key, value in items
@@ -217,16 +215,12 @@ class BoxParser:
 
     @property
     def isBetweenBoxes(self) -> bool:
-        """
-        Whether everything that was fed has been read, to the end of a box.
-        """
+        """Whether everything that was fed has been read, to the end of a box."""
         isInBox = self._keys or self._pos < len(self._data)
         return not (isInBox or self._fed)
 
     def feed(self, data: bytes) -> None:
-        """
-        Add bytes.  Nothing is read before L{next} or L{read} is called.
-        """
+        """Add bytes.  Nothing is read before L{next} or L{read} is called."""
         fed = self._fed
         if not fed or len(data) >= _SMALL:
             fed.append(data)
@@ -438,9 +432,7 @@ def _slice(data: bytes | bytearray, start: int, end: int) -> bytes | memoryview:
 
 
 def joinStrings(strings: Iterable[bytes]) -> bytes:
-    """
-    Write a list of strings.
-    """
+    """Write a list of strings."""
     pieces: list[bytes] = []
     for string in strings:
         pieces.extend(encodeValue(b"", string, 2))
@@ -448,9 +440,7 @@ def joinStrings(strings: Iterable[bytes]) -> bytes:
 
 
 def joinBoxes(boxes: Iterable[Mapping[bytes, bytes]]) -> bytes:
-    """
-    Write a list of boxes.
-    """
+    """Write a list of boxes."""
     pieces: list[bytes] = []
     for box in boxes:
         pieces.extend(encodeBox(sorted(box.items()), 2))
@@ -489,9 +479,7 @@ def splitBoxes(value: bytes) -> list[dict[bytes, bytes]]:
 
 
 class _Reader:
-    """
-    Reads lengths and what they announce, from a value that is there as a whole.
-    """
+    """Reads lengths and what they announce, from a value that is there as a whole."""
 
     def __init__(self, value: bytes) -> None:
         self._value = value
@@ -499,15 +487,11 @@ class _Reader:
 
     @property
     def isAtEnd(self) -> bool:
-        """
-        Whether there is no more.
-        """
+        """Whether there is no more."""
         return self._start == len(self._value)
 
     def readPiece(self) -> bytes:
-        """
-        Read one length, and as many bytes.
-        """
+        """Read one length, and as many bytes."""
         start = self._start + 2
         end = start + int.from_bytes(self._value[start - 2 : start], "big")
         if end > len(self._value) or start > len(self._value):
@@ -516,9 +500,7 @@ class _Reader:
         return self._value[start:end]
 
     def readValue(self) -> bytes:
-        """
-        Read one value, which may be of several pieces.
-        """
+        """Read one value, which may be of several pieces."""
         piece = self.readPiece()
         pieces = [piece]
         while len(piece) == MAX_SEGMENT:

@@ -319,9 +319,7 @@ class CongestionController:
 
     @property
     def window(self) -> float:
-        """
-        How many bytes may be in flight; infinite if there is no bound.
-        """
+        """How many bytes may be in flight; infinite if there is no bound."""
         if not self._acknowledged:
             return inf
         if self._phase in (_Phase.EMPTYING, _Phase.LOOKING):
@@ -339,9 +337,7 @@ class CongestionController:
 
     @property
     def pacingRate(self) -> float:
-        """
-        How fast the kernel should send at the most (bytes a second), or 0 for no bound.
-        """
+        """How fast the kernel should send at the most (bytes a second), or 0 for no bound."""
         if self._minRTT < _NEAR:
             return 0.0
         gain = _PACING_START if self._phase is _Phase.START else _PACING
@@ -374,9 +370,7 @@ class CongestionController:
         return time
 
     def wrote(self, count: int) -> None:
-        """
-        Count bytes that have been written.
-        """
+        """Count bytes that have been written."""
         self.room -= count
         self._held = False
 
@@ -423,9 +417,7 @@ class CongestionController:
         )
 
     def _progress(self, now: float, sample: Sample) -> None:
-        """
-        Bytes have been acknowledged since the last sample.
-        """
+        """Bytes have been acknowledged since the last sample."""
         self._heldAt = now
         self._rtt = rtt = sample.rtt
         self._segment = sample.segment
@@ -473,18 +465,14 @@ class CongestionController:
         return self._jitter > max(_JITTER * self._rtt, _APART * apart)
 
     def _allowance(self, rate: float) -> float:
-        """
-        @return: The queue that is allowed (bytes).
-        """
+        """@return: The queue that is allowed (bytes)."""
         # Timers that are late, and round trip times that vary, look like a queue.
         noise = min(2 * max(self._late, self._variation), _MOST_NOISE)
         segments = max(_ALLOWED_SEGMENTS * self._segment, noise * rate)
         return _TIME_SHARE * (self._maxBulkDelay or 0.0) * rate + segments
 
     def _allowedQueue(self) -> float:
-        """
-        @return: The same (seconds).
-        """
+        """@return: The same (seconds)."""
         return self._allowance(self._rate) / max(self._rate, 1.0)
 
     def _isLonger(self, rtt: float, other: float) -> bool:
@@ -547,9 +535,7 @@ class CongestionController:
         self._nextRound(now)
 
     def _shouldLook(self, now: float) -> bool:
-        """
-        @return: Whether to find out how long a round trip takes without a queue.
-        """
+        """@return: Whether to find out how long a round trip takes without a queue."""
         if now > self._emptyAt + self._patience:
             isDoubtful = self._isSlow or self._varies or self._hasRisen
             if isDoubtful or self._patience >= _LATER_LOOKS:

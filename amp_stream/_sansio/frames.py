@@ -105,9 +105,7 @@ def parseNumber(name: str, value: bytes | None) -> int:
 
 @frozen
 class MaxStreamData:
-    """
-    The receiver will take the bytes below C{maximum}.
-    """
+    """The receiver will take the bytes below C{maximum}."""
 
     id: int
     maximum: int
@@ -115,9 +113,7 @@ class MaxStreamData:
 
 @frozen
 class ResetStream:
-    """
-    The sender gives up after C{finalSize} bytes, for the reason of C{code}.
-    """
+    """The sender gives up after C{finalSize} bytes, for the reason of C{code}."""
 
     id: int
     code: bytes
@@ -126,9 +122,7 @@ class ResetStream:
 
 @frozen
 class StopSending:
-    """
-    The receiver gives up, for the reason of C{code}.
-    """
+    """The receiver gives up, for the reason of C{code}."""
 
     id: int
     code: bytes
@@ -166,9 +160,7 @@ class StreamFrame(NamedTuple):
 
 
 def tailOf(id: int, offset: int) -> bytes:
-    """
-    Write what comes behind the bytes of a plain chunk.
-    """
+    """Write what comes behind the bytes of a plain chunk."""
     number, start = b"%d" % id, b"%d" % offset
     return _TAIL % (len(number), number, len(start), start)
 

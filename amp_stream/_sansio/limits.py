@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The bounds that one side of a connection sets.
-"""
+"""The bounds that one side of a connection sets."""
 
 from __future__ import annotations
 

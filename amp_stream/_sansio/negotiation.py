@@ -37,9 +37,7 @@ class Settings:
     box: int
 
     def toBox(self) -> dict[bytes, bytes]:
-        """
-        @return: The keys of C{StreamSettings}.
-        """
+        """@return: The keys of C{StreamSettings}."""
         versions = b" ".join(b"%d" % version for version in sorted(self.versions))
         return {b"versions": versions, b"box": b"%d" % self.box}
 
@@ -57,9 +55,7 @@ class Settings:
 
 
 class Peer(Enum):
-    """
-    What is known of the other end.
-    """
+    """What is known of the other end."""
 
     UNKNOWN = "unknown"
     PLAIN = "plain"
@@ -99,9 +95,7 @@ class Negotiation:
         return self.writeVersion == 1 and 2 in settings.versions
 
     def versionWritten(self) -> None:
-        """
-        The peer has been told that the next box is of version 2.
-        """
+        """The peer has been told that the next box is of version 2."""
         self.writeVersion = 2
 
     def versionAnnounced(self, version: int) -> None:
@@ -115,8 +109,6 @@ class Negotiation:
         self.readVersion = version
 
     def noAnswer(self) -> None:
-        """
-        The peer does not know the question, or has let it lie for too long.
-        """
+        """The peer does not know the question, or has let it lie for too long."""
         if self.peer is Peer.UNKNOWN:
             self.peer = Peer.PLAIN

@@ -84,9 +84,7 @@ class Pace:
     )
 
     def __init__(self, largest: int = MAX_CHUNK) -> None:
-        """
-        @param largest: The largest chunk (bytes).
-        """
+        """@param largest: The largest chunk (bytes)."""
         self._largest = largest
         # A chunk that fills a value to the last byte would end in an empty segment in
         # version 2, which takes longer to read.
@@ -146,9 +144,7 @@ class Pace:
         self._isHeld = True
 
     def wrote(self, count: int) -> None:
-        """
-        Bytes have been written.
-        """
+        """Bytes have been written."""
         self._written += count
 
     def paused(self) -> None:

@@ -48,15 +48,11 @@ class PieceQueue:
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes | bytearray]:
-        """
-        Look at the pieces without taking them.
-        """
+        """Look at the pieces without taking them."""
         return iter(self._pieces)
 
     def append(self, data: bytes | bytearray) -> None:
-        """
-        Add bytes at the end.  Large ones are kept without a copy.
-        """
+        """Add bytes at the end.  Large ones are kept without a copy."""
         pieces = self._pieces
         if len(data) >= _SMALL:
             pieces.append(data)
@@ -67,9 +63,7 @@ class PieceQueue:
         self.size += len(data)
 
     def prepend(self, data: bytes) -> None:
-        """
-        Add bytes at the beginning.
-        """
+        """Add bytes at the beginning."""
         pieces = self._pieces
         if len(data) >= _SMALL:
             pieces.appendleft(data)
@@ -80,9 +74,7 @@ class PieceQueue:
         self.size += len(data)
 
     def extend(self, other: PieceQueue) -> None:
-        """
-        Add everything of another queue, which is used up, at the end.
-        """
+        """Add everything of another queue, which is used up, at the end."""
         size = self.size + other.size
         self.append(other.pop())
         self._pieces.extend(other._pieces)
@@ -101,17 +93,13 @@ class PieceQueue:
         return bytes(piece)
 
     def join(self) -> bytes:
-        """
-        Take everything.
-        """
+        """Take everything."""
         joined = b"".join(self._pieces)
         self.clear()
         return joined
 
     def clear(self) -> None:
-        """
-        Forget everything.
-        """
+        """Forget everything."""
         self._pieces.clear()
         self.size = 0
 
@@ -152,15 +140,11 @@ class _Run(PieceQueue):
 
     @property
     def end(self) -> int:
-        """
-        The offset behind the last of them.
-        """
+        """The offset behind the last of them."""
         return self.start + self.size
 
     def prepend(self, data: bytes) -> None:
-        """
-        See L{PieceQueue.prepend}.
-        """
+        """See L{PieceQueue.prepend}."""
         super().prepend(data)
         self.start -= len(data)
 
@@ -179,25 +163,19 @@ class Reassembly:
     __slots__ = ("_maxGaps", "_runs", "held")
 
     def __init__(self, maxGaps: int) -> None:
-        """
-        @param maxGaps: The most runs to keep beyond gaps.
-        """
+        """@param maxGaps: The most runs to keep beyond gaps."""
         self._runs = [_Run(0)]
         self._maxGaps = maxGaps
         self.held = 0
 
     @property
     def start(self) -> int:
-        """
-        The offset of the first byte that has not been read.
-        """
+        """The offset of the first byte that has not been read."""
         return self._runs[0].start
 
     @property
     def end(self) -> int:
-        """
-        The offset up to which no byte is missing.
-        """
+        """The offset up to which no byte is missing."""
         return self._runs[0].end
 
     def write(self, offset: int, data: bytes) -> list[bytes]:
@@ -220,23 +198,17 @@ class Reassembly:
 
     @property
     def hasGaps(self) -> bool:
-        """
-        Whether bytes are here that come after missing ones.
-        """
+        """Whether bytes are here that come after missing ones."""
         return len(self._runs) > 1
 
     def append(self, data: bytes) -> None:
-        """
-        Add bytes that begin where the others end.  There are no gaps.
-        """
+        """Add bytes that begin where the others end.  There are no gaps."""
         self._runs[0].append(data)
         self.held += len(data)
 
     @property
     def isReadable(self) -> bool:
-        """
-        Whether there are bytes to read.
-        """
+        """Whether there are bytes to read."""
         return self._runs[0].size > 0
 
     def read(self) -> bytes:
@@ -252,9 +224,7 @@ class Reassembly:
         return data
 
     def clear(self) -> None:
-        """
-        Forget every byte.
-        """
+        """Forget every byte."""
         del self._runs[1:]
         self._runs[0].clear()
         self.held = 0

@@ -179,9 +179,7 @@ def checkSize(name: bytes, size: int, maxSize: int) -> None:
 
 
 def show(name: bytes) -> str:
-    """
-    @return: The name of a value, or a key, as messages quote it.
-    """
+    """@return: The name of a value, or a key, as messages quote it."""
     return repr(name.decode("ascii", "backslashreplace"))
 
 
@@ -202,9 +200,7 @@ def _numbered(
 
 
 def _isSame(found: object, piece: bytes | memoryview) -> bool:
-    """
-    @return: Whether what is in a box can only be this view: nobody looks at its bytes.
-    """
+    """@return: Whether what is in a box can only be this view: nobody looks at its bytes."""
     return (
         isinstance(found, memoryview)
         and isinstance(piece, memoryview)
@@ -214,9 +210,7 @@ def _isSame(found: object, piece: bytes | memoryview) -> bool:
 
 
 def _octets(name: bytes, value: object) -> bytes | memoryview:
-    """
-    @return: The value as single bytes, without copying it if its layout allows.
-    """
+    """@return: The value as single bytes, without copying it if its layout allows."""
     if type(value) is bytes:
         return value
     try:

@@ -70,9 +70,7 @@ __all__ = [
 
 
 class SendState(Enum):
-    """
-    Where the sending half of a stream is.
-    """
+    """Where the sending half of a stream is."""
 
     READY = auto()
     SEND = auto()
@@ -82,9 +80,7 @@ class SendState(Enum):
 
 
 class SendInput(Enum):
-    """
-    What can happen to the sending half.
-    """
+    """What can happen to the sending half."""
 
     DATA = auto()
     FIN = auto()
@@ -93,9 +89,7 @@ class SendInput(Enum):
 
 
 class ReceiveState(Enum):
-    """
-    Where the receiving half of a stream is.
-    """
+    """Where the receiving half of a stream is."""
 
     RECV = auto()
     SIZE_KNOWN = auto()
@@ -106,9 +100,7 @@ class ReceiveState(Enum):
 
 
 class ReceiveInput(Enum):
-    """
-    What can happen to the receiving half.
-    """
+    """What can happen to the receiving half."""
 
     DATA = auto()
     FIN = auto()
@@ -195,9 +187,7 @@ class DigestCheck:
         self._expected = sha256 or self._expected
 
     def update(self, readable: Iterable[bytes]) -> None:
-        """
-        Hash the next bytes of the stream, in their order.
-        """
+        """Hash the next bytes of the stream, in their order."""
         for data in readable:
             self._hash.update(data)
 
@@ -248,33 +238,25 @@ class SendStream:
 
     @property
     def isSending(self) -> bool:
-        """
-        Whether there may be more bytes to send.
-        """
+        """Whether there may be more bytes to send."""
         state = self.state
         return state is _SEND or state is _READY
 
     @property
     def isEnded(self) -> bool:
-        """
-        Whether nothing more can happen to it.
-        """
+        """Whether nothing more can happen to it."""
         return self.state in (SendState.DATA_RECVD, SendState.RESET_SENT)
 
     @property
     def isIdle(self) -> bool:
-        """
-        Whether it waits for the peer: the time that its source takes is its own.
-        """
+        """Whether it waits for the peer: the time that its source takes is its own."""
         if self.state is SendState.DATA_SENT:
             return True
         return self.isSending and self.offered
 
     @property
     def progress(self) -> int:
-        """
-        A number that changes whenever a byte, or the end, has moved.
-        """
+        """A number that changes whenever a byte, or the end, has moved."""
         return self.window.offset + self.window.maximum + (not self.isSending)
 
     def send(self, count: int, fin: bool) -> int:
@@ -396,16 +378,12 @@ class ReceiveStream:
 
     @property
     def held(self) -> int:
-        """
-        How many bytes wait for their consumer.
-        """
+        """How many bytes wait for their consumer."""
         return self._reassembly.held
 
     @property
     def promised(self) -> int:
-        """
-        How many bytes the sender may make us hold, those that we hold included.
-        """
+        """How many bytes the sender may make us hold, those that we hold included."""
         if self.error is not None:
             return 0
         window = self.window
@@ -414,23 +392,17 @@ class ReceiveStream:
 
     @property
     def isComplete(self) -> bool:
-        """
-        Whether every byte has arrived.
-        """
+        """Whether every byte has arrived."""
         return self.state in _COMPLETE
 
     @property
     def isEnded(self) -> bool:
-        """
-        Whether nothing more can happen to it.
-        """
+        """Whether nothing more can happen to it."""
         return self.state in _ENDED
 
     @property
     def isOpen(self) -> bool:
-        """
-        Whether bytes are still expected and wanted.
-        """
+        """Whether bytes are still expected and wanted."""
         return self.state in _OPEN
 
     @property
@@ -476,9 +448,7 @@ class ReceiveStream:
 
     @property
     def progress(self) -> int:
-        """
-        A number that changes whenever a byte, or the end, has moved.
-        """
+        """A number that changes whenever a byte, or the end, has moved."""
         return self.received + self.window.consumed + self.isComplete
 
     def expect(self, size: int | None, maxSize: int | None) -> None:
@@ -564,9 +534,7 @@ class ReceiveStream:
         self._setBounds()
 
     def isNext(self, offset: int, end: int) -> bool:
-        """
-        Whether bytes come in order, within every bound: as most do.
-        """
+        """Whether bytes come in order, within every bound: as most do."""
         return offset == self._next and end <= self._most
 
     def append(self, data: bytes, end: int) -> None:
@@ -636,9 +604,7 @@ class ReceiveStream:
 
     @property
     def isDry(self) -> bool:
-        """
-        Whether there is nothing to read, and more may come.
-        """
+        """Whether there is nothing to read, and more may come."""
         return self.state is ReceiveState.RECV and not self._reassembly.isReadable
 
     def carry(self, digest: bool) -> None:
@@ -732,9 +698,7 @@ class ReceiveStream:
 
     @property
     def _endIsKnown(self) -> bool:
-        """
-        Whether L{size} is the sender's last word, and not only its announcement.
-        """
+        """Whether L{size} is the sender's last word, and not only its announcement."""
         return self.state is not ReceiveState.RECV
 
     def _fail(self, event: ReceiveInput, error: StreamError) -> None:

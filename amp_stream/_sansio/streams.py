@@ -52,15 +52,11 @@ class Watched(Protocol):
 
     @property
     def isIdle(self) -> bool:
-        """
-        Whether it waits for something that the limit is for.
-        """
+        """Whether it waits for something that the limit is for."""
 
     @property
     def progress(self) -> int:
-        """
-        A number that changes whenever a byte has moved.
-        """
+        """A number that changes whenever a byte has moved."""
 
 
 _T = TypeVar("_T", bound=Watched)
@@ -80,9 +76,7 @@ class IdleWatch(Generic[_T]):
     """
 
     def __init__(self, timeout: float | None) -> None:
-        """
-        @param timeout: How long a stream may wait (seconds), or L{None} for ever.
-        """
+        """@param timeout: How long a stream may wait (seconds), or L{None} for ever."""
         self.interval = None if timeout is None else timeout / 4
         self._timeout = inf if timeout is None else timeout * _HAIR
 
@@ -138,9 +132,7 @@ class Outbound:
         self.interval = self._idle.interval
 
     def open(self) -> SendStream:
-        """
-        Make a stream.  Nothing is sent before it is L{offer}ed.
-        """
+        """Make a stream.  Nothing is sent before it is L{offer}ed."""
         stream = self.streams[self._nextId] = SendStream(self._nextId)
         self._nextId += 1
         return stream
@@ -175,22 +167,16 @@ class Outbound:
 
     @property
     def hasTurn(self) -> bool:
-        """
-        Whether a stream waits for its turn.
-        """
+        """Whether a stream waits for its turn."""
         return bool(self._waiting)
 
     def allowance(self, stream: SendStream) -> int:
-        """
-        How many bytes a stream may send in its turn.
-        """
+        """How many bytes a stream may send in its turn."""
         window = stream.window
         return min(self.chunk, window.maximum - window.offset)
 
     def withdraw(self, stream: SendStream) -> None:
-        """
-        The source of a stream has nothing now; it will be offered again.
-        """
+        """The source of a stream has nothing now; it will be offered again."""
         stream.offered = False
         self._waiting.pop(stream.id, None)
 
@@ -477,9 +463,7 @@ class Inbound:
         return data
 
     def stopInline(self, stream: InlineStream, error: StreamError) -> None:
-        """
-        Give a stream up that came inside a box.
-        """
+        """Give a stream up that came inside a box."""
         if stream in self.inline:
             self.promised -= stream.held
             self.inline.discard(stream)
@@ -507,9 +491,7 @@ class Inbound:
         return data
 
     def maximum(self, stream: ReceiveStream) -> int:
-        """
-        @return: The maximum to tell the sender of a stream that waits for an answer.
-        """
+        """@return: The maximum to tell the sender of a stream that waits for an answer."""
         return stream.window.tell()
 
     def reset(
@@ -547,9 +529,7 @@ class Inbound:
         self._forget(stream)
 
     def refuse(self, id: int, error: StreamError, tell: bool = True) -> None:
-        """
-        Give up a stream that there need not be yet.
-        """
+        """Give up a stream that there need not be yet."""
         stream = self.streams.get(id)
         if stream is not None:
             self.stop(stream, error, tell)
@@ -586,9 +566,7 @@ class Inbound:
         return streams
 
     def _open(self, id: int, tell: bool = True) -> ReceiveStream:
-        """
-        Make a stream, if one more is allowed.
-        """
+        """Make a stream, if one more is allowed."""
         try:
             self._checkCount()
         except TooManyStreams as error:
@@ -599,9 +577,7 @@ class Inbound:
         return stream
 
     def _checkCount(self) -> None:
-        """
-        @raise TooManyStreams: If no more streams are allowed.
-        """
+        """@raise TooManyStreams: If no more streams are allowed."""
         if len(self.streams) + len(self.inline) >= self._limits.maxStreams:
             raise TooManyStreams(
                 f"{self._limits.maxStreams} streams are open and no more are allowed "
@@ -609,9 +585,7 @@ class Inbound:
             )
 
     def _forget(self, stream: ReceiveStream) -> None:
-        """
-        Let go of a stream that has ended, and so holds nothing.
-        """
+        """Let go of a stream that has ended, and so holds nothing."""
         del self.streams[stream.id]
         self._remember(stream.id, stream.error)
 
@@ -621,17 +595,13 @@ class Inbound:
             self._ended.popitem(last=False)
 
     def _failureOf(self, id: int) -> StreamError | None:
-        """
-        @return: Why a stream that has ended has no complete value, or L{None}.
-        """
+        """@return: Why a stream that has ended has no complete value, or L{None}."""
         ended = self._ended[id]
         return None if ended is None else errorForCode(*ended)
 
     @contextmanager
     def _changing(self, stream: ReceiveStream) -> Iterator[None]:
-        """
-        Take a stream out of the sums while it is changed.
-        """
+        """Take a stream out of the sums while it is changed."""
         self._count(stream, -1)
         try:
             yield
@@ -644,9 +614,7 @@ class Inbound:
             self.unclaimed += sign * stream.held
 
     def _measure(self, stream: ReceiveStream, end: int, now: float) -> None:
-        """
-        Find out whether the window of a stream keeps its sender waiting.
-        """
+        """Find out whether the window of a stream keeps its sender waiting."""
         waited = stream.window.arrived(end, now)
         if waited is not None:
             self._growth.waited(*waited)
@@ -666,9 +634,7 @@ class Inbound:
         return min(size, max(INITIAL_MAXIMUM, left))
 
     def _grant(self, stream: ReceiveStream, now: float) -> None:
-        """
-        Give the sender of a stream the room that there is, if it needs it now.
-        """
+        """Give the sender of a stream the room that there is, if it needs it now."""
         if not stream.isOpen:
             return
         window = stream.window

@@ -101,9 +101,7 @@ class SendWindow:
 
     @property
     def available(self) -> int:
-        """
-        How many bytes may be sent now.
-        """
+        """How many bytes may be sent now."""
         return self.maximum - self.offset
 
     def spend(self, count: int) -> int:
@@ -185,9 +183,7 @@ class ReceiveWindow:
 
     @property
     def room(self) -> int:
-        """
-        How many bytes beyond the furthest one would be taken now.
-        """
+        """How many bytes beyond the furthest one would be taken now."""
         return self.granted - self.highest
 
     def admit(self, end: int) -> None:
@@ -204,9 +200,7 @@ class ReceiveWindow:
         self.highest = max(self.highest, end)
 
     def isDue(self) -> bool:
-        """
-        Whether the sender has used up half of what it was told the last time.
-        """
+        """Whether the sender has used up half of what it was told the last time."""
         return self.told - self.highest <= self._span // 2
 
     def isWorth(self, size: int) -> bool:

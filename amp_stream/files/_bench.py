@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-C{amp-stream bench}: how long small calls take while a file moves.
-"""
+"""C{amp-stream bench}: how long small calls take while a file moves."""
 
 from __future__ import annotations
 
@@ -165,9 +163,7 @@ class _Measured:
 
 
 class _Noise:
-    """
-    Bytes that do not compress, for a while.
-    """
+    """Bytes that do not compress, for a while."""
 
     def __init__(self, clock: Any, seconds: float, most: int) -> None:
         self._clock = clock

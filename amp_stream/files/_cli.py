@@ -47,9 +47,7 @@ _SHORT = 30.0  # seconds: for the commands that move no file
 
 
 def main() -> NoReturn:
-    """
-    Run the command that C{sys.argv} gives, and exit.
-    """
+    """Run the command that C{sys.argv} gives, and exit."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -100,9 +98,7 @@ def put(
     transfer: TransferOptions,
     asJson: bool,
 ) -> None:
-    """
-    Store FILE, or standard input if it is "-".
-    """
+    """Store FILE, or standard input if it is "-"."""
     if name is None:
         if file == "-":
             raise click.UsageError("standard input has no name: give one with --as")
@@ -169,9 +165,7 @@ def get(
 @commands.command()
 @serviceOptions(timeout=_SHORT)
 def ls(service: Service, asJson: bool) -> None:
-    """
-    List all files: size in bytes, time (UTC), name.
-    """
+    """List all files: size in bytes, time (UTC), name."""
 
     async def work(reactor: Any, client: FileClient) -> list[FileInfo]:
         return await client.list()
@@ -186,9 +180,7 @@ def ls(service: Service, asJson: bool) -> None:
 @serviceOptions(timeout=_SHORT)
 @click.argument("name", type=NAME)
 def stat(service: Service, name: str, asJson: bool) -> None:
-    """
-    Tell the size of the file NAME, and when it was written.
-    """
+    """Tell the size of the file NAME, and when it was written."""
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         return await client.stat(name)
@@ -202,9 +194,7 @@ def stat(service: Service, name: str, asJson: bool) -> None:
 @serviceOptions(timeout=_SHORT)
 @click.argument("name", type=NAME)
 def rm(service: Service, name: str, asJson: bool) -> None:
-    """
-    Remove the file NAME.
-    """
+    """Remove the file NAME."""
 
     async def work(reactor: Any, client: FileClient) -> None:
         await client.remove(name)
@@ -216,9 +206,7 @@ def rm(service: Service, name: str, asJson: bool) -> None:
 @commands.command()
 @serviceOptions(timeout=_SHORT)
 def ping(service: Service, asJson: bool) -> None:
-    """
-    Tell how long a small call takes.
-    """
+    """Tell how long a small call takes."""
 
     async def work(reactor: Any, client: FileClient) -> float:
         started = reactor.seconds()
@@ -385,9 +373,7 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
-    """
-    @return: The same for C{curl --config}: the text of the file.
-    """
+    """@return: The same for C{curl --config}: the text of the file."""
     return "\n".join(
         name if value is None else f'{name} = "{_escaped(value)}"'
         for name, value in _curlOptions(ticket, output, certificate)

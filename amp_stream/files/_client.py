@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The client of the file service.
-"""
+"""The client of the file service."""
 
 from __future__ import annotations
 

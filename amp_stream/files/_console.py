@@ -55,9 +55,7 @@ _SIGNALS = [
 
 
 class CommandFailed(click.ClickException):
-    """
-    Ends the command with one line and an exit status.
-    """
+    """Ends the command with one line and an exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -80,9 +78,7 @@ class Interrupted(Exception):
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg]
-    """
-    A text that a function reads, or refuses with a C{ValueError}.
-    """
+    """A text that a function reads, or refuses with a C{ValueError}."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:
         self.name = name
@@ -379,9 +375,7 @@ def withClient(
 
 
 def reportErrors(work: Callable[[], _T]) -> _T:
-    """
-    Do some work, and turn each error into its line and status.
-    """
+    """Do some work, and turn each error into its line and status."""
     observers = click.get_current_context().obj
     globalLogBeginner.beginLoggingTo(
         observers, discardBuffer=not observers, redirectStandardIO=False
@@ -439,9 +433,7 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
 
 
 class _Task(Generic[_T]):
-    """
-    The work that the reactor runs for, and its outcome.
-    """
+    """The work that the reactor runs for, and its outcome."""
 
     def __init__(self, work: Callable[[Any], Awaitable[_T]]) -> None:
         self._work = work

@@ -91,9 +91,7 @@ class GetArgument(Command):
 
 
 class _DemoProtocol(FileServerProtocol):
-    """
-    The file service, with Commands whose values are held in memory.
-    """
+    """The file service, with Commands whose values are held in memory."""
 
     limits = _LIMITS
 
@@ -278,9 +276,7 @@ async def _moveWhole(
     up: bool,
     progress: Progress,
 ) -> bytes:
-    """
-    Move the file with Commands whose values are held in memory; see L{_moveFile}.
-    """
+    """Move the file with Commands whose values are held in memory; see L{_moveFile}."""
     body: bytes
     if up:
         body = await deferToThread(_readAll, path)
@@ -482,9 +478,7 @@ async def _try(
 
 
 def asTable(outcome: Outcome) -> str:
-    """
-    Show the measurements to a person.
-    """
+    """Show the measurements to a person."""
     interval = f"{_INTERVAL * 1000:.0f} ms"
     lines = [
         f"{_binary(outcome.size)} there and back, one small call every {interval}",

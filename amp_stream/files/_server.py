@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The file service: the protocol, its factory, and the service that listens.
-"""
+"""The file service: the protocol, its factory, and the service that listens."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ _R = TypeVar("_R")
 
 
 def whyNoOutOfBand() -> str | None:
-    """
-    @return: Why this machine cannot make out-of-band transfers, or L{None} if it can.
-    """
+    """@return: Why this machine cannot make out-of-band transfers, or L{None} if it can."""
     missing = [name for name in _HTTP_PACKAGES if find_spec(name) is None]
     if not missing:
         return None
@@ -86,9 +82,7 @@ def startOutOfBand(server: OutOfBandServer) -> Deferred[object]:
 
 
 class FileServerProtocol(StreamAMP):
-    """
-    One connection to the file service.
-    """
+    """One connection to the file service."""
 
     factory: FileServerFactory
 

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-C{twistd amp-stream}: its options, and the service that they describe.
-"""
+"""C{twistd amp-stream}: its options, and the service that they describe."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ _PARAMETERS = [
 
 
 class Options(UsageOptions):
-    """
-    The options of C{twistd amp-stream}.
-    """
+    """The options of C{twistd amp-stream}."""
 
     synopsis = "[options] --root DIR"
     longdesc = (

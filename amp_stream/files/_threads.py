@@ -247,9 +247,7 @@ def openSource(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSou
 
 
 def fileSource(file: Any, inThread: ThreadRunner) -> ThreadedSource:
-    """
-    Read an open binary file in a thread, from where it stands to its end.
-    """
+    """Read an open binary file in a thread, from where it stands to its end."""
     size = None
     if isinstance(file, io.BytesIO):
         size = max(0, file.getbuffer().nbytes - file.tell())

@@ -431,9 +431,7 @@ def _failed(failure: Failure, end: Any) -> bool:
 
 
 def _explained(failure: Failure) -> StreamError:
-    """
-    Say why a request has failed in the words of this package, without its token.
-    """
+    """Say why a request has failed in the words of this package, without its token."""
     if failure.check(StreamError):
         return failure.value  # type: ignore[return-value]
     causes = [failure, *getattr(failure.value, "reasons", [])]

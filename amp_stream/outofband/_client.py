@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The client of out-of-band transfers: which tickets it follows.
-"""
+"""The client of out-of-band transfers: which tickets it follows."""
 
 from __future__ import annotations
 

@@ -113,9 +113,7 @@ class HTTPServerFactory(ServerFactory):
         return _Connection(self)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """
-        @return: What TLS may negotiate: not HTTP/2.
-        """
+        """@return: What TLS may negotiate: not HTTP/2."""
         return [b"http/1.1"]
 
     def closed(self, connection: _Connection) -> None:
@@ -278,9 +276,7 @@ class _Connection(Protocol):
         self.close()
 
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """
-        @return: The head of the response.
-        """
+        """@return: The head of the response."""
         return self._head(
             h11.Response(
                 status_code=status,
@@ -345,9 +341,7 @@ class _Upload:
     def __init__(
         self, connection: _Connection, target: RequestTarget, length: int | None
     ) -> None:
-        """
-        @param length: The length of the body (bytes), or L{None} if it is chunked.
-        """
+        """@param length: The length of the body (bytes), or L{None} if it is chunked."""
         self.target = target
         self._connection = connection
         self._remaining = length

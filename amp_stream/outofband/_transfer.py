@@ -364,9 +364,7 @@ class HTTPSender:
         self._pump()
 
     def allowance(self, stream: SendStream) -> int:
-        """
-        @return: How many bytes to send in this turn.
-        """
+        """@return: How many bytes to send in this turn."""
         return self._turn
 
     def withdraw(self, stream: SendStream) -> None:
@@ -510,9 +508,7 @@ class Transfers:
     commands = frozenset({b"TakeTicket", b"AskTicket"})
 
     def __init__(self, link: StreamMultiplexer) -> None:
-        """
-        @param link: The streams of the connection.
-        """
+        """@param link: The streams of the connection."""
         self._link = link
         self._port = link.port
         self._incoming = link
@@ -567,9 +563,7 @@ class Transfers:
         return stream
 
     def open(self, source: Source, digest: bool) -> OutgoingStream:
-        """
-        Make a stream whose bytes go over HTTP.  Nothing is sent before it is started.
-        """
+        """Make a stream whose bytes go over HTTP.  Nothing is sent before it is started."""
         made: list[HTTPSender] = []
 
         def carry(core: SendStream) -> HTTPSender:

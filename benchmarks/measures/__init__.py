@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The table of all measures.
-"""
+"""The table of all measures."""
 
 from __future__ import annotations
 

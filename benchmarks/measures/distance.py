@@ -98,9 +98,7 @@ _QUEUE = "Queue: the longest that the router's was, in time of the link."
 def _times(
     p50: float | None = None, p99: float | None = None, every: float | None = None
 ) -> list[Column]:
-    """
-    Columns of times, with bounds above the idle call (seconds).
-    """
+    """Columns of times, with bounds above the idle call (seconds)."""
 
     def column(key: str, heading: str, bound: float | None) -> Column:
         if bound is None:
@@ -142,9 +140,7 @@ def _job(setting: Setting, peer: str, way: str, streams: int = 1, **more: Any) -
 
 
 def _figures(series: Series, name: str, raw: str) -> dict[str, Any]:
-    """
-    The columns of a row.
-    """
+    """The columns of a row."""
     if series.failure(name):
         return {"idle": series.failure(name)}
     return {
@@ -160,9 +156,7 @@ def _figures(series: Series, name: str, raw: str) -> dict[str, Any]:
 
 
 def _capped(outcome: Outcome) -> float:
-    """
-    Bytes per second after the first second; of raw TCP, no more than the link carries.
-    """
+    """Bytes per second after the first second; of raw TCP, no more than the link carries."""
     found = outcome.arrived()
     return min(found, outcome.most) if outcome.job.peer == "raw" else found
 
@@ -194,9 +188,7 @@ def _grid(
     counts: Iterable[int],
     ways: Iterable[str] = WAYS,
 ) -> dict[str, Case]:
-    """
-    Each peer with each number of streams, and raw TCP, on each link, each way.
-    """
+    """Each peer with each number of streams, and raw TCP, on each link, each way."""
     found = {}
     counts = tuple(counts)
     for place, way in product(places, ways):
@@ -254,9 +246,7 @@ def _everyLink(setting: Setting, **more: Any) -> list[Distance]:
 
 
 def distance(setting: Setting) -> Findings:
-    """
-    Does a small call stay fast while bulk fills a distant link?
-    """
+    """Does a small call stay fast while bulk fills a distant link?"""
     counts = setting.pick((1, 4, 64), (1,))
     ways = setting.pick(WAYS, ("down",))
     what = _grid(setting, _everyLink(setting), ["stream"], counts, ways)
@@ -285,9 +275,7 @@ _ORDER = [
 
 
 def links(setting: Setting) -> Findings:
-    """
-    And on links of other rates and distances?
-    """
+    """And on links of other rates and distances?"""
     # Those that need much of this machine alternate with those that need little.
     others = ((100e6, 0.01), (5e6, 0.1), (100e6, 0.08), (50e6, 0.1))
     grids = []
@@ -323,9 +311,7 @@ def links(setting: Setting) -> Findings:
 
 
 def distanceOutOfBand(setting: Setting) -> Findings:
-    """
-    And when the bulk goes out of band?
-    """
+    """And when the bulk goes out of band?"""
     ways = setting.pick(WAYS, ("up",))
     places = _everyLink(setting)
     what = _grid(setting, places, ["oob"], (1,), ways)
@@ -350,9 +336,7 @@ def distanceOutOfBand(setting: Setting) -> Findings:
 
 
 def peersAtADistance(setting: Setting) -> Findings:
-    """
-    How long does a small call take beside bulk?
-    """
+    """How long does a small call take beside bulk?"""
     place = Distance()
     peers = setting.pick(PEERS_WITH_CALLS, ("stream", "amp-push", "grpc"))
     what = {
@@ -408,9 +392,7 @@ _CHANGES = {
 
 
 def changes(setting: Setting) -> Findings:
-    """
-    What happens when the link changes?
-    """
+    """What happens when the link changes?"""
     at, lasts, patience = setting.pick((5.0, 12.0, 2.0), (0.6, 1.5, 0.4))
     others = ("amp-push", "stream-unbounded")
     what: dict[str, Case] = {}
@@ -492,9 +474,7 @@ def _changeRow(
 
 
 def _trace(series: Series, name: str) -> dict[str, list[tuple[float, float]]]:
-    """
-    What a run was like over time, for the plot.
-    """
+    """What a run was like over time, for the plot."""
     for outcome in series.all(name)[:1]:
         start, step = outcome.started, 0.1
         count = int((outcome.stopped - start) / step)
@@ -516,9 +496,7 @@ def _trace(series: Series, name: str) -> dict[str, list[tuple[float, float]]]:
 
 
 def jitter(setting: Setting) -> Findings:
-    """
-    What if the delay varies?
-    """
+    """What if the delay varies?"""
     bounds = {0.003: 0.97, 0.010: 0.95}
     tables = []
     what: dict[str, Case] = {}
@@ -551,9 +529,7 @@ def jitter(setting: Setting) -> Findings:
 
 
 def sharing(setting: Setting) -> Findings:
-    """
-    Who gets how much of a link that is shared?
-    """
+    """Who gets how much of a link that is shared?"""
     # The fourth is how long after the second one began it has to be fair.
     lasts, later, window, settled = setting.pick(
         (15.0, 3.0, 5.0, 3.0), (1.2, 0.3, 0.4, 0.2)
@@ -689,9 +665,7 @@ def _besideGreedy(
 
 
 def sources(setting: Setting) -> Findings:
-    """
-    What do a slow source and one that pauses do?
-    """
+    """What do a slow source and one that pauses do?"""
     lasts, begin, end = setting.pick((8.0, 3.0, 5.5), (1.5, 0.4, 0.8))
     kinds = {
         "slow": {"rate": 1e6, "until": lasts},
@@ -755,9 +729,7 @@ def _lost(outcome: Outcome) -> float:
 
 
 def near(setting: Setting) -> Findings:
-    """
-    And on a near link?
-    """
+    """And on a near link?"""
     what: dict[str, Case] = {}
     sizes = {20e6: SMALL, 100e6: LARGE}
     ways = setting.pick(WAYS, ("up",))

@@ -53,9 +53,7 @@ OUT_OF_BAND = ("static", "oob", "raw-tls", "oob-tls")
 
 
 def bulk(peer: str, size: int, **more: Any) -> Case:
-    """
-    One transfer, in the direction that the peer has, of as much as it needs.
-    """
+    """One transfer, in the direction that the peer has, of as much as it needs."""
     entry = PEERS[peer]
     down = int(entry.downloads)
     return Case(Job(peer, up=1 - down, down=down, size=int(size * entry.share), **more))
@@ -64,9 +62,7 @@ def bulk(peer: str, size: int, **more: Any) -> Case:
 def throughputTable(
     title: str, series: Series, what: Mapping[str, Case], base: str, ours: str
 ) -> Table:
-    """
-    Rates, ratios and memory.
-    """
+    """Rates, ratios and memory."""
     rows = []
     for name, case in what.items():
         rate = series.median(name, lambda outcome: outcome.rate)
@@ -103,9 +99,7 @@ def _leftOut(setting: Setting, every: Sequence[str], quick: Sequence[str]) -> li
 
 
 def throughput(setting: Setting) -> Findings:
-    """
-    How fast is a stream on one machine?
-    """
+    """How fast is a stream on one machine?"""
     size = setting.pick(2**30, 2**25)
     what = cases(setting.pick(TCP, QUICK_TCP), setting, lambda peer: bulk(peer, size))
     series = rounds(setting, what)
@@ -137,9 +131,7 @@ def throughput(setting: Setting) -> Findings:
 
 
 def tls(setting: Setting) -> Findings:
-    """
-    And with TLS?
-    """
+    """And with TLS?"""
     size = setting.pick(2**29, 2**25)
     what = cases(setting.pick(TLS, QUICK_TLS), setting, lambda peer: bulk(peer, size))
     series = rounds(setting, what)
@@ -155,9 +147,7 @@ def tls(setting: Setting) -> Findings:
 
 
 def outOfBand(setting: Setting) -> Findings:
-    """
-    And out of band?
-    """
+    """And out of band?"""
     size = setting.pick(2**29, 2**25)
     what = {peer: bulk(peer, size) for peer in OUT_OF_BAND}
     series = rounds(setting, what)
@@ -187,9 +177,7 @@ def outOfBand(setting: Setting) -> Findings:
 
 
 def bigString(setting: Setting) -> Findings:
-    """
-    What does a BigString save?
-    """
+    """What does a BigString save?"""
     size = setting.pick(2**28, 2**26)
     peers = ("naive-64m", "bigstring-64m")
     what = cases(peers, setting, lambda peer: bulk(peer, size))
@@ -208,9 +196,7 @@ def _rate(outcome: Outcome) -> float:
 
 
 def calls(setting: Setting) -> Findings:
-    """
-    How many small calls a second?
-    """
+    """How many small calls a second?"""
     number = setting.pick(5_000, 1_000)
     rows = []
     ratios = {}
@@ -262,9 +248,7 @@ def calls(setting: Setting) -> Findings:
 
 
 def chunks(setting: Setting) -> Findings:
-    """
-    Which chunk size is the fastest?
-    """
+    """Which chunk size is the fastest?"""
     full = (1024, 2048, 4096, 8192, 16384, 32768, 65535)
     lengths = setting.pick(full, (4096, 65535))
     what = {}
@@ -300,9 +284,7 @@ def chunks(setting: Setting) -> Findings:
 
 
 def longWay(setting: Setting) -> Findings:
-    """
-    Does a long way cost throughput?
-    """
+    """Does a long way cost throughput?"""
     size = setting.pick(2**30, 2**24)
     place = Relayed(delay=0.05)
     large = ("raw", "stream", "stream-wide")
@@ -348,9 +330,7 @@ def longWay(setting: Setting) -> Findings:
 
 
 def before(setting: Setting) -> Findings:
-    """
-    Is it as fast as before?
-    """
+    """Is it as fast as before?"""
     title = (
         "One stream of 1 GiB: this version against the one before, in the same round"
     )
@@ -439,9 +419,7 @@ def _times(series: Series, name: str) -> dict[str, Any]:
 
 
 def bothWays(setting: Setting) -> Findings:
-    """
-    Do small calls stay fast on one machine?
-    """
+    """Do small calls stay fast on one machine?"""
     peers = setting.pick(("stream", "trial", "amp-16"), ("stream",))
     what = {peer: _beside(setting, peer, up=4, down=4) for peer in peers}
     series = rounds(setting, what)
@@ -459,9 +437,7 @@ def bothWays(setting: Setting) -> Findings:
 
 
 def beside(setting: Setting) -> Findings:
-    """
-    And beside an out-of-band transfer on one machine?
-    """
+    """And beside an out-of-band transfer on one machine?"""
     what = {
         f"{peer} {way}": _beside(setting, peer, **{"up": 0, "down": 0, way: 1})
         for peer in setting.pick(("stream", "oob", "oob-tls"), ("oob",))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What it takes: memory, many streams and connections, files, and where the time goes.
-"""
+"""What it takes: memory, many streams and connections, files, and where the time goes."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ MIB = 2**20
 
 
 def memory(setting: Setting) -> Findings:
-    """
-    How much memory does a large stream take?
-    """
+    """How much memory does a large stream take?"""
     size = setting.pick(2**32, 2**26)
     what = {
         way: Case(
@@ -85,9 +81,7 @@ def memory(setting: Setting) -> Findings:
 
 
 def jain(shares: list[int]) -> float:
-    """
-    @return: Jain's index: 1 if all have the same, 1/n if one has everything.
-    """
+    """@return: Jain's index: 1 if all have the same, 1/n if one has everything."""
     squares = sum(share**2 for share in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0
 
@@ -117,9 +111,7 @@ _COLUMNS = [
 
 
 def streams(setting: Setting) -> Findings:
-    """
-    What do many streams on one connection cost?
-    """
+    """What do many streams on one connection cost?"""
     count = setting.pick(1000, 100)
     total = count * MIB
     many = f"{count:,} streams"
@@ -159,9 +151,7 @@ def streams(setting: Setting) -> Findings:
 
 
 def connections(setting: Setting) -> Findings:
-    """
-    And many connections to one process?
-    """
+    """And many connections to one process?"""
     count = setting.pick(1000, 100)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -198,9 +188,7 @@ _NOTE = (
 
 
 def put(setting: Setting) -> Findings:
-    """
-    How long does a file take?
-    """
+    """How long does a file take?"""
     size = setting.pick(2**30, 2**26)
     taken: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -270,9 +258,7 @@ def _run(command: list[str]) -> None:
 
 
 def _serve(stack: ExitStack, directory: Path) -> str:
-    """
-    Start the service.
-    """
+    """Start the service."""
     found = directory / "address"
     process = subprocess.Popen(
         [
@@ -351,9 +337,7 @@ The innermost function of a stack that a group names decides; of the groups, the
 
 
 def groupOf(stack: list[str]) -> str:
-    """
-    @param stack: C{module:function}, from the innermost outwards.
-    """
+    """@param stack: C{module:function}, from the innermost outwards."""
     for function in stack:
         for name, prefixes in GROUPS[:-1]:
             if function.startswith(prefixes):
@@ -362,9 +346,7 @@ def groupOf(stack: list[str]) -> str:
 
 
 def profile(setting: Setting) -> Findings:
-    """
-    Where does the time go?
-    """
+    """Where does the time go?"""
     size = setting.pick(2**32, 2**28)
     what = {"stream": Case(Job("stream", size=size, profile=True))}
     series = rounds(setting, what, timeout=300.0, times=1)

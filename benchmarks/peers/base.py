@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What a way to move bytes has to offer.
-"""
+"""What a way to move bytes has to offer."""
 
 from __future__ import annotations
 
@@ -27,33 +25,23 @@ NAME = "localhost"
 
 
 class Session(ABC):
-    """
-    The client's side of one connection.
-    """
+    """The client's side of one connection."""
 
     @abstractmethod
     async def upload(self, size: int) -> None:
-        """
-        Move bytes to the server; done when the server has said that it has them.
-        """
+        """Move bytes to the server; done when the server has said that it has them."""
 
     @abstractmethod
     async def download(self, size: int) -> None:
-        """
-        Move bytes from the server.
-        """
+        """Move bytes from the server."""
 
     def call(self, answered: Callable[[], None]) -> None:
-        """
-        Make a small call on the same connection, and say when it was answered.
-        """
+        """Make a small call on the same connection, and say when it was answered."""
         raise NotImplementedError
 
 
 class Peer(ABC):
-    """
-    Either side of one way to move bytes.
-    """
+    """Either side of one way to move bytes."""
 
     def __init__(self, reactor: Any, job: Job, meter: Meter) -> None:
         self.reactor = reactor
@@ -62,20 +50,14 @@ class Peer(ABC):
 
     @abstractmethod
     async def serve(self) -> int:
-        """
-        Listen, and tell on which port.
-        """
+        """Listen, and tell on which port."""
 
     @abstractmethod
     async def connect(self) -> Session:
-        """
-        Connect to the server of the job.
-        """
+        """Connect to the server of the job."""
 
     async def listen(self, factory: IProtocolFactory) -> int:
-        """
-        Listen with or without TLS, as the job says.
-        """
+        """Listen with or without TLS, as the job says."""
         if self.job.certificate:
             # Not for those that need no TLS: to import it takes a while.
             from twisted.internet.endpoints import SSL4ServerEndpoint
@@ -89,9 +71,7 @@ class Peer(ABC):
         return port.getHost().port
 
     async def reach(self, protocol: IProtocol) -> Any:
-        """
-        Connect with or without TLS, as the job says.
-        """
+        """Connect with or without TLS, as the job says."""
         endpoint: Any = TCP4ClientEndpoint(self.reactor, self.job.host, self.job.port)
         if self.job.certificate:
             from twisted.internet.endpoints import wrapClientTLS
@@ -101,27 +81,21 @@ class Peer(ABC):
 
 
 def serverOptions(job: Job) -> Any:
-    """
-    The certificate that was made for this run.
-    """
+    """The certificate that was made for this run."""
     from twisted.internet import ssl
 
     return ssl.PrivateCertificate.loadPEM(Path(job.certificate).read_text()).options()
 
 
 def clientOptions(job: Job) -> Any:
-    """
-    Trust that certificate and no other.
-    """
+    """Trust that certificate and no other."""
     from twisted.internet import ssl
 
     return ssl.optionsForClientTLS(NAME, trustRoot=authority(job))
 
 
 def authority(job: Job) -> Any:
-    """
-    The run's certificate, as one to trust.
-    """
+    """The run's certificate, as one to trust."""
     from twisted.internet import ssl
 
     return ssl.Certificate.loadPEM(Path(job.certificate).read_text())

@@ -27,9 +27,7 @@ _MOST = 2**27
 
 
 def _commands(argument: amp.Argument) -> tuple[type[amp.Command], type[amp.Command]]:
-    """
-    Declare a command that takes a value and one that gives it.
-    """
+    """Declare a command that takes a value and one that gives it."""
 
     class TakeValue(amp.Command):
         arguments = [(b"value", argument)]
@@ -46,9 +44,7 @@ def _value(size: int) -> bytes:
 
 
 class _Server(amp.CommandLocator):
-    """
-    Takes and gives values.
-    """
+    """Takes and gives values."""
 
     def __init__(
         self, meter: Meter, take: type[amp.Command], give: type[amp.Command]
@@ -60,40 +56,30 @@ class _Server(amp.CommandLocator):
         self._values: dict[int, bytes] = {}
 
     def lookupFunction(self, name: bytes) -> Any:
-        """
-        Find a responder.
-        """
+        """Find a responder."""
         if name not in self._responders:
             return None
         command, function = self._responders[name]
         return self._wrapWithSerialization(function, command)
 
     def take(self, value: bytes) -> dict[str, object]:
-        """
-        Count.
-        """
+        """Count."""
         self._meter.count().add(len(value))
         return {}
 
     def give(self, size: int) -> dict[str, object]:
-        """
-        Give, what was made the first time.
-        """
+        """Give, what was made the first time."""
         if size not in self._values:
             self._values[size] = _value(size)
         return {"value": self._values[size]}
 
     def ping(self) -> dict[str, object]:
-        """
-        Answer.
-        """
+        """Answer."""
         return {}
 
 
 class _Session(AmpSession):
-    """
-    Moves values one after the other.
-    """
+    """Moves values one after the other."""
 
     def __init__(
         self,
@@ -123,9 +109,7 @@ class _Session(AmpSession):
 
 
 class BigValues(Peer):
-    """
-    The option C{value}: how many bytes each value has.
-    """
+    """The option C{value}: how many bytes each value has."""
 
     argument: amp.Argument
     protocol: Callable[..., amp.AMP]
@@ -146,9 +130,7 @@ class BigValues(Peer):
 
 
 class NaiveBigString(amp.Argument):
-    """
-    What one writes when AMP says C{TooLong}.
-    """
+    """What one writes when AMP says C{TooLong}."""
 
     def toBox(
         self, name: bytes, strings: amp.Box, objects: dict[str, Any], proto: Any
@@ -168,18 +150,14 @@ class NaiveBigString(amp.Argument):
 
 
 class Naive(BigValues):
-    """
-    Values cut over the keys C{name}, C{name.2}, C{name.3}... of a stock AMP box.
-    """
+    """Values cut over the keys C{name}, C{name.2}, C{name.3}... of a stock AMP box."""
 
     argument = NaiveBigString()
     protocol = amp.AMP
 
 
 class Big(BigValues):
-    """
-    amp_stream's C{BigString}, with room for values of 128 MiB.
-    """
+    """amp_stream's C{BigString}, with room for values of 128 MiB."""
 
     argument = BigString(maxSize=_MOST)
     protocol = partial(StreamAMP, limits=Limits(maxBoxSize=_MOST + 65536))

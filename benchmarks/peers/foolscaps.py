@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Foolscap, whose connections are always TLS.
-"""
+"""Foolscap, whose connections are always TLS."""
 
 from __future__ import annotations
 
@@ -24,50 +22,36 @@ WINDOW = 16
 
 
 class _Taker(Referenceable):
-    """
-    Counts.
-    """
+    """Counts."""
 
     def __init__(self, count: Count) -> None:
         self._count = count
 
     def remote_part(self, data: bytes) -> None:
-        """
-        Count.
-        """
+        """Count."""
         self._count.add(len(data))
 
 
 class _Root(Referenceable):
-    """
-    The server.
-    """
+    """The server."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
     def remote_take(self) -> _Taker:
-        """
-        Make something that takes bytes.
-        """
+        """Make something that takes bytes."""
         return _Taker(self._meter.count())
 
     def remote_give(self, taker: Any, size: int) -> Deferred[None]:
-        """
-        Send.
-        """
+        """Send."""
         return _send(taker, size)
 
     def remote_ping(self) -> None:
-        """
-        Answer.
-        """
+        """Answer."""
 
 
 def _send(taker: Any, size: int) -> Deferred[None]:
-    """
-    Keep some calls on their way.
-    """
+    """Keep some calls on their way."""
     done: Deferred[None] = Deferred()
     pieces = blocks(size, PIECE)
     unanswered = 0
@@ -97,9 +81,7 @@ def _send(taker: Any, size: int) -> Deferred[None]:
 
 
 class _Session(Session):
-    """
-    Calls of one connection.
-    """
+    """Calls of one connection."""
 
     def __init__(self, root: Any, meter: Meter) -> None:
         self._root = root
@@ -117,9 +99,7 @@ class _Session(Session):
 
 
 class Foolscap(Peer):
-    """
-    Calls with 64 KiB each, 16 of them in flight: it has no way to stream.
-    """
+    """Calls with 64 KiB each, 16 of them in flight: it has no way to stream."""
 
     async def serve(self) -> int:
         with socket.create_server((self.job.host, 0)) as free:

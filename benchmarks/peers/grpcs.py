@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-gRPC Python, with bytes as they are for messages.
-"""
+"""gRPC Python, with bytes as they are for messages."""
 
 from __future__ import annotations
 
@@ -25,17 +23,13 @@ _SERVICE = "benchmarks.Bulk"
 
 
 class _Servicer:
-    """
-    The server.
-    """
+    """The server."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
     def handlers(self) -> dict[str, Any]:
-        """
-        Name the methods.
-        """
+        """Name the methods."""
         return {
             "Take": grpc.stream_unary_rpc_method_handler(self._take),
             "Give": grpc.unary_stream_rpc_method_handler(self._give),
@@ -56,9 +50,7 @@ class _Servicer:
 
 
 class _Session(Session):
-    """
-    A channel, which has one connection.
-    """
+    """A channel, which has one connection."""
 
     def __init__(self, channel: Any, meter: Meter) -> None:
         self._take = channel.stream_unary(f"/{_SERVICE}/Take")
@@ -86,9 +78,7 @@ class _Session(Session):
 
 
 class Grpc(Peer):
-    """
-    Its own threads, and messages of 64 KiB.
-    """
+    """Its own threads, and messages of 64 KiB."""
 
     async def serve(self) -> int:
         self._server = grpc.server(ThreadPoolExecutor(_THREADS))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-HTTP by twisted.web at both ends.
-"""
+"""HTTP by twisted.web at both ends."""
 
 from __future__ import annotations
 
@@ -34,27 +32,21 @@ __all__ = ["Agents", "Static", "makeAgent", "urlOf"]
 
 
 class _Sink(io.BytesIO):
-    """
-    Takes the place of the file in which twisted.web keeps the body of a request.
-    """
+    """Takes the place of the file in which twisted.web keeps the body of a request."""
 
     def __init__(self, count: Count) -> None:
         super().__init__()
         self._count = count
 
     def write(self, data: Any) -> int:
-        """
-        Count, and let go.
-        """
+        """Count, and let go."""
         self._count.add(len(data))
         return len(data)
 
 
 @implementer(IPushProducer)
 class _Push:
-    """
-    Writes until the transport says stop.
-    """
+    """Writes until the transport says stop."""
 
     def __init__(self, request: Any, size: int) -> None:
         self._request = request
@@ -81,22 +73,16 @@ class _Push:
 
 
 class _Root(Resource):
-    """
-    C{PUT} anything, C{GET} as many bytes as the name says.
-    """
+    """C{PUT} anything, C{GET} as many bytes as the name says."""
 
     isLeaf = True
 
     def render_PUT(self, request: Any) -> bytes:
-        """
-        The body has come already.
-        """
+        """The body has come already."""
         return b""
 
     def render_GET(self, request: Any) -> int:
-        """
-        Send.
-        """
+        """Send."""
         size = int(request.path.strip(b"/"))
         request.setHeader(b"content-length", b"%d" % size)
         _Push(request, size)
@@ -104,18 +90,14 @@ class _Root(Resource):
 
 
 class _Files(Resource):
-    """
-    Files of as many bytes as their name says, by C{twisted.web.static.File}.
-    """
+    """Files of as many bytes as their name says, by C{twisted.web.static.File}."""
 
     def __init__(self, directory: str) -> None:
         super().__init__()
         self._directory = FilePath(directory)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """
-        Serve a file, that is made if it is not there.
-        """
+        """Serve a file, that is made if it is not there."""
         made = self._directory.child(path)
         if not made.exists():
             with made.open("wb") as file:
@@ -125,9 +107,7 @@ class _Files(Resource):
 
 
 class Counting(Protocol):
-    """
-    Counts a body.
-    """
+    """Counts a body."""
 
     def __init__(self, count: Count) -> None:
         self.add = count.add
@@ -141,17 +121,13 @@ class Counting(Protocol):
 
 
 def urlOf(job: Job, size: int) -> bytes:
-    """
-    @return: The address of so many bytes.
-    """
+    """@return: The address of so many bytes."""
     scheme = "https" if job.certificate else "http"
     return f"{scheme}://{job.host}:{job.port}/{size}".encode()
 
 
 def makeAgent(reactor: Any, job: Job) -> Agent:
-    """
-    An agent that keeps its connection, and trusts the run's certificate.
-    """
+    """An agent that keeps its connection, and trusts the run's certificate."""
     pool = HTTPConnectionPool(reactor)
     if job.certificate:
         policy = BrowserLikePolicyForHTTPS(trustRoot=authority(job))
@@ -160,9 +136,7 @@ def makeAgent(reactor: Any, job: Job) -> Agent:
 
 
 class _Session(Session):
-    """
-    Requests.
-    """
+    """Requests."""
 
     def __init__(self, agent: Agent, job: Job, meter: Meter) -> None:
         self._agent = agent
@@ -204,9 +178,7 @@ class Agents(Peer):
         return await self.listen(Site(self.root(), requestFactory=Streaming))
 
     def root(self) -> Resource:
-        """
-        Make what is served.
-        """
+        """Make what is served."""
         return _Root()
 
     async def connect(self) -> Session:
@@ -214,14 +186,10 @@ class Agents(Peer):
 
 
 class Static(Agents):
-    """
-    C{twisted.web.static.File}, of a file that is in the page cache.
-    """
+    """C{twisted.web.static.File}, of a file that is in the page cache."""
 
     def root(self) -> Resource:
-        """
-        Files in the directory of the run.
-        """
+        """Files in the directory of the run."""
         directory = FilePath(self.job.directory)
         with directory.child(str(self.job.size)).open("wb") as file:
             for block in blocks(self.job.size):

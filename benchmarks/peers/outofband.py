@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-amp_stream's C{OutOfBand}.
-"""
+"""amp_stream's C{OutOfBand}."""
 
 from __future__ import annotations
 
@@ -23,18 +21,14 @@ __all__ = ["OutOfBand"]
 
 
 class Take(amp.Command):
-    """
-    Take a stream.
-    """
+    """Take a stream."""
 
     commandName = b"TakeOutOfBand"
     arguments = [(b"body", OutOfBandArgument())]
 
 
 class Give(amp.Command):
-    """
-    Give a stream.
-    """
+    """Give a stream."""
 
     commandName = b"GiveOutOfBand"
     arguments = [(b"size", amp.Integer())]
@@ -42,29 +36,21 @@ class Give(amp.Command):
 
 
 class _Server(StreamServer):
-    """
-    Takes and gives.
-    """
+    """Takes and gives."""
 
     @Take.responder
     def takeOutOfBand(self, body: Any) -> Deferred[dict[str, object]]:
-        """
-        Count it.
-        """
+        """Count it."""
         return self.take(body)
 
     @Give.responder
     def giveOutOfBand(self, size: int) -> dict[str, object]:
-        """
-        Send as much as is asked for.
-        """
+        """Send as much as is asked for."""
         return self.give(size)
 
 
 class _Session(StreamSession):
-    """
-    Transfers, and the calls beside them.
-    """
+    """Transfers, and the calls beside them."""
 
     taking = Take
     giving = Give

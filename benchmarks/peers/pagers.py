@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Perspective Broker's pagers.
-"""
+"""Perspective Broker's pagers."""
 
 from __future__ import annotations
 
@@ -24,70 +22,50 @@ PIECE = 65535
 
 
 class _Collector(pb.Referenceable):
-    """
-    Counts pages.
-    """
+    """Counts pages."""
 
     def __init__(self, meter: Meter) -> None:
         self._count = meter.count()
         self.done: Deferred[None] = Deferred()
 
     def remote_gotPage(self, page: bytes) -> None:
-        """
-        Count.
-        """
+        """Count."""
         self._count.add(len(page))
 
     def remote_ping(self) -> None:
-        """
-        Answer.
-        """
+        """Answer."""
 
     def remote_endedPaging(self) -> None:
-        """
-        That was the last.
-        """
+        """That was the last."""
         self.done.callback(None)
 
 
 class _Root(pb.Root):
-    """
-    The server.
-    """
+    """The server."""
 
     def __init__(self, meter: Meter, page: Callable[[Any, int], Deferred[None]]):
         self._meter = meter
         self._page = page
 
     def remote_take(self) -> _Collector:
-        """
-        Have pages sent to the server.
-        """
+        """Have pages sent to the server."""
         self._collector = _Collector(self._meter)
         return self._collector
 
     def remote_taken(self) -> Deferred[None]:
-        """
-        Wait for the last of them.
-        """
+        """Wait for the last of them."""
         return self._collector.done
 
     def remote_give(self, collector: Any, size: int) -> None:
-        """
-        Have pages sent to the client.
-        """
+        """Have pages sent to the client."""
         self._page(collector, size)
 
     def remote_ping(self) -> None:
-        """
-        Answer.
-        """
+        """Answer."""
 
 
 class _Session(Session):
-    """
-    Pages and calls of one connection.
-    """
+    """Pages and calls of one connection."""
 
     def __init__(
         self, root: Any, meter: Meter, page: Callable[[Any, int], Deferred[None]]
@@ -111,14 +89,10 @@ class _Session(Session):
 
 
 class _Pages(Peer):
-    """
-    Either pager.
-    """
+    """Either pager."""
 
     def page(self, collector: Any, size: int) -> Deferred[None]:
-        """
-        Send pages.
-        """
+        """Send pages."""
         raise NotImplementedError
 
     async def serve(self) -> int:
@@ -135,9 +109,7 @@ class _Pages(Peer):
 
 
 class FilePages(_Pages):
-    """
-    C{FilePager}, with the pages of C{FileSender}: 16 KiB.
-    """
+    """C{FilePager}, with the pages of C{FileSender}: 16 KiB."""
 
     def page(self, collector: Any, size: int) -> Deferred[None]:
         done: Deferred[None] = Deferred()
@@ -149,9 +121,7 @@ class FilePages(_Pages):
 
 
 class StringPages(_Pages):
-    """
-    C{StringPager} with pages of 65,535 bytes.
-    """
+    """C{StringPager} with pages of 65,535 bytes."""
 
     def page(self, collector: Any, size: int) -> Deferred[None]:
         done: Deferred[None] = Deferred()
@@ -164,12 +134,8 @@ class StringPages(_Pages):
 
 
 class _Endless(Pager):
-    """
-    A C{StringPager} whose string has no end.
-    """
+    """A C{StringPager} whose string has no end."""
 
     def nextPage(self) -> bytes:
-        """
-        The same again.
-        """
+        """The same again."""
         return BLOCK[:PIECE]

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Twisted's transport with nothing on it: what all others are compared to.
-"""
+"""Twisted's transport with nothing on it: what all others are compared to."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _UP, _DOWN = b"U", b"D"
 
 @implementer(IPushProducer)
 class _Push:
-    """
-    Writes until the transport says stop, as push producers do.
-    """
+    """Writes until the transport says stop, as push producers do."""
 
     def __init__(self, transport: Any, size: int, length: int) -> None:
         self._transport = transport
@@ -57,9 +53,7 @@ class _Push:
 
 
 class _Counting(Protocol):
-    """
-    Counts so many bytes.
-    """
+    """Counts so many bytes."""
 
     def __init__(self, meter: Meter, length: int) -> None:
         self.meter = meter
@@ -71,31 +65,23 @@ class _Counting(Protocol):
             self.transport.bufferSize = self.length
 
     def expect(self, size: int) -> None:
-        """
-        Count from here.
-        """
+        """Count from here."""
         self.left = size
         self.count = self.meter.count()
 
     def counted(self, data: bytes) -> None:
-        """
-        Some have come.
-        """
+        """Some have come."""
         self.count.add(len(data))
         self.left -= len(data)
         if not self.left:
             self.complete()
 
     def complete(self) -> None:
-        """
-        All of them have come.
-        """
+        """All of them have come."""
 
 
 class _Server(_Counting):
-    """
-    Does what the header says.
-    """
+    """Does what the header says."""
 
     def dataReceived(self, data: bytes) -> None:
         if not self.left:
@@ -113,9 +99,7 @@ class _Server(_Counting):
 
 
 class _Client(_Counting, Session):
-    """
-    Says what it wants in a header.
-    """
+    """Says what it wants in a header."""
 
     async def upload(self, size: int) -> None:
         self.done: Deferred[None] = Deferred()
@@ -140,9 +124,7 @@ class _Client(_Counting, Session):
 
 
 class Raw(Peer):
-    """
-    A push producer on one side, C{dataReceived} on the other.
-    """
+    """A push producer on one side, C{dataReceived} on the other."""
 
     def _length(self) -> int:
         return self.job.options.get("block", 65536)

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-What people write with stock AMP: calls of up to 65,535 bytes.
-"""
+"""What people write with stock AMP: calls of up to 65,535 bytes."""
 
 from __future__ import annotations
 
@@ -25,59 +23,43 @@ PIECE = 65535
 
 
 class Ping(amp.Command):
-    """
-    A small call.
-    """
+    """A small call."""
 
 
 class Part(amp.Command):
-    """
-    Some bytes, with an answer.
-    """
+    """Some bytes, with an answer."""
 
     arguments = [(b"data", amp.String())]
 
 
 class Silent(amp.Command):
-    """
-    Some bytes, without an answer.
-    """
+    """Some bytes, without an answer."""
 
     arguments = [(b"data", amp.String())]
     requiresAnswer = False
 
 
 class Finished(amp.Command):
-    """
-    There are no more bytes.
-    """
+    """There are no more bytes."""
 
 
 class Want(amp.Command):
-    """
-    Ask the other side to send.
-    """
+    """Ask the other side to send."""
 
     arguments = [(b"size", amp.Integer())]
 
 
 class Pingable(amp.AMP):
-    """
-    Answers small calls.
-    """
+    """Answers small calls."""
 
     @Ping.responder
     def ping(self) -> dict[str, object]:
-        """
-        Answer.
-        """
+        """Answer."""
         return {}
 
 
 class _Both(Pingable):
-    """
-    Either side: sends in its way, and counts.
-    """
+    """Either side: sends in its way, and counts."""
 
     def __init__(
         self, meter: Meter, send: Callable[[amp.AMP, int], Deferred[None]]
@@ -89,40 +71,30 @@ class _Both(Pingable):
 
     @Part.responder
     def part(self, data: bytes) -> dict[str, object]:
-        """
-        Count.
-        """
+        """Count."""
         self._count.add(len(data))
         return {}
 
     @Silent.responder
     def silent(self, data: bytes) -> dict[str, object]:
-        """
-        Count.
-        """
+        """Count."""
         self._count.add(len(data))
         return {}
 
     @Finished.responder
     def finished(self) -> dict[str, object]:
-        """
-        Start anew.
-        """
+        """Start anew."""
         self._count = self._meter.count()
         return {}
 
     @Want.responder
     def want(self, size: int) -> Deferred[dict[str, object]]:
-        """
-        Send.
-        """
+        """Send."""
         return self._send(self, size).addCallback(lambda ignored: {})
 
 
 class AmpSession(Session):
-    """
-    The client of a peer that is AMP.
-    """
+    """The client of a peer that is AMP."""
 
     def __init__(self, protocol: amp.AMP) -> None:
         self.protocol = protocol
@@ -132,9 +104,7 @@ class AmpSession(Session):
 
 
 class _Session(AmpSession):
-    """
-    Moves bytes in the way of the job.
-    """
+    """Moves bytes in the way of the job."""
 
     def __init__(
         self, protocol: amp.AMP, send: Callable[[amp.AMP, int], Deferred[None]]
@@ -150,14 +120,10 @@ class _Session(AmpSession):
 
 
 class _Stock(Peer):
-    """
-    The same class on both sides.
-    """
+    """The same class on both sides."""
 
     def send(self, protocol: amp.AMP, size: int) -> Deferred[None]:
-        """
-        Send so many bytes; fires when the other side has them.
-        """
+        """Send so many bytes; fires when the other side has them."""
         raise NotImplementedError
 
     def _protocol(self) -> amp.AMP:
@@ -171,9 +137,7 @@ class _Stock(Peer):
 
 
 class Window(_Stock):
-    """
-    A number of calls that nobody has answered yet: the option C{window}.
-    """
+    """A number of calls that nobody has answered yet: the option C{window}."""
 
     def send(self, protocol: amp.AMP, size: int) -> Deferred[None]:
         done: Deferred[None] = Deferred()
@@ -206,9 +170,7 @@ class Window(_Stock):
 
 @implementer(IPushProducer)
 class _Producer:
-    """
-    Makes calls that need no answer until the transport says stop.
-    """
+    """Makes calls that need no answer until the transport says stop."""
 
     def __init__(
         self, protocol: amp.AMP, pieces: Iterator[bytes], done: Deferred[None]
@@ -238,9 +200,7 @@ class _Producer:
 
 
 class Push(_Stock):
-    """
-    A push producer that makes calls.
-    """
+    """A push producer that makes calls."""
 
     def send(self, protocol: amp.AMP, size: int) -> Deferred[None]:
         done: Deferred[None] = Deferred()

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-amp_stream's C{Stream}.
-"""
+"""amp_stream's C{Stream}."""
 
 from __future__ import annotations
 
@@ -32,32 +30,24 @@ _TICK = 0.01
 
 
 class Take(amp.Command):
-    """
-    Take a stream.
-    """
+    """Take a stream."""
 
     arguments = [(b"body", Stream())]
 
 
 class Give(amp.Command):
-    """
-    Give a stream.
-    """
+    """Give a stream."""
 
     arguments = [(b"size", amp.Integer())]
     response = [(b"body", Stream())]
 
 
 class Ping(amp.Command):
-    """
-    A small call.
-    """
+    """A small call."""
 
 
 class _Counting(Protocol):
-    """
-    Counts what is delivered, and tells of the end.
-    """
+    """Counts what is delivered, and tells of the end."""
 
     def __init__(self, count: Count) -> None:
         self.add = count.add
@@ -74,9 +64,7 @@ class _Counting(Protocol):
 
 
 class StreamServer(StreamAMP):
-    """
-    Takes and gives.
-    """
+    """Takes and gives."""
 
     def __init__(self, meter: Meter, source: Source, **options: Any) -> None:
         super().__init__(**options)
@@ -85,32 +73,24 @@ class StreamServer(StreamAMP):
 
     @Take.responder
     def take(self, body: Any) -> Deferred[dict[str, object]]:
-        """
-        Count it.
-        """
+        """Count it."""
         counting = _Counting(self._meter.count())
         body.deliverTo(counting)
         return counting.done.addCallback(lambda ignored: {})
 
     @Give.responder
     def give(self, size: int) -> dict[str, object]:
-        """
-        Send as much as is asked for.
-        """
+        """Send as much as is asked for."""
         return {"body": self._source(size)}
 
     @Ping.responder
     def ping(self) -> dict[str, object]:
-        """
-        Answer.
-        """
+        """Answer."""
         return {}
 
 
 class StreamSession(Session):
-    """
-    Streams and calls of one connection.
-    """
+    """Streams and calls of one connection."""
 
     taking: type[amp.Command] = Take
     giving: type[amp.Command] = Give
@@ -134,9 +114,7 @@ class StreamSession(Session):
 
 
 class Paced:
-    """
-    A source that takes its time, and counts what it has given.
-    """
+    """A source that takes its time, and counts what it has given."""
 
     def __init__(
         self,

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-HTTP by treq, with twisted.web as the server.
-"""
+"""HTTP by treq, with twisted.web as the server."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ __all__ = ["Treqs"]
 
 
 class _Session(Session):
-    """
-    Requests.
-    """
+    """Requests."""
 
     def __init__(self, client: HTTPClient, job: Job, meter: Meter) -> None:
         self._client = client
@@ -42,9 +38,7 @@ class _Session(Session):
 
 
 class Treqs(Agents):
-    """
-    That, with the server of L{Agents}.
-    """
+    """That, with the server of L{Agents}."""
 
     async def connect(self) -> Session:
         client = HTTPClient(makeAgent(self.reactor, self.job))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-How trial sends large values to its workers: C{twisted.trial._dist.stream}.
-"""
+"""How trial sends large values to its workers: C{twisted.trial._dist.stream}."""
 
 from __future__ import annotations
 
@@ -22,17 +20,13 @@ PIECE = 65535
 
 
 class _Finish(amp.Command):
-    """
-    The stream is complete.
-    """
+    """The stream is complete."""
 
     arguments = [(b"streamId", amp.Integer())]
 
 
 class _Want(amp.Command):
-    """
-    Ask the other side to send.
-    """
+    """Ask the other side to send."""
 
     arguments = [(b"size", amp.Integer())]
 
@@ -43,9 +37,7 @@ async def _send(protocol: amp.AMP, size: int) -> None:
 
 
 class _Both(Pingable):
-    """
-    Either side.
-    """
+    """Either side."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -55,43 +47,33 @@ class _Both(Pingable):
 
     @StreamOpen.responder
     def open(self) -> dict[str, object]:
-        """
-        Begin.
-        """
+        """Begin."""
         number = self._receiver.open()
         self._counts[number] = self._meter.count()
         return {"streamId": number}
 
     @StreamWrite.responder
     def write(self, streamId: int, data: bytes) -> dict[str, object]:
-        """
-        Keep what has come.
-        """
+        """Keep what has come."""
         self._receiver.write(streamId, data)
         self._counts[streamId].add(len(data))
         return {}
 
     @_Finish.responder
     def finish(self, streamId: int) -> dict[str, object]:
-        """
-        Let it go.
-        """
+        """Let it go."""
         self._receiver.finish(streamId)
         return {}
 
     @_Want.responder
     def want(self, size: int) -> Deferred[dict[str, object]]:
-        """
-        Send.
-        """
+        """Send."""
         sent = Deferred.fromCoroutine(_send(self, size))
         return sent.addCallback(lambda ignored: {})
 
 
 class _Session(AmpSession):
-    """
-    Streams and calls of one connection.
-    """
+    """Streams and calls of one connection."""
 
     async def upload(self, size: int) -> None:
         await _send(self.protocol, size)
@@ -101,9 +83,7 @@ class _Session(AmpSession):
 
 
 class Trial(Peer):
-    """
-    One chunk, one answer.
-    """
+    """One chunk, one answer."""
 
     async def serve(self) -> int:
         return await self.listen(Factory.forProtocol(lambda: _Both(self.meter)))

@@ -1,8 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tells C{twistd} of the file service.
-"""
+"""Tells C{twistd} of the file service."""
 
 from twisted.application.service import ServiceMaker
 
