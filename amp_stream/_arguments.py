@@ -230,7 +230,10 @@ class _LongList(amp.Argument):
 
 
 class ListOf(_LongList, amp.ListOf):
-    """C{amp.ListOf}, with elements of any length where the connection can carry them."""
+    """
+    C{amp.ListOf}, with elements of any length where the connection can carry
+    them.
+    """
 
     def _join(self, elements: Iterable[Any], proto: Any) -> bytes:
         return joinStrings(map(self.elementType.toString, elements))

@@ -477,5 +477,8 @@ class BoxLayer:
 
 
 def _sizeOf(box: amp.AmpBox) -> int:
-    """@return: The bytes of the keys and values, which is what the limit of a box counts."""
+    """
+    @return: The bytes of the keys and values, which is what the limit of a box
+        counts.
+    """
     return sum(map(len, box)) + sum(map(len, box.values()))

@@ -160,7 +160,10 @@ class KernelQueue:
     __slots__ = ("_limit", "_pacing", "_socket")
 
     def __init__(self, transport: Any) -> None:
-        """@param transport: Any transport; of one that is not TCP below nothing is known."""
+        """
+        @param transport: Any transport; of one that is not TCP below nothing is
+            known.
+        """
         self._socket = _socketOf(transport) if sys.platform == "linux" else None
         self._limit = NOT_SENT_LOWAT
         self._pacing = 0.0
@@ -405,7 +408,10 @@ class Pump:
 
     @property
     def isBusy(self) -> bool:
-        """Whether a turn is being written, and what is offered meanwhile will be seen."""
+        """
+        Whether a turn is being written, and what is offered meanwhile will be
+        seen.
+        """
         return self._busy and self._running
 
     def hold(self, wait: float) -> None:

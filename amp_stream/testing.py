@@ -85,7 +85,10 @@ class ConnectedPair(Generic[_C, _S]):
         self.flush()
 
     def sent(self, protocol: IProtocol) -> list[amp.AmpBox]:
-        """@return: The boxes that a protocol has written and that have not moved yet."""
+        """
+        @return: The boxes that a protocol has written and that have not moved
+            yet.
+        """
         io = self._pump.clientIO if protocol is self.client else self._pump.serverIO
         boxes: list[Any] = amp.parseString(b"".join(io.stream))
         return boxes

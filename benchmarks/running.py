@@ -385,7 +385,10 @@ class Outcome:
         return found
 
     def counted(self, what: str) -> int:
-        """@return: Of the direction of the bulk: C{drops}, or C{greatest} for the queue."""
+        """
+        @return: Of the direction of the bulk: C{drops}, or C{greatest} for the
+            queue.
+        """
         way = self.link.get("down" if self.job.down else "up", {})
         return way.get(what, 0)
 

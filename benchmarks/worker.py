@@ -160,7 +160,10 @@ def _rate(session: Session, job: Job) -> Deferred[dict[str, float]]:
 
 
 def setNoDelayEverywhere() -> None:
-    """Set C{TCP_NODELAY} on every connection of this process, also on those of a library."""
+    """
+    Set C{TCP_NODELAY} on every connection of this process, also on those of a
+    library.
+    """
     original = tcp.Connection.__init__
 
     def withNoDelay(self: Any, skt: socket.socket, *rest: Any, **more: Any) -> None:

@@ -61,7 +61,10 @@ def wire(box: Box, version: Any) -> bytes:
 
 
 def parts(data: bytes) -> list[Any]:
-    """Describe bytes: long runs of one byte by a rule, the rest in hexadecimal digits."""
+    """
+    Describe bytes: long runs of one byte by a rule, the rest in hexadecimal
+    digits.
+    """
     described: list[Any] = []
     plain = b""
     for byte, run in groupby(data):

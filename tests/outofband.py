@@ -490,7 +490,10 @@ class Log:
         return "\n".join(self.texts)
 
     def ends(self) -> list[BaseException]:
-        """What the streams that were announced here have failed with at their sender."""
+        """
+        What the streams that were announced here have failed with at their
+        sender.
+        """
         return [
             event["error"]
             for event in self.events

@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Two connected protocols that send streams, and what must be true of them afterwards."""
+"""
+Two connected protocols that send streams, and what must be true of them
+afterwards.
+"""
 
 from __future__ import annotations
 

@@ -378,7 +378,10 @@ class ListTests(SynchronousTestCase):
     """Big values in AMP's lists."""
 
     def test_ampList(self) -> None:
-        """The items of an C{AmpList} are boxes, so they hold big values of any length."""
+        """
+        The items of an C{AmpList} are boxes, so they hold big values of any
+        length.
+        """
         argument = amp.AmpList(
             [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
         )

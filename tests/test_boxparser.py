@@ -266,7 +266,10 @@ class CostTests(SynchronousTestCase):
                 self.assertLess(peak, size + 65_536)
 
     def test_tinyPieces(self) -> None:
-        """Bytes that come one at a time are gathered: they need about their own size."""
+        """
+        Bytes that come one at a time are gathered: they need about their own
+        size.
+        """
         size = 200_000
         data = string(b"_command") + valueBytes(bytes(size), 2)
         parser = parserOf()

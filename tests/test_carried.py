@@ -105,7 +105,10 @@ class CarriedTests(SynchronousTestCase):
         self.assertEnded()
 
     def test_truncated(self):
-        """Bytes that end before their size fail the stream, whichever is known first."""
+        """
+        Bytes that end before their size fail the stream, whichever is known
+        first.
+        """
         for known in ("announced", "end", "later"):
             self.setUp()
             self.claim(len(VALUE) if known == "announced" else None)

@@ -42,7 +42,10 @@ class SelfSignedTests(SynchronousTestCase):
         )
 
     def test_new(self):
-        """Each has its own key, of a kind that is good enough, and cannot sign others."""
+        """
+        Each has its own key, of a kind that is good enough, and cannot sign
+        others.
+        """
         one, other = (
             x509.load_pem_x509_certificate(selfSigned([]).certificate) for _ in "12"
         )

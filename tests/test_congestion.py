@@ -61,7 +61,10 @@ class AloneTests(LinkTestCase):
         self.assertShare(network, sender, 0, 5, 0.95)
 
     def test_5Mbit(self):
-        """On 5 Mbit/s over 100 ms, where four segments are 10 ms, the queue is that long."""
+        """
+        On 5 Mbit/s over 100 ms, where four segments are 10 ms, the queue is
+        that long.
+        """
         self.check(5e6, 0.1, 8, 11 * MS, 15 * MS, 0.98)
 
     def test_50Mbit(self):

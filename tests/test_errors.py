@@ -88,7 +88,10 @@ class CodeTests(SynchronousTestCase):
     """From a code on the wire to its class."""
 
     def test_known(self) -> None:
-        """A known code gives its class, with the message of the peer if there is one."""
+        """
+        A known code gives its class, with the message of the peer if there is
+        one.
+        """
         for cls in classes():
             for message in ("", "as it was"):
                 error = errorForCode(cls.wireCode, message)
@@ -105,7 +108,10 @@ class CodeTests(SynchronousTestCase):
         self.assertEqual(str(errorForCode(b"OUT_OF_PAPER", "jam")), "jam")
 
     def test_hostile(self) -> None:
-        """A code of any bytes and any length makes a message that is short and ASCII."""
+        """
+        A code of any bytes and any length makes a message that is short and
+        ASCII.
+        """
         for code in (b"", bytes(range(256)), b"\xff\r\n\x1b[2J", b"A" * 65_535):
             error = errorForCode(code)
             self.assertEqual(error.code, code)

@@ -30,7 +30,10 @@ class TransferTests(ServedTestCase):
     """put and get."""
 
     def test_roundTrip(self) -> Deferred[None]:
-        """A file comes back as it was, and put and get tell its size and its SHA-256."""
+        """
+        A file comes back as it was, and put and get tell its size and its
+        SHA-256.
+        """
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -193,7 +196,10 @@ class FailureTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_usage(self) -> None:
-        """Wrong usage is status 2 and one line that names --help, before any connection."""
+        """
+        Wrong usage is status 2 and one line that names --help, before any
+        connection.
+        """
         for arguments, reason in [
             ([], "Missing command"),
             (["put"], "Missing argument 'ENDPOINT'"),
@@ -287,7 +293,10 @@ class FailureTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_brokenPipe(self) -> Deferred[None]:
-        """When the reader of standard output closes it, the command ends with one line."""
+        """
+        When the reader of standard output closes it, the command ends with one
+        line.
+        """
 
         async def test() -> None:
             endpoint = await self.serve()
@@ -468,7 +477,10 @@ class GroupTests(ServedTestCase):
         return ensureDeferred(test())
 
     def test_missing(self) -> Deferred[None]:
-        """Where a package of the command line is missing, one line says how to install it."""
+        """
+        Where a package of the command line is missing, one line says how to
+        install it.
+        """
 
         async def test() -> None:
             without = (

@@ -70,7 +70,10 @@ class TransferTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_pipes(self) -> Deferred[None]:
-        """Standard input of unknown size, and standard output, travel over HTTPS, too."""
+        """
+        Standard input of unknown size, and standard output, travel over HTTPS,
+        too.
+        """
 
         async def test() -> None:
             endpoint = await self.twistd("--oob-listen", LOCAL)
@@ -299,7 +302,10 @@ class ServiceFailureTests(TwistdTestCase):
         return status, (child.output + child.errors).decode("utf-8")
 
     def test_cannotListen(self) -> Deferred[None]:
-        """If the port of --oob-listen is taken, twistd says so and ends with status 1."""
+        """
+        If the port of --oob-listen is taken, twistd says so and ends with
+        status 1.
+        """
 
         async def test() -> None:
             factory = Factory.forProtocol(Protocol)
@@ -315,7 +321,10 @@ class ServiceFailureTests(TwistdTestCase):
         return ensureDeferred(test())
 
     def test_wrongOptions(self) -> Deferred[None]:
-        """Options that do not go together end twistd with a message and no traceback."""
+        """
+        Options that do not go together end twistd with a message and no
+        traceback.
+        """
 
         async def test() -> None:
             _, said = await self.fails(["--oob-plain-http"])

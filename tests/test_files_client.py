@@ -354,7 +354,10 @@ class TransferTests(MemoryTestCase):
         self.failed(self.client.get("a", io.BytesIO()), NoSuchFile)
 
     def test_sourceFails(self) -> None:
-        """An error while a file is read fails the put, and the service stores nothing."""
+        """
+        An error while a file is read fails the put, and the service stores
+        nothing.
+        """
         error = self.failed(self.client.put("a", Broken()), StreamError)  # type: ignore[arg-type]
         self.assertIn("Input/output error", str(error))
         self.failed(self.client.stat("a"), NoSuchFile)
@@ -371,7 +374,10 @@ class TransferTests(MemoryTestCase):
         self.failed(self.client.put("a", FilePath("no/such/file")), FileNotFoundError)
 
     def test_sinkFails(self) -> None:
-        """An error while a file is written is the error of the get, and stops the stream."""
+        """
+        An error while a file is written is the error of the get, and stops the
+        stream.
+        """
         self.put("a", value(900_000))
         self.failed(self.client.get("a", Broken()), OSError)
         self.failed(self.client.get("a", Consumer(broken=True)), OSError)
@@ -829,7 +835,10 @@ class OutOfBandTests(NetworkTestCase):
         return ensureDeferred(test())
 
     def test_awaitedOnce(self) -> Deferred[None]:
-        """A client can wait once for the end of an offer, and only for one that was made."""
+        """
+        A client can wait once for the end of an offer, and only for one that
+        was made.
+        """
 
         async def test() -> None:
             client = await self.client()

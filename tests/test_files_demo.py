@@ -320,7 +320,10 @@ class TableTests(SynchronousTestCase):
             self.assertTrue(table.endswith("a          not tried: why"))
 
     def test_units(self) -> None:
-        """The table tells rates in millions of bytes per second, times in milliseconds."""
+        """
+        The table tells rates in millions of bytes per second, times in
+        milliseconds.
+        """
         idle = Latencies(9, 0.001, 0.002, 0.003)
         during = Latencies(9, 0.004, 0.005, 1.2345)
         table = asTable(Outcome(1, [Row("a", 1.5e8, 2e8, idle, during, True)]))

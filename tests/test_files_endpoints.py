@@ -28,7 +28,10 @@ class ClientEndpointTests(SynchronousTestCase):
         return vars(clientEndpoint(MemoryReactorClock(), text, 4.5))
 
     def test_hostAndPort(self) -> None:
-        """A host and a port make a TCP endpoint, also if the host is an IPv6 address."""
+        """
+        A host and a port make a TCP endpoint, also if the host is an IPv6
+        address.
+        """
         for text, host in [
             ("localhost:4321", "localhost"),
             ("127.0.0.1:4321", "127.0.0.1"),
@@ -118,7 +121,10 @@ class SizeTests(SynchronousTestCase):
     """L{parseSize}"""
 
     def test_good(self) -> None:
-        """A size is a number of bytes, or of a power of 1024 of them, with or without a B."""
+        """
+        A size is a number of bytes, or of a power of 1024 of them, with or
+        without a B.
+        """
         for text, size in [
             ("0", 0),
             ("4096", 4096),

@@ -134,7 +134,10 @@ class ServiceTests(TestCase):
         return ensureDeferred(test())
 
     def test_cleans(self) -> Deferred[None]:
-        """When it starts, the service removes the unfinished files of dead processes."""
+        """
+        When it starts, the service removes the unfinished files of dead
+        processes.
+        """
         with open(os.path.join(self.root, ".incoming-1"), "wb"):
             pass
         service = self.service()

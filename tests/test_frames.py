@@ -168,7 +168,10 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(len(first.data), most)
 
     def test_largest(self):
-        """A frame of 65,535 bytes, which version 2 writes in two segments, is recognised."""
+        """
+        A frame of 65,535 bytes, which version 2 writes in two segments, is
+        recognised.
+        """
         for version in (1, 2):
             data = b"".join(encodeChunk(7, 0, bytes(MAX_CHUNK), version=version))
             (read,) = readAll(parser(version), [data, b""])
@@ -310,7 +313,10 @@ class FaultyFrameTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(value), VALUE)
 
     def test_consumerRaises(self):
-        """What a mistake in this program raises is logged, and the connection goes on."""
+        """
+        What a mistake in this program raises is logged, and the connection goes
+        on.
+        """
         pair = connectInMemory(Server(), Server())
         pair.flush()
         incoming = pair.server._reader()

@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for credit."""
+"""
+Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for
+credit.
+"""
 
 from __future__ import annotations
 

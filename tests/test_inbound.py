@@ -351,7 +351,10 @@ class AskedTests(InboundTests):
         self.ask(end, bytes(MAX_CHUNK))
 
     def test_fewMessages(self):
-        """A sender that learns from its answers how far it may go is sent no messages."""
+        """
+        A sender that learns from its answers how far it may go is sent no
+        messages.
+        """
         stream = self.inbound.claim(0)
         for offset, data, fin in pieces(VALUE, MAX_CHUNK):
             self.ask(offset, data, fin)

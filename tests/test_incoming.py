@@ -289,7 +289,10 @@ class IterationTests(StreamTestCase):
         self.assertEqual(self.successResultOf(gathered), b"a" * 20_000)
 
     def test_slowLoop(self):
-        """While the body of the loop is busy, no more than a window of bytes is sent."""
+        """
+        While the body of the loop is busy, no more than a window of bytes is
+        sent.
+        """
         gate = Deferred()
         sending, receiving = self.send(LONG)
         gathered = ensureDeferred(gather(receiving, gate))

@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""A value of 256 MiB in an argument that was never made for it, between two processes."""
+"""
+A value of 256 MiB in an argument that was never made for it, between two
+processes.
+"""
 
 from __future__ import annotations
 

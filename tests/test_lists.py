@@ -105,7 +105,10 @@ class ListTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformed(self):
-        """A list that ends in the middle is an error of the call, not of the connection."""
+        """
+        A list that ends in the middle is an error of the call, not of the
+        connection.
+        """
         pair = connectInMemory(amp.AMP(), Server())
         for name, value in (
             ("strings", b"\x00\x05abc"),

@@ -64,7 +64,10 @@ class OfferTests(OutOfBandTestCase):
 
     @run
     async def test_abort(self):
-        """An aborted offer fails with the reason that was given, and its ticket is void."""
+        """
+        An aborted offer fails with the reason that was given, and its ticket is
+        void.
+        """
         for reasons, kind in (
             ((), StreamAborted),
             ((b"MINE",), StreamAborted),

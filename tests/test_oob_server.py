@@ -98,12 +98,18 @@ class OneTokenTests(ServerTestCase):
 
     @run
     async def test_putTls(self):
-        """Of a hundred clients that put with one token at once over TLS, one succeeds."""
+        """
+        Of a hundred clients that put with one token at once over TLS, one
+        succeeds.
+        """
         await self.manyClients(False, b"PUT")
 
     @run
     async def test_getTls(self):
-        """Of a hundred clients that get with one token at once over TLS, one succeeds."""
+        """
+        Of a hundred clients that get with one token at once over TLS, one
+        succeeds.
+        """
         await self.manyClients(False, b"GET")
 
 
@@ -285,7 +291,10 @@ class AuthorisationTests(ServerTestCase):
 
     @run
     async def test_tooMany(self):
-        """A server issues a bounded number of tickets, and more once some have expired."""
+        """
+        A server issues a bounded number of tickets, and more once some have
+        expired.
+        """
         clock = Clock()
         self.patch(_server, "MAX_TICKETS", 2)
         bulk = await self.bulk(plain=True, reactor=Clocked(clock), ticketLifetime=9)
@@ -439,7 +448,10 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_oldVersionGet(self):
-        """A client of HTTP/1.0 gets a body, and no chunks that it would not understand."""
+        """
+        A client of HTTP/1.0 gets a body, and no chunks that it would not
+        understand.
+        """
         bulk = await self.bulk(plain=True)
         ticket, exchange = await self.admit(bulk, b"GET")
         raw = await self.raw(bulk)
@@ -517,7 +529,10 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_noLength(self):
-        """A PUT that does not say how its body ends is refused, and fails its transfer."""
+        """
+        A PUT that does not say how its body ends is refused, and fails its
+        transfer.
+        """
         raw, exchange = await self.put()
         await raw.closed
         self.assertEqual(raw.status, 411)
@@ -748,7 +763,10 @@ class ServiceTests(ServerTestCase):
 
     @run
     async def test_taken(self):
-        """A port that is taken fails what waits for it to listen, and is logged once."""
+        """
+        A port that is taken fails what waits for it to listen, and is logged
+        once.
+        """
         first = await self.bulk(plain=True)
         port = first._urlFor("").rstrip("/").rpartition(":")[2]
         bulk = OutOfBandServer(f"tcp:{port}:interface=127.0.0.1", plainHTTP=True)

@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in memory."""
+"""
+Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in
+memory.
+"""
 
 from __future__ import annotations
 

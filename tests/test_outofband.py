@@ -278,22 +278,34 @@ class TransferTests(OutOfBandTestCase):
 
     @run
     async def test_serverListens(self):
-        """The called side listens: arguments are put there, responses got from there."""
+        """
+        The called side listens: arguments are put there, responses got from
+        there.
+        """
         await self.everyWay("server", plain=False)
 
     @run
     async def test_clientListens(self):
-        """The calling side listens: arguments are got from there, responses put there."""
+        """
+        The calling side listens: arguments are got from there, responses put
+        there.
+        """
         await self.everyWay("client", plain=False)
 
     @run
     async def test_serverListensPlain(self):
-        """The called side listens for plain HTTP: arguments are put, responses are got."""
+        """
+        The called side listens for plain HTTP: arguments are put, responses are
+        got.
+        """
         await self.everyWay("server", plain=True)
 
     @run
     async def test_clientListensPlain(self):
-        """The calling side listens for plain HTTP: arguments are got, responses are put."""
+        """
+        The calling side listens for plain HTTP: arguments are got, responses
+        are put.
+        """
         await self.everyWay("client", plain=True)
 
     @run
@@ -750,7 +762,10 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_chunkedTooShort(self):
-        """A chunked body that ends before the stream does is not delivered as complete."""
+        """
+        A chunked body that ends before the stream does is not delivered as
+        complete.
+        """
         taker = Taker()
         client, server = await self.pair(client={"bulkClient": taker})
         call = client.callRemote(Put, body=VALUE)
@@ -765,7 +780,10 @@ class FailureTests(OutOfBandTestCase):
 
     @run
     async def test_cutUpload(self):
-        """A request that breaks off, however it does, fails both ends with the reason."""
+        """
+        A request that breaks off, however it does, fails both ends with the
+        reason.
+        """
         for plain in (True, False):
             for lines in (
                 f"Content-Length: {len(VALUE)}",
@@ -1394,7 +1412,10 @@ class WireTests(OutOfBandTestCase):
 
     @run
     async def test_unknownStream(self):
-        """A ticket command for a stream that does not exist is answered with an error."""
+        """
+        A ticket command for a stream that does not exist is answered with an
+        error.
+        """
         puppet, _, _ = await self.sending()
         for id in (b"99", b"4611686018427387903"):
             await self.refusedWith(puppet.tell(b"AskTicket", id=id), INVALID)

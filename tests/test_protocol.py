@@ -222,7 +222,10 @@ class CallTests(StreamTests):
         self.assertAlive()
 
     def test_withoutAnswerFails(self):
-        """When the stream of a call that wants no answer fails, the connection lives."""
+        """
+        When the stream of a call that wants no answer fails, the connection
+        lives.
+        """
         self.client.callRemote(Quiet, body=iter([b"abc", "text"]))
         self.pair.flush()
         self.assertAlive()

@@ -445,7 +445,10 @@ class RealTransportTests(LoopbackTestCase):
         await self.closes(self.tls)
 
     async def test_peerCloses(self):
-        """So does the end of TLS that comes from the receiver, while the sender has more."""
+        """
+        So does the end of TLS that comes from the receiver, while the sender
+        has more.
+        """
         await self.closes(self.tls, "server", (ConnectionDone, ConnectionLost))
 
     async def test_errorOfTLS(self):

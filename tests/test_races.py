@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests of large boxes where something else happens to the connection at the same time."""
+"""
+Tests of large boxes where something else happens to the connection at the same
+time.
+"""
 
 from __future__ import annotations
 

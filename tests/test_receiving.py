@@ -150,7 +150,10 @@ class ReceiveTests(StreamTests):
         self.assertRefused(FlowControlError, 262_144, b"x")
 
     def test_idle(self):
-        """It waits while nobody wants it, or while who wants it has no bytes to take."""
+        """
+        It waits while nobody wants it, or while who wants it has no bytes to
+        take.
+        """
         stream = self.stream
         self.assertTrue(stream.isIdle)
         stream.attended = True
@@ -329,13 +332,19 @@ class DigestTests(StreamTests):
     """The digest of a stream."""
 
     def test_right(self):
-        """The digest is that of all bytes in their order, whatever order they came in."""
+        """
+        The digest is that of all bytes in their order, whatever order they came
+        in.
+        """
         self.receive(3, b"def", True, sha256(b"abcdef").digest())
         self.receive(0, b"abc")
         self.assertTrue(self.stream.isComplete)
 
     def test_wrong(self):
-        """A stream whose last missing byte completes the wrong value is not complete."""
+        """
+        A stream whose last missing byte completes the wrong value is not
+        complete.
+        """
         self.receive(3, b"def", True, sha256(b"abcdeX").digest())
         self.assertRefused(DigestMismatch, 0, b"abc")
         self.assertFalse(self.stream.isComplete)

@@ -100,7 +100,10 @@ class DirectionTests(SynchronousTestCase):
     """Imports point one way."""
 
     def test_noCycle(self) -> None:
-        """No module imports itself by way of others, not even in a function or for a type."""
+        """
+        No module imports itself by way of others, not even in a function or for
+        a type.
+        """
         modules = moduleNames()
         imports = {name: importedBy(name, modules) for name in modules}
         while imports:

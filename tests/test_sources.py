@@ -108,7 +108,10 @@ class BytesTests(SourceTestCase):
             self.assertReads(kind(b""), b"", 0)
 
     def test_parts(self):
-        """No read returns more than was asked for, and only the last says that it is."""
+        """
+        No read returns more than was asked for, and only the last says that it
+        is.
+        """
         source = asSource(b"abcde")
         reads = [source.read(2), source.read(2), source.read(2)]
         self.assertEqual(reads, [(b"ab", False), (b"cd", False), (b"e", True)])

@@ -65,7 +65,10 @@ class TuningTests(LoopbackTestCase):
         self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 0)
 
     async def test_tcp(self):
-        """Both ends of a TCP connection send at once, and queue little in the kernel."""
+        """
+        Both ends of a TCP connection send at once, and queue little in the
+        kernel.
+        """
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
         self.assertTuned(client)
@@ -164,7 +167,10 @@ class SampleTests(LoopbackTestCase):
         self.assertGreater(after.window, 1)
 
     async def test_pace(self):
-        """The kernel is told the rate to pace at, unless it is nearly the same or none."""
+        """
+        The kernel is told the rate to pace at, unless it is nearly the same or
+        none.
+        """
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         kernel = KernelQueue(client.transport)
@@ -259,7 +265,10 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.gate.delay, 0.0)
 
     def test_unbounded(self):
-        """Without a bound, or without a kernel that answers, any turn may be written."""
+        """
+        Without a bound, or without a kernel that answers, any turn may be
+        written.
+        """
         for gate in (SendGate(None, None), SendGate(StringTransport(), 0.005)):
             for now in (1.0, 2.0):
                 self.assertEqual(gate.turn(now, 10**9), 10**9)

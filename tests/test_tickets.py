@@ -45,7 +45,10 @@ class JudgeTests(SynchronousTestCase):
         return None if refusal is None else refusal.status
 
     def test_table(self):
-        """A request is refused for its method, and for a length that cannot be right."""
+        """
+        A request is refused for its method, and for a length that cannot be
+        right.
+        """
         for made, method, length, status in (
             (grant(), b"PUT", None, None),
             (grant(), b"PUT", 0, None),
@@ -120,7 +123,10 @@ class BookTests(SynchronousTestCase):
             self.assertEqual(book.consume(b"h", now) is not None, usable)
 
     def test_expire(self):
-        """Tickets that are too old are given back once, so that their transfers can fail."""
+        """
+        Tickets that are too old are given back once, so that their transfers
+        can fail.
+        """
         book = TicketBook(10, 5)
         self.assertIsNone(book.nextEnd)
         old, new = grant(size=1), grant(size=2)

@@ -357,7 +357,10 @@ class FragmentTests(SynchronousTestCase):
             self.failureResultOf(result, ConnectionDone)
 
     def test_boundedAssembly(self):
-        """Only so many bytes of large boxes are gathered at once; all arrive in the end."""
+        """
+        Only so many bytes of large boxes are gathered at once; all arrive in
+        the end.
+        """
         limits = Limits(maxBufferedBytes=0, maxBoxSize=3_000_000)
         pair = connectInMemory(make("auto"), make("auto", limits))
         pair.flush()
@@ -457,7 +460,10 @@ class AnswerTests(SynchronousTestCase):
     """What is answered when the answer cannot be sent."""
 
     def test_longDescription(self):
-        """The text of an error is cut to what fits into a value, and the error arrives."""
+        """
+        The text of an error is cut to what fits into a value, and the error
+        arrives.
+        """
 
         class Refusing(StreamAMP):
             @Store.responder

@@ -337,7 +337,10 @@ class CongestionController:
 
     @property
     def pacingRate(self) -> float:
-        """How fast the kernel should send at the most (bytes a second), or 0 for no bound."""
+        """
+        How fast the kernel should send at the most (bytes a second), or 0 for
+        no bound.
+        """
         if self._minRTT < _NEAR:
             return 0.0
         gain = _PACING_START if self._phase is _Phase.START else _PACING

@@ -200,7 +200,10 @@ def _numbered(
 
 
 def _isSame(found: object, piece: bytes | memoryview) -> bool:
-    """@return: Whether what is in a box can only be this view: nobody looks at its bytes."""
+    """
+    @return: Whether what is in a box can only be this view: nobody looks at its
+        bytes.
+    """
     return (
         isinstance(found, memoryview)
         and isinstance(piece, memoryview)

@@ -491,7 +491,10 @@ class Inbound:
         return data
 
     def maximum(self, stream: ReceiveStream) -> int:
-        """@return: The maximum to tell the sender of a stream that waits for an answer."""
+        """
+        @return: The maximum to tell the sender of a stream that waits for an
+            answer.
+        """
         return stream.window.tell()
 
     def reset(

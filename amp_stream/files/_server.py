@@ -58,7 +58,10 @@ _R = TypeVar("_R")
 
 
 def whyNoOutOfBand() -> str | None:
-    """@return: Why this machine cannot make out-of-band transfers, or L{None} if it can."""
+    """
+    @return: Why this machine cannot make out-of-band transfers, or L{None} if
+        it can.
+    """
     missing = [name for name in _HTTP_PACKAGES if find_spec(name) is None]
     if not missing:
         return None

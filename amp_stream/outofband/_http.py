@@ -341,7 +341,10 @@ class _Upload:
     def __init__(
         self, connection: _Connection, target: RequestTarget, length: int | None
     ) -> None:
-        """@param length: The length of the body (bytes), or L{None} if it is chunked."""
+        """
+        @param length: The length of the body (bytes), or L{None} if it is
+            chunked.
+        """
         self.target = target
         self._connection = connection
         self._remaining = length

@@ -563,7 +563,10 @@ class Transfers:
         return stream
 
     def open(self, source: Source, digest: bool) -> OutgoingStream:
-        """Make a stream whose bytes go over HTTP.  Nothing is sent before it is started."""
+        """
+        Make a stream whose bytes go over HTTP.  Nothing is sent before it is
+        started.
+        """
         made: list[HTTPSender] = []
 
         def carry(core: SendStream) -> HTTPSender:

@@ -156,7 +156,10 @@ def _figures(series: Series, name: str, raw: str) -> dict[str, Any]:
 
 
 def _capped(outcome: Outcome) -> float:
-    """Bytes per second after the first second; of raw TCP, no more than the link carries."""
+    """
+    Bytes per second after the first second; of raw TCP, no more than the link
+    carries.
+    """
     found = outcome.arrived()
     return min(found, outcome.most) if outcome.job.peer == "raw" else found
 

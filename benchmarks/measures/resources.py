@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""What it takes: memory, many streams and connections, files, and where the time goes."""
+"""
+What it takes: memory, many streams and connections, files, and where the time
+goes.
+"""
 
 from __future__ import annotations
 
