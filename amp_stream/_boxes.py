@@ -24,9 +24,9 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -34,20 +34,34 @@ from twisted.protocols import amp
 from twisted.protocols.amp import ANSWER, RemoteAmpError
 from twisted.python.failure import Failure
 
-from amp_stream._incoming import IncomingStream
 from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
-from amp_stream.errors import KeyTooLong, OversizeValue, StreamError
+from amp_stream._sansio.frames import Chunk, parseNumber
+from amp_stream.errors import (
+    InvalidChunk,
+    KeyTooLong,
+    OversizeValue,
+    StreamError,
+    UsageError,
+    errorForCode,
+)
+
+if TYPE_CHECKING:
+    from amp_stream._incoming import IncomingStream
 
 __all__ = [
-    "ISendingSide",
-    "IStreamReceiver",
+    "MAX_CODE",
     "OversizeValueTooLong",
     "StreamBox",
-    "answerThere",
+    "Streams",
+    "argumentKey",
     "asAnswer",
     "asError",
     "boxErrors",
+    "chunkFromBox",
+    "connectionOf",
+    "errorToAbortWith",
     "localError",
+    "resultIfFired",
     "streamKeys",
 ]
 
@@ -77,7 +91,7 @@ def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:
 _log = Logger()
 
 
-def answerThere(result: Deferred[Any]) -> amp.AmpBox | None:
+def resultIfFired(result: Deferred[Any]) -> amp.AmpBox | None:
     """
     @return: The answer that a Deferred has been fired with, if nothing more is to be
         done to it; L{None} if it has not been fired yet, or has failed.
@@ -157,23 +171,43 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
     return error
 
 
-class ISendingSide(Protocol):
-    """The outgoing streams of a connection, as far as the peer has a say in them."""
+class Streams:
+    """
+    The attribute C{streams} of a protocol or locator.
 
-    def granted(self, id: int, maximum: int) -> None:
-        """The peer will take more."""
+    Its value is made when first needed, as there may be no C{__init__} that is called.
+    It is a non-data descriptor, so that an attribute C{streams} of a subclass wins, and
+    only hides it.
+    """
 
-    def stopped(self, id: int, error: StreamError) -> None:
-        """The peer wants no more."""
+    def __init__(self, attribute: str, make: Callable[[Any], Any]) -> None:
+        """
+        @param attribute: The name of the attribute that keeps the value.
+
+        @param make: Makes the value, for an instance.
+        """
+        self._attribute = attribute
+        self._make = make
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        found = instance.__dict__.get(self._attribute)
+        if found is None:
+            found = instance.__dict__[self._attribute] = self._make(instance)
+        return found
 
 
-class IStreamReceiver(Protocol):
-    """A connection that streams come in by."""
-
-    def incoming(
-        self, id: int, size: int | None = None, maxSize: int | None = None
-    ) -> IncomingStream:
-        """Ask for a stream."""
+def connectionOf(protocol: object) -> Any:
+    """
+    @return: The L{StreamConnection} of a protocol or locator, also where a subclass
+        hides it; L{None} if it has none.
+    """
+    for cls in type(protocol).__mro__:
+        found = cls.__dict__.get("streams")
+        if isinstance(found, Streams):
+            return found.__get__(protocol)
+    return None
 
 
 def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
@@ -199,7 +233,7 @@ class StreamBox(amp.AmpBox):
 
     __slots__ = ("claimed", "connection")
 
-    def __init__(self, connection: IStreamReceiver, values: dict[bytes, bytes]) -> None:
+    def __init__(self, connection: Any, values: dict[bytes, bytes]) -> None:
         # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
         dict.__init__(self, values)
         self.connection = connection
@@ -222,3 +256,53 @@ class StreamBox(amp.AmpBox):
         """
         for stream in self.claimed:
             stream.callEnded(error)
+
+
+def argumentKey(name: bytes) -> str:
+    """@return: The name by which Python knows the argument of a key."""
+    key: str = amp._wireNameToPythonIdentifier(name)
+    return key
+
+
+def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
+    """
+    Take a chunk out of a box.
+
+    @param name: The key of the bytes.
+
+    @param strings: The box; the keys of the chunk are removed from it.
+
+    @raise InvalidChunk: If a key is missing or its value malformed.
+    """
+    data = strings.pop(name, None)
+    if data is None:
+        raise InvalidChunk(f"the bytes of the chunk, {name!r}, are missing")
+    fin = strings.pop(b"fin", b"False")
+    if fin not in (b"True", b"False"):
+        raise InvalidChunk("fin must be True or False")
+    return Chunk(
+        parseNumber("id", strings.pop(b"id", None)),
+        parseNumber("offset", strings.pop(b"offset", None)),
+        data,
+        fin == b"True",
+        strings.pop(b"sha256", None),
+    )
+
+
+MAX_CODE = 255
+"""
+The longest code (bytes).
+"""
+
+
+def errorToAbortWith(code: bytes) -> StreamError:
+    """
+    Make the exception that a code of the application stands for.
+
+    @param code: A code of L{amp_stream.errors}, or one of its own.
+
+    @raise UsageError: If no peer would take it.
+    """
+    if not isinstance(code, bytes) or not 0 < len(code) <= MAX_CODE:
+        raise UsageError(f"an error code is 1 to {MAX_CODE} bytes, not {code!r}")
+    return errorForCode(code)

@@ -31,7 +31,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import react
 from twisted.protocols import amp
 
-from amp_stream import OutOfBand, Stream, StreamAMP
+from amp_stream import OutOfBand, Stream, StreamAMP, StreamConfig
 from amp_stream.outofband import OutOfBandServer
 
 ALLOWED = 32 * 2**20
@@ -107,7 +107,9 @@ async def send(reactor, size, via):
         port = int(child.stdout.readline())
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
         server = await bulkServer(via == "get")
-        protocol = await connectProtocol(endpoint, StreamAMP(bulkServer=server))
+        protocol = await connectProtocol(
+            endpoint, StreamAMP(config=StreamConfig(outOfBandServer=server))
+        )
         command = Take if via == "stream" else TakeOutOfBand
         # A first stream loads what is only loaded once.
         await protocol.callRemote(command, body=generated(2**20))

@@ -4,10 +4,105 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.protocols import amp
 
 from amp_stream import Stream, StreamAMP, StreamChunk, StreamReceiver
+from amp_stream.errors import STREAM_ERRORS
+
+
+class StreamData(amp.Command):
+    """
+    Bytes of a stream.
+
+    The response says up to which offset the sender may go on without another
+    answer; one that waits for each answer need not look at it.
+    """
+
+    commandName = b"stream.Data"
+
+    arguments = [(b"data", StreamChunk())]
+    response = [(b"maximum", amp.Integer(optional=True))]
+    errors = STREAM_ERRORS
+
+
+class MaxStreamData(amp.Command):
+    """
+    The receiver will take the bytes of a stream below C{maximum}, an absolute
+    offset that never goes back (RFC 9000, section 19.10).
+    """
+
+    commandName = b"stream.MaxData"
+
+    arguments = [(b"id", amp.Integer()), (b"maximum", amp.Integer())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class ResetStream(amp.Command):
+    """
+    The sender of a stream gives up after C{final_size} bytes (RFC 9000, section
+    19.4).  What was sent must not be taken for the whole.
+    """
+
+    commandName = b"stream.Reset"
+
+    arguments = [
+        (b"id", amp.Integer()),
+        (b"code", amp.String()),
+        (b"final_size", amp.Integer()),
+    ]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class StopSending(amp.Command):
+    """
+    The receiver of a stream wants no more of it (RFC 9000, section 19.5).  The
+    sender answers with L{ResetStream}.
+    """
+
+    commandName = b"stream.StopSending"
+
+    arguments = [(b"id", amp.Integer()), (b"code", amp.String())]
+    errors = STREAM_ERRORS
+    requiresAnswer = False
+
+
+class OfferTicket(amp.Command):
+    """
+    The receiver of a stream that was announced as L{OutOfBand}, which has an HTTP
+    server, tells its sender how to C{PUT} the bytes there.
+
+    An answer without an error says that the sender is going to.
+    """
+
+    commandName = b"stream.OfferTicket"
+
+    arguments = [
+        (b"id", amp.Integer()),
+        (b"url", amp.String()),
+        (b"token", amp.String()),
+        (b"method", amp.String()),
+        (b"lifetime", amp.Integer()),
+        (b"max_size", amp.Integer(optional=True)),
+        (b"certificate", amp.String(optional=True)),
+        (b"server_name", amp.String(optional=True)),
+    ]
+    errors = STREAM_ERRORS
+
+
+class RequestTicket(amp.Command):
+    """
+    The receiver of such a stream, which has no HTTP server, asks its sender, which
+    has one, how to C{GET} the bytes.
+    """
+
+    commandName = b"stream.RequestTicket"
+
+    arguments = [(b"id", amp.Integer())]
+    response = OfferTicket.arguments[1:]
+    errors = STREAM_ERRORS
 
 
 class Store(amp.Command):
@@ -73,7 +168,7 @@ class Responders(amp.CommandLocator):
 
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
-        self.streams: dict[str, object] = {}
+        self.taken: dict[str, object] = {}
         self.take = self.collectIt
 
     def collectIt(self, name, body):
@@ -81,7 +176,7 @@ class Responders(amp.CommandLocator):
             self.stored[name] = value
             return {"size": len(value)}
 
-        self.streams[name] = body
+        self.taken[name] = body
         return body.collect().addCallback(keep)
 
     @Store.responder
@@ -112,7 +207,7 @@ class Responders(amp.CommandLocator):
 
     @Quiet.responder
     def quiet(self, body):
-        self.streams["quiet"] = body
+        self.taken["quiet"] = body
         return body.collect().addCallback(lambda value: {})
 
 
@@ -133,7 +228,7 @@ class PlainServer(StreamReceiver, Responders, amp.AMP):
 
     @Piece.responder
     def piece(self, piece, note=None):
-        return self.chunkReceived(piece)
+        return self.streams.chunkReceived(piece)
 
 
 def held() -> tuple[list[Deferred], object]:
@@ -145,3 +240,11 @@ def held() -> tuple[list[Deferred], object]:
         return waiting[-1]
 
     return waiting, take
+
+
+def collect(protocol, id, maxSize=None):
+    """Gather a stream that belongs to no call; a Deferred fails if there is none."""
+    try:
+        return protocol.streams.accept(id).collect(maxSize)
+    except Exception:
+        return fail()

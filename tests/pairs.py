@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from amp_stream import IncomingStream, OutgoingStream
+from amp_stream import IncomingStream, OutgoingStream, StreamConfig
 from amp_stream.testing import ConnectedPair, connectInMemory
 from tests.commands import Ping, Server
 
@@ -39,7 +39,8 @@ class StreamTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.pair: ConnectedPair[Server, Server] = connectInMemory(
-            Server(version=1), Server(version=1)
+            Server(config=StreamConfig(version=1)),
+            Server(config=StreamConfig(version=1)),
         )
         self.addCleanup(self.checkNothingLeft)
 
@@ -60,8 +61,8 @@ class StreamTestCase(SynchronousTestCase):
 
         @return: Its two ends.
         """
-        sending = self.pair.client.sendStream(source, **kw)
-        return sending, self.pair.server.incoming(sending.id)
+        sending = self.pair.client.streams.send(source, **kw)
+        return sending, self.pair.server.streams.accept(sending.id)
 
     def transfer(self, source: Any, **kw: Any) -> bytes:
         """

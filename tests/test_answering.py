@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP
-from amp_stream._boxes import answerThere, asAnswer, asError
+from amp_stream._boxes import asAnswer, asError, resultIfFired
 from amp_stream.testing import connectInMemory
 from tests.commands import Ping
 
@@ -19,31 +19,31 @@ BOX = amp.AmpBox(x=b"y")
 
 
 class AnswerThereTests(SynchronousTestCase):
-    """L{answerThere}."""
+    """L{resultIfFired}."""
 
     def test_there(self):
         """An answer that is there is found."""
-        self.assertIs(answerThere(succeed(BOX)), BOX)
+        self.assertIs(resultIfFired(succeed(BOX)), BOX)
 
     def test_notThere(self):
         """One that is still to come, a failure, or something else is none."""
         failed = Deferred()
         failed.errback(ValueError())
         for result in (Deferred(), failed, succeed(None), succeed({})):
-            self.assertIsNone(answerThere(result))
+            self.assertIsNone(resultIfFired(result))
         self.failureResultOf(failed, ValueError)
 
     def test_notLast(self):
         """Nor is one with which something is still to be done."""
         paused = succeed(BOX)
         paused.pause()
-        self.assertIsNone(answerThere(paused))
+        self.assertIsNone(resultIfFired(paused))
         paused.addCallback(lambda box: None)
         paused.unpause()
         running = Deferred()
         found = []
-        running.addCallback(lambda box: found.append(answerThere(running)) or box)
-        running.addCallback(lambda box: found.append(answerThere(running)))
+        running.addCallback(lambda box: found.append(resultIfFired(running)) or box)
+        running.addCallback(lambda box: found.append(resultIfFired(running)))
         running.callback(BOX)
         self.assertEqual(found[0], None)
 

@@ -19,7 +19,7 @@ from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 def serialize(id, offset, data, fin, sha256, ask):
     """Write the box of a chunk as AMP does."""
     box = amp.AmpBox(
-        _command=b"StreamData", id=b"%d" % id, offset=b"%d" % offset, data=data
+        _command=b"stream.Data", id=b"%d" % id, offset=b"%d" % offset, data=data
     )
     if fin:
         box[b"fin"] = b"True"

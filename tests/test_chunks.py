@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Chunk, StreamChunk, StreamData
+from amp_stream import Chunk, StreamChunk
 from amp_stream.errors import DeclarationError, InvalidChunk, KeyClash
+from tests.commands import StreamData
 
 chunks = st.builds(
     Chunk,
@@ -105,7 +106,7 @@ class StreamChunkTests(SynchronousTestCase):
         response raises that of this package.
         """
         for extra, expected in (
-            ({b"_command": b"StreamData"}, amp.RemoteAmpError),
+            ({b"_command": b"stream.Data"}, amp.RemoteAmpError),
             ({b"_answer": b"1"}, InvalidChunk),
         ):
             box = amp.AmpBox({b"data": b"", b"id": b"1", b"offset": b"x", **extra})

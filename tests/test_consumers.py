@@ -32,7 +32,7 @@ from amp_stream.errors import (
 )
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, pieces
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 
 
 class Oops(Exception):
@@ -70,8 +70,8 @@ class CollectTests(ConsumerTestCase):
         A value that was announced as longer than C{maxSize} is refused before a
         byte of it has arrived.
         """
-        sending = self.pair.client.sendStream(b"abcd")
-        receiving = self.pair.server.incoming(sending.id, size=4)
+        sending = self.pair.client.streams.send(b"abcd")
+        receiving = self.pair.server.streams.accept(sending.id, size=4)
         error = self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
         self.assertEqual(receiving.received, 0)
         self.assertIn("maxSize", str(error.value))

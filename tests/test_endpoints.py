@@ -220,7 +220,7 @@ class EndpointTests(TestCase):
             for number in range(3)
         ]
         storing.append(client.callRemote(Store, name="x" * 3_000_000, body=up))
-        stream = server.sendStream(down)
+        stream = server.streams.send(down)
         fetched = client.collect(stream.id)
         yield client.callRemote(Ping)
         yield client.callRemote(amp.StartTLS)
@@ -241,7 +241,7 @@ class EndpointTests(TestCase):
             while True:
                 yield bytes(50_000)
 
-        stream = client.sendStream(endless())
+        stream = client.streams.send(endless())
         taken = server.collect(stream.id)
         yield client.callRemote(Ping)
         client.transport.loseConnection()

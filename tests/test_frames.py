@@ -38,7 +38,7 @@ def boxOf(item):
     if not isinstance(item, StreamFrame):
         return item
     return {
-        b"_command": b"StreamData",
+        b"_command": b"stream.Data",
         b"data": item.data,
         b"id": b"%d" % item.id,
         b"offset": b"%d" % item.offset,
@@ -299,7 +299,7 @@ class FaultyFrameTests(SynchronousTestCase):
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()
-        stream = pair.server.incoming(0)
+        stream = pair.server.streams.accept(0)
         collected = stream.collect()
         pair.client.transport.write(b"".join(encodeChunk(0, 300_000, b"abc")))
         pair.flush()
@@ -307,8 +307,8 @@ class FaultyFrameTests(SynchronousTestCase):
             self.failureResultOf(collected).value.code, b"STREAM_FLOW_CONTROL"
         )
         self.assertFalse(pair.server.transport.disconnecting)
-        sending = pair.server.sendStream(VALUE)
-        value = pair.client.incoming(sending.id).collect()
+        sending = pair.server.streams.send(VALUE)
+        value = pair.client.streams.accept(sending.id).collect()
         pair.flush()
         self.assertEqual(self.successResultOf(value), VALUE)
 
@@ -319,7 +319,7 @@ class FaultyFrameTests(SynchronousTestCase):
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()
-        incoming = pair.server._reader()
+        incoming = pair.server.streams._demultiplexer
         self.patch(incoming._inbound, "receive", lambda *a, **kw: 1 / 0)
         pair.client.transport.write(b"".join(encodeChunk(0, 0, b"abc")))
         pair.flush()

@@ -50,9 +50,10 @@ class InboundTests(SynchronousTestCase):
     """Something to test with."""
 
     limits = Limits()
+    timeout: float | None = None
 
     def setUp(self):
-        self.inbound = Inbound(self.limits)
+        self.inbound = Inbound(self.limits, self.timeout)
 
     def frames(self):
         """Take the frames out."""
@@ -239,7 +240,7 @@ class GiveUpTests(InboundTests):
 class AskedTests(InboundTests):
     """Senders that wait for each answer."""
 
-    limits = Limits(window=300_000, maxStreams=2)
+    limits = Limits(initialWindow=300_000, maxStreams=2)
 
     def ask(self, offset, data, fin=False, id=0):
         """Let a chunk arrive whose sender waits for an answer."""
@@ -332,7 +333,7 @@ class AskedTests(InboundTests):
         What an answer has promised is there, whatever the other streams have taken
         before and take afterwards.
         """
-        self.limits = Limits(window=600_000, maxBufferedBytes=700_000)
+        self.limits = Limits(initialWindow=600_000, maxBufferedBytes=700_000)
         self.setUp()
         stream = self.inbound.claim(0)
         end = 0
@@ -389,7 +390,7 @@ class GrantTests(InboundTests):
 
         @return: What it was granted.
         """
-        wire = Wire(Outbound(Limits()), self.inbound)
+        wire = Wire(Outbound(), self.inbound)
         sender = wire.open(size)
         stream = self.inbound.claim(sender.id, announced)
         moved = True
@@ -494,7 +495,7 @@ class LimitTests(InboundTests):
     """What a peer cannot do."""
 
     limits = Limits(
-        maxStreams=3, maxUnclaimedBytes=100_000, maxGaps=2, maxStreamSize=500_000
+        maxStreams=3, maxUnacceptedBytes=100_000, maxGaps=2, maxStreamSize=500_000
     )
 
     def test_tooManyStreams(self):
@@ -657,7 +658,7 @@ class LimitTests(InboundTests):
 class ExpiryTests(InboundTests):
     """Streams that wait for too long."""
 
-    limits = Limits(idleTimeout=60)
+    timeout = 60
 
     def pass_(self, *times):
         """
@@ -711,7 +712,7 @@ class ExpiryTests(InboundTests):
 
     def test_never(self):
         """Without a limit a stream waits for ever."""
-        self.limits = Limits(idleTimeout=None)
+        self.timeout = None
         self.setUp()
         self.assertIsNone(self.inbound.interval)
         self.inbound.claim(1)
@@ -722,12 +723,11 @@ class ExpiryTests(InboundTests):
 SLOTS = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 SIZES = st.sampled_from([65_535, 50_000, 1])
 LIMITS = Limits(
-    window=400_000,
+    initialWindow=400_000,
     maxStreams=3,
-    maxUnclaimedBytes=150_000,
+    maxUnacceptedBytes=150_000,
     maxBufferedBytes=900_000,
     maxGaps=3,
-    idleTimeout=20,
 )
 
 
@@ -739,7 +739,7 @@ class Receiving(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.inbound = Inbound(LIMITS)
+        self.inbound = Inbound(LIMITS, 20)
         self.now = 0.0
         self.ids = list(range(4))
         # By id: all streams that there ever were, what was read of them, which
@@ -949,14 +949,14 @@ class Receiving(RuleBasedStateMachine):
         assert inbound.unclaimed == sum(
             stream.held for stream in streams if not stream.claimed
         )
-        assert 0 <= inbound.unclaimed <= LIMITS.maxUnclaimedBytes
+        assert 0 <= inbound.unclaimed <= LIMITS.maxUnacceptedBytes
         held = sum(stream.held for stream in streams)
         entitled = INITIAL_MAXIMUM * len(streams)
         assert held <= inbound.promised <= LIMITS.maxBufferedBytes + entitled
         assert len(streams) <= LIMITS.maxStreams
         for stream in streams:
             assert not stream.isEnded
-            assert 0 <= stream.held <= stream.promised <= LIMITS.window
+            assert 0 <= stream.held <= stream.promised <= LIMITS.initialWindow
         for id, stream in self.seen.items():
             assert stream.isEnded == (id not in inbound.streams)
 

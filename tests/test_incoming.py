@@ -24,11 +24,11 @@ from amp_stream.errors import (
     StreamTooLong,
     UsageError,
 )
-from tests.commands import Fetch, Store
+from tests.commands import Fetch, Store, collect
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase
 from tests.test_consumers import Recording
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 LONG = bytes(5_000_000)
 """
 A value that needs several windows.
@@ -161,10 +161,10 @@ class StreamTests(StreamTestCase):
         Bytes that do not have the digest that came with them are not taken for the
         value.
         """
-        sending = self.pair.client.sendStream(b"abc", digest=True)
+        sending = self.pair.client.streams.send(b"abc", digest=True)
         stream = self.pair.client.transport.stream
         stream[:] = [b"".join(stream).replace(b"abc", b"abd")]
-        collected = self.pair.server.collect(sending.id)
+        collected = collect(self.pair.server, sending.id)
         self.pair.flush()
         self.failureResultOf(collected, DigestMismatch)
         self.failureResultOf(sending.done, DigestMismatch)
@@ -496,7 +496,7 @@ class CallTests(StreamTestCase):
     def test_read(self):
         """One that was read before the answer stays that."""
         self.assertEqual(self.call(self.pair.server.collectIt), [{"size": len(LONG)}])
-        self.failureResultOf(self.pair.server.streams["x"].collect(), StreamBusy)
+        self.failureResultOf(self.pair.server.taken["x"].collect(), StreamBusy)
 
     def test_failed(self):
         """A call that fails takes the stream with it, at whoever takes it."""

@@ -17,11 +17,11 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import StreamError
 from amp_stream.testing import connectInMemory
 
-LIMITS = Limits(window=262_144, chunk=30_000, maxStreams=64)
+LIMITS = Limits(initialWindow=262_144, chunk=30_000, maxStreams=64)
 
 
 class Broken(Exception):
@@ -62,9 +62,9 @@ class Transfer:
         self.gate = None
         self.disturbed = False
         if claimFirst:
-            id = sender._link()._outbound._nextId
+            id = sender.streams._multiplexer._outbound._nextId
             self.take(receiver, id)
-        self.outgoing = sender.sendStream(self.source, digest=True)
+        self.outgoing = sender.streams.send(self.source, digest=True)
         self.outgoing.done.addBoth(self.setSent)
         if not claimFirst:
             self.take(receiver, self.outgoing.id)
@@ -74,7 +74,7 @@ class Transfer:
         from zope.interface import directlyProvides
 
         directlyProvides(self.consumer, IConsumer)
-        self.incoming = receiver.incoming(id)
+        self.incoming = receiver.streams.accept(id)
         self.written = self.incoming.writeTo(self.consumer)
         self.written.addBoth(self.setTaken)
 
@@ -104,8 +104,8 @@ class Interleaving(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.pair = connectInMemory(
-            StreamAMP(limits=LIMITS, reactor=self.clock),
-            StreamAMP(limits=LIMITS, reactor=self.clock),
+            StreamAMP(config=StreamConfig(limits=LIMITS, reactor=self.clock)),
+            StreamAMP(config=StreamConfig(limits=LIMITS, reactor=self.clock)),
             self.clock,
         )
         self.transfers = []
@@ -194,7 +194,7 @@ class Interleaving(RuleBasedStateMachine):
             if isinstance(transfer.sent, int):
                 assert transfer.sent == len(transfer.value)
             held = transfer.incoming.received - len(transfer.consumer.data)
-            assert held <= LIMITS.window or transfer.taken is not None
+            assert held <= LIMITS.initialWindow or transfer.taken is not None
 
     def teardown(self):
         """
@@ -218,7 +218,7 @@ class Interleaving(RuleBasedStateMachine):
                     assert transfer.disturbed, result
                     result.trap(StreamError, CancelledError, Broken)
         for protocol in (self.pair.client, self.pair.server):
-            link = protocol._link()
+            link = protocol.streams._multiplexer
             assert link._inbound.streams == {}
             assert link._inbound.promised == 0
             assert link._inbound.unclaimed == 0

@@ -11,9 +11,10 @@ from attrs.exceptions import FrozenInstanceError
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
+from amp_stream import StreamAMP, StreamConfig
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, MAX_NUMBER, Limits
 
-UNBOUNDED = ("maxBulkDelay", "maxStreamSize", "idleTimeout")
+UNBOUNDED = ("maxStreamSize",)
 
 
 class ConstantTests(SynchronousTestCase):
@@ -32,7 +33,7 @@ class LimitsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """The defaults are valid, and bound everything but a stream's length."""
         limits = Limits()
-        self.assertEqual(limits.window, 1_048_576)
+        self.assertEqual(limits.initialWindow, 1_048_576)
         self.assertEqual(limits.chunk, MAX_CHUNK)
         self.assertIsNone(limits.maxStreamSize)
         for name in fields_dict(Limits):
@@ -55,10 +56,10 @@ class LimitsTests(SynchronousTestCase):
     def test_ranges(self) -> None:
         """The ends of each range are allowed, and what is outside is not."""
         for name, least, most in (
-            ("window", INITIAL_MAXIMUM, MAX_NUMBER),
+            ("initialWindow", INITIAL_MAXIMUM, MAX_NUMBER),
             ("chunk", 1, MAX_CHUNK),
             ("maxStreams", 1, MAX_NUMBER),
-            ("maxUnclaimedBytes", 0, MAX_NUMBER),
+            ("maxUnacceptedBytes", 0, MAX_NUMBER),
             ("maxBufferedBytes", 0, MAX_NUMBER),
             ("maxStreamSize", 0, MAX_NUMBER),
             ("maxCollectSize", 0, MAX_NUMBER),
@@ -78,18 +79,42 @@ class LimitsTests(SynchronousTestCase):
                 self.assertIsNone(getattr(Limits(**{name: None}), name))
             else:
                 self.assertRaises((TypeError, ValueError), Limits, **{name: None})
-            if name not in ("idleTimeout", "maxBulkDelay", "negotiationTimeout"):
-                self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
-                self.assertRaises(TypeError, Limits, **{name: "1048576"})
+            self.assertRaises(TypeError, Limits, **{name: 1_048_576.0})
+            self.assertRaises(TypeError, Limits, **{name: "1048576"})
 
-    def test_idleTimeout(self) -> None:
+
+class ConfigTests(SynchronousTestCase):
+    """How one side of a connection behaves."""
+
+    def test_times(self) -> None:
         """
-        The time without progress is in seconds, whole or not, more than none and not
-        without end.
+        A time is a number of seconds, whole or not, above 0 and finite; some may be
+        L{None}.
         """
-        for name in ("idleTimeout", "maxBulkDelay", "negotiationTimeout"):
+        for name, mayBeNone in (
+            ("streamTimeout", True),
+            ("maxBulkDelay", True),
+            ("negotiationTimeout", False),
+        ):
             for seconds in (0.001, 1, 2.5, 86_400):
-                limits = Limits(**{name: seconds})
-                self.assertEqual(getattr(limits, name), seconds)
-            for seconds in (0, -1.0, "300", inf, nan):
-                self.assertRaises(ValueError, Limits, **{name: seconds})
+                config = StreamConfig(**{name: seconds})
+                self.assertEqual(getattr(config, name), seconds)
+            for seconds in (0, -1.0, "300", inf, nan, True):
+                self.assertRaises(ValueError, StreamConfig, **{name: seconds})
+            if mayBeNone:
+                self.assertIsNone(getattr(StreamConfig(**{name: None}), name))
+            else:
+                self.assertRaises(ValueError, StreamConfig, **{name: None})
+
+    def test_version(self) -> None:
+        """The versions are C{"auto"}, 1 and 2."""
+        for version in ("auto", 1, 2):
+            self.assertEqual(StreamConfig(version=version).version, version)
+        for version in (0, 3, "2", None, True):
+            self.assertRaises(ValueError, StreamConfig, version=version)
+
+    def test_wrongTypes(self) -> None:
+        """A dictionary is refused in the place of limits or of a configuration."""
+        self.assertRaises(TypeError, StreamConfig, limits={"maxStreams": 1})
+        self.assertRaises(TypeError, StreamAMP, config={"version": 1})
+        self.assertRaises(TypeError, StreamAMP, version=1)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import AmpList, ListOf, StreamAMP
+from amp_stream import AmpList, ListOf, StreamAMP, StreamConfig
 from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
 from amp_stream.errors import FramingError, OversizeValue
 from amp_stream.testing import connectInMemory
@@ -81,7 +81,10 @@ class ListTests(SynchronousTestCase):
             "boxes": [{"name": str(size), "data": bytes(size)} for size in LENGTHS],
         }
         for version in ("auto", 2):
-            pair = connectInMemory(StreamAMP(version=version), Server(version=version))
+            pair = connectInMemory(
+                StreamAMP(config=StreamConfig(version=version)),
+                Server(config=StreamConfig(version=version)),
+            )
             result = pair.client.callRemote(Ours, **values)
             pair.flush()
             self.assertEqual(self.successResultOf(result), values)
@@ -92,7 +95,10 @@ class ListTests(SynchronousTestCase):
         Where the connection cannot carry the list, the call fails with the error that
         says so.
         """
-        pair = connectInMemory(StreamAMP(version=1), Server(version=1))
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            Server(config=StreamConfig(version=1)),
+        )
         for size in LENGTHS[2:]:
             kept = Deferred()
             result = pair.client.callRemote(Ours, strings=[bytes(size)])

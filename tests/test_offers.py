@@ -146,7 +146,7 @@ class StartingTests(OutOfBandTestCase):
         bulk = OutOfBandServer(endpoint, plainHTTP=True)
         bulk.startService()
         self.addCleanup(bulk.stopService)
-        client, server = await self.pair("none", server={"bulkServer": bulk})
+        client, server = await self.pair("none", server={"outOfBandServer": bulk})
         return client, server, endpoint
 
     @run
@@ -170,7 +170,7 @@ class StartingTests(OutOfBandTestCase):
         client, server, endpoint = await self.starting()
         call = client.callRemote(Put, body=b"abc")
         await server.arrived
-        waiting = server.bulkServer.whenListening()
+        waiting = server.streams.config.outOfBandServer.whenListening()
         endpoint.may.errback(CannotListenError("a", 1, OSError("taken")))
         await self.fails(call, NobodyListens)
         await self.fails(waiting, CannotListenError)
@@ -185,13 +185,13 @@ class StartingTests(OutOfBandTestCase):
         call.cancel()
         await self.fails(call, Exception)
         await self.works(client)
-        waiting = server.bulkServer.whenListening()
-        cancelled = server.bulkServer.whenListening()
+        waiting = server.streams.config.outOfBandServer.whenListening()
+        cancelled = server.streams.config.outOfBandServer.whenListening()
         cancelled.cancel()
         await self.fails(cancelled, Exception)
         endpoint.may.callback(None)
         await waiting
-        self.assertIn("0 tickets", repr(server.bulkServer))
+        self.assertIn("0 tickets", repr(server.streams.config.outOfBandServer))
 
     @run
     async def test_connectionLost(self):
@@ -201,5 +201,5 @@ class StartingTests(OutOfBandTestCase):
         server.transport.abortConnection()
         await self.fails(offering, ConnectionClosed)
         endpoint.may.callback(None)
-        await server.bulkServer.whenListening()
-        self.assertIn("0 tickets", repr(server.bulkServer))
+        await server.streams.config.outOfBandServer.whenListening()
+        self.assertIn("0 tickets", repr(server.streams.config.outOfBandServer))

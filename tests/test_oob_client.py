@@ -565,7 +565,7 @@ class HostileServerTests(OutOfBandTestCase):
         """Set a transfer up whose ticket leads elsewhere."""
         client, server = await self.pair(**kw)
         for end in (client, server):
-            made = end.bulkClient
+            made = end.streams.config.outOfBandClient
             for name in ("_get", "_put"):
                 method = getattr(made, name)
 
@@ -674,7 +674,7 @@ class HostileServerTests(OutOfBandTestCase):
         endpoint = "ssl:0:interface=127.0.0.1:privateKey=own.pem"
         bulk = await self.bulk(endpoint)
         client, server = await self.pair(
-            "none", plain=False, server={"bulkServer": bulk}
+            "none", plain=False, server={"outOfBandServer": bulk}
         )
         await self.fails(client.callRemote(Put, body=b"abc"), UntrustedServer)
         self.assertIsInstance(await server.ended, UntrustedServer)
@@ -697,8 +697,8 @@ class HostileServerTests(OutOfBandTestCase):
             )
             client, _ = await self.pair(
                 "none",
-                server={"bulkServer": bulk},
-                client={"bulkClient": OutOfBandClient(allowedHosts=hosts)},
+                server={"outOfBandServer": bulk},
+                client={"outOfBandClient": OutOfBandClient(allowedHosts=hosts)},
             )
             answer = await client.callRemote(Put, body=b"abc")
             self.assertEqual(answer, {"size": 3})

@@ -891,17 +891,20 @@ class SecrecyTests(ServerTestCase):
         for listens in ("server", "client"):
             tokens: list[bytes] = []
             client, server = await self.pair(listens)
-            bulk = client.bulkServer or server.bulkServer
+            bulk = (
+                client.streams.config.outOfBandServer
+                or server.streams.config.outOfBandServer
+            )
             relay, heard = await self.relay(bulk._urlFor(""))
             other = server if listens == "client" else client
             for name in ("_get", "_put"):
-                method = getattr(other.bulkClient, name)
+                method = getattr(other.streams.config.outOfBandClient, name)
 
                 def detour(ticket, *args, do=method, tokens=tokens, relay=relay):
                     tokens.append(ticket.token)
                     return do(evolve(ticket, url=relay.url), *args)
 
-                setattr(other.bulkClient, name, detour)
+                setattr(other.streams.config.outOfBandClient, name, detour)
             self.assertEqual(
                 await client.callRemote(Put, body=b"abc" * 1000), {"size": 3000}
             )

@@ -27,7 +27,7 @@ class OutboundTests(SynchronousTestCase):
     """The sending side of a connection."""
 
     def setUp(self):
-        self.outbound = Outbound(Limits(chunk=1000, idleTimeout=60))
+        self.outbound = Outbound(1000, 60)
 
     def openMany(self, count):
         """Make streams that have something to send."""
@@ -213,7 +213,7 @@ class OutboundTests(SynchronousTestCase):
 
     def test_neverExpire(self):
         """Without a limit a stream waits for ever."""
-        self.outbound = Outbound(Limits(idleTimeout=None))
+        self.outbound = Outbound()
         self.openMany(1)
         self.assertIsNone(self.outbound.interval)
         for now in (0, 1e9, 2e9):
@@ -232,7 +232,7 @@ class FairnessTests(SynchronousTestCase):
         While two streams both have bytes, neither gets ahead of the other by more
         than one chunk, whatever the others do.
         """
-        wire = Wire(Outbound(Limits(chunk=chunk)), Inbound(Limits()))
+        wire = Wire(Outbound(chunk), Inbound(Limits()))
         streams = [wire.open(size) for size in sizes]
         turns = Counter()
         while wire.sendOne():
@@ -250,7 +250,7 @@ class Sending(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.outbound = Outbound(Limits(chunk=65_535, idleTimeout=4))
+        self.outbound = Outbound(65_535, 4)
         self.streams = []
         self.ended = set()
         self.sent = Counter()
@@ -381,11 +381,11 @@ class Sending(RuleBasedStateMachine):
 class Transfers(RuleBasedStateMachine):
     """The two sides of a connection, with any delay between them."""
 
-    limits = Limits(window=300_000, maxStreams=5, maxBufferedBytes=500_000)
+    limits = Limits(initialWindow=300_000, maxStreams=5, maxBufferedBytes=500_000)
 
     def __init__(self):
         super().__init__()
-        self.wire = Wire(Outbound(self.limits), Inbound(self.limits))
+        self.wire = Wire(Outbound(), Inbound(self.limits))
         # By stream that is sent: its size, the stream that arrives, what was read.
         self.streams = {}
 

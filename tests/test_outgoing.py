@@ -31,7 +31,7 @@ from amp_stream.errors import (
 from tests.commands import Store, Swap
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, TestProducer, pieces
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 """
 How much of a stream may be sent to a peer that takes nothing of it (bytes).
 """
@@ -236,7 +236,7 @@ class SendingTests(StreamTestCase):
         With a digest, the first chunk says that there will be one, and the last has
         the SHA-256 of the whole.
         """
-        self.pair.client.sendStream(VALUE, digest=True)
+        self.pair.client.streams.send(VALUE, digest=True)
         digests = [box.get(b"sha256") for box in self.chunks()]
         self.assertEqual(digests[0], b"")
         self.assertEqual(digests[-1], hashlib.sha256(VALUE).digest())
@@ -244,7 +244,7 @@ class SendingTests(StreamTestCase):
 
     def test_digestOfNothing(self):
         """A stream of no bytes has the digest of no bytes."""
-        self.pair.client.sendStream(b"", digest=True)
+        self.pair.client.streams.send(b"", digest=True)
         (box,) = self.pair.sent(self.pair.client)
         self.assertEqual(box[b"sha256"], hashlib.sha256(b"").digest())
 
@@ -514,7 +514,7 @@ class EndingTests(StreamTestCase):
         """
         self.pair.lose()
         file = CountingFile(VALUE)
-        sending = self.pair.client.sendStream(file)
+        sending = self.pair.client.streams.send(file)
         self.failureResultOf(sending.done, ConnectionDone)
         self.assertEqual(file.closings, 1)
 
@@ -630,8 +630,8 @@ class RelayTests(StreamTestCase):
         @return: The three ends that there are, but for the one in the middle.
         """
         sending, middle = self.send(source)
-        back = self.pair.server.sendStream(middle)
-        return sending, back, self.pair.client.incoming(back.id)
+        back = self.pair.server.streams.send(middle)
+        return sending, back, self.pair.client.streams.accept(back.id)
 
     def test_relay(self):
         """A stream that comes in can be sent on, whole."""
@@ -689,7 +689,7 @@ class RelayTests(StreamTestCase):
         _, receiving = self.send(VALUE)
         collected = receiving.collect()
         with self.assertRaises(UsageError):
-            self.pair.server.sendStream(receiving)
+            self.pair.server.streams.send(receiving)
         self.pair.flush()
         self.assertEqual(self.successResultOf(collected), VALUE)
 

@@ -13,7 +13,7 @@ from twisted.protocols import amp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._sansio.pacer import LONGEST
 from amp_stream.errors import (
     CallFailed,
@@ -40,6 +40,7 @@ from tests.commands import (
     StoreChecked,
     StoreMaybe,
     Swap,
+    collect,
     held,
 )
 
@@ -89,11 +90,24 @@ class StreamTests(SynchronousTestCase):
 
     version: str | int = 1
     clientLimits = serverLimits = Limits()
+    clientTimeout = serverTimeout = 300
 
     def setUp(self):
         self.pair = connectInMemory(
-            StreamAMP(limits=self.clientLimits, version=self.version),
-            Server(limits=self.serverLimits, version=self.version),
+            StreamAMP(
+                config=StreamConfig(
+                    limits=self.clientLimits,
+                    version=self.version,
+                    streamTimeout=self.clientTimeout,
+                )
+            ),
+            Server(
+                config=StreamConfig(
+                    limits=self.serverLimits,
+                    version=self.version,
+                    streamTimeout=self.serverTimeout,
+                )
+            ),
         )
         self.client, self.server = self.pair.client, self.pair.server
 
@@ -113,7 +127,7 @@ class StreamTests(SynchronousTestCase):
     def assertNothingLeft(self):
         """Neither side knows any stream."""
         for protocol in (self.client, self.server):
-            link = protocol._link()
+            link = protocol.streams._multiplexer
             self.assertEqual(link._inbound.streams, {})
             self.assertEqual(link._incoming, {})
             self.assertEqual(link._outbound.streams, {})
@@ -186,7 +200,7 @@ class CallTests(StreamTests):
         self.assertEqual(
             chunk,
             {
-                b"_command": b"StreamData",
+                b"_command": b"stream.Data",
                 b"_ask": b"s1",
                 b"id": b"0",
                 b"offset": b"0",
@@ -218,7 +232,7 @@ class CallTests(StreamTests):
         """A stream can come with a call that wants no answer."""
         self.assertIsNone(self.client.callRemote(Quiet, body=bytes(200_000)))
         self.pair.flush()
-        self.assertEqual(self.server.streams["quiet"].received, 200_000)
+        self.assertEqual(self.server.taken["quiet"].received, 200_000)
         self.assertAlive()
 
     def test_withoutAnswerFails(self):
@@ -259,7 +273,7 @@ class CallTests(StreamTests):
         self.assertEqual(self.successResultOf(result), {"size": len(value)})
 
         result = self.call(StoreChecked, name="y", body=pattern(150_000))
-        stream = next(iter(self.client._link()._outgoing.values()))
+        stream = next(iter(self.client.streams._multiplexer._outgoing.values()))
         stream._digest = sha256(b"something else")
         self.pair.flush()
         self.failureResultOf(result, DigestMismatch)
@@ -300,7 +314,7 @@ class LatencyTests(StreamTests):
             chunks = [
                 box
                 for box in self.pair.sent(self.client)
-                if box[b"_command"] == b"StreamData"
+                if box[b"_command"] == b"stream.Data"
             ]
             self.assertLessEqual(len(chunks), 1)
             self.pair.step()
@@ -316,7 +330,7 @@ class LatencyTests(StreamTests):
         order = []
         while not all(result.called for result in results):
             for box in self.pair.sent(self.client):
-                if box.get(b"_command") == b"StreamData":
+                if box.get(b"_command") == b"stream.Data":
                     order.append(int(box[b"id"]))
             self.pair._pump.pump()
         # The first had its first turn before the others were there.
@@ -331,8 +345,8 @@ class LatencyTests(StreamTests):
         source = Source(endless())
         stuck = self.client.callRemote(Store, name="x", body=source)
         self.pair.flush()
-        stream = self.client._link()._outgoing[0]
-        self.assertLessEqual(stream.sent, Limits().window)
+        stream = self.client.streams._multiplexer._outgoing[0]
+        self.assertLessEqual(stream.sent, Limits().initialWindow)
         self.server.take = self.server.collectIt
         other = self.client.callRemote(Store, name="y", body=bytes(2_000_000))
         self.pair.flush()
@@ -352,7 +366,7 @@ class LatencyTests(StreamTests):
             commands.extend(self.pair.sent(self.client))
             self.pair._pump.clientIO.stream = []
             self.pair._pump.clientIO._checkProducer()
-        data = [box for box in commands if box[b"_command"] == b"StreamData"]
+        data = [box for box in commands if box[b"_command"] == b"stream.Data"]
         self.assertEqual(sum(len(box[b"data"]) for box in data), 262_144)
         self.assertEqual(data[-1][b"fin"], b"True")
 
@@ -362,7 +376,7 @@ class LatencyTests(StreamTests):
         grants = answers = 0
         while not result.called:
             for box in self.pair.sent(self.server):
-                grants += box.get(b"_command") == b"MaxStreamData"
+                grants += box.get(b"_command") == b"stream.MaxData"
                 answers += b"_answer" in box
             self.pair._pump.pump()
         self.assertLessEqual(grants, 20_000_000 // 524_288 + 2)
@@ -382,21 +396,21 @@ class TurnTests(SynchronousTestCase):
             pair = connectInMemory(StreamAMP(), Server())
             pair.flush()
             client = pair.client
-            client._streamLink._pace.turn = LONGEST
+            client.streams._multiplexer._pace.turn = LONGEST
 
             def pieces(client=client, number=number):
                 yield bytes(65_280)
                 client.callRemoteString(b"Note", requiresAnswer=False, number=number)
                 yield bytes(65_280)
 
-            client.sendStream(pieces())
+            client.streams.send(pieces())
             boxes = pair.sent(client)
             if not boxes:
                 pair.step()
                 boxes = pair.sent(client)
             self.assertEqual(
                 [box[b"_command"] for box in boxes],
-                [b"StreamData", b"Note", b"StreamData"],
+                [b"stream.Data", b"Note", b"stream.Data"],
             )
 
 
@@ -460,7 +474,7 @@ class FailureTests(StreamTests):
         result = self.client.callRemote(Store, name="x", body=source)
         for _ in range(4):
             self.pair.step()
-        taken = self.server.streams["x"]
+        taken = self.server.taken["x"]
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.assertTrue(source.closed)
@@ -497,7 +511,7 @@ class FailureTests(StreamTests):
         source = Source(endless())
 
         def take(name, body):
-            self.server.streams[name] = body
+            self.server.taken[name] = body
             raise ValueError("not today")
 
         self.server.take = take
@@ -505,7 +519,7 @@ class FailureTests(StreamTests):
         self.pair.flush()
         self.failureResultOf(result, ValueError)
         self.assertTrue(source.closed)
-        self.failureResultOf(self.server.streams["x"].collect(), CallFailed)
+        self.failureResultOf(self.server.taken["x"].collect(), CallFailed)
         self.assertAlive()
         self.assertNothingLeft()
 
@@ -514,7 +528,7 @@ class FailureTests(StreamTests):
         source = Source(endless())
         self.server.take = lambda name, body: {"size": 0}
         result = self.client.callRemote(Store, name="x", body=source)
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), {"size": 0})
         self.assertIsInstance(stream.failure.value, StreamRefused)
@@ -545,7 +559,7 @@ class FailureTests(StreamTests):
 
         self.server.take = take
         self.client.callRemote(Store, name="x", body=Source(endless()))
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         self.assertIsInstance(stream.failure.value, StreamAborted)
         self.assertEqual(stream.failure.value.code, b"NO_SPACE_ON_MARS")
@@ -597,12 +611,12 @@ class ConnectionLostTests(SynchronousTestCase):
         pair = connectInMemory(StreamAMP(), Server())
         source = Source(endless())
         call = kept(pair.client, Store, name="x", body=source)
-        stream = pair.client.sendStream(endless())
-        collected = pair.server.collect(1)
-        expected = pair.server.collect(99)
+        stream = pair.client.streams.send(endless())
+        collected = collect(pair.server, 1)
+        expected = collect(pair.server, 99)
         for _ in range(5):
             pair.step()
-        taken = pair.server.streams["x"]
+        taken = pair.server.taken["x"]
         pair.lose()
         for deferred in (call, stream.done, collected, expected, taken.collect()):
             self.failureResultOf(deferred, ConnectionDone)
@@ -618,10 +632,10 @@ class ConnectionLostTests(SynchronousTestCase):
             pair.client.callRemote(Store, name="x", body=source), ConnectionDone
         )
         self.assertTrue(source.closed)
-        stream = pair.client.sendStream(Source(endless()))
+        stream = pair.client.streams.send(Source(endless()))
         self.failureResultOf(stream.done, ConnectionDone)
-        self.failureResultOf(pair.client.collect(3), ConnectionDone)
-        self.assertRaises(ConnectionDone, pair.client.incoming, 3)
+        self.failureResultOf(collect(pair.client, 3), ConnectionDone)
+        self.assertRaises(ConnectionDone, pair.client.streams.accept, 3)
         stream.abort()
 
     def test_loseConnectionWithStreams(self):
@@ -640,8 +654,8 @@ class LooseStreamTests(StreamTests):
 
     def test_sendStream(self):
         """C{done} fires with the number of bytes once the peer has all of them."""
-        stream = self.client.sendStream(pattern(500_000), digest=True)
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(pattern(500_000), digest=True)
+        value = collect(self.server, stream.id)
         self.pair.flush()
         self.assertEqual(self.successResultOf(value), pattern(500_000))
         self.assertEqual(self.successResultOf(stream.done), 500_000)
@@ -650,24 +664,24 @@ class LooseStreamTests(StreamTests):
 
     def test_collectedLater(self):
         """It need not be asked for before it comes."""
-        stream = self.client.sendStream(b"abc")
+        stream = self.client.streams.send(b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(stream.done), 3)
-        self.assertEqual(self.successResultOf(self.server.collect(stream.id)), b"abc")
+        self.assertEqual(self.successResultOf(collect(self.server, stream.id)), b"abc")
 
     def test_bothDirectionsHaveTheirOwnNumbers(self):
         """The same number names another stream in the other direction."""
-        there = self.client.sendStream(b"there")
-        back = self.server.sendStream(b"back")
+        there = self.client.streams.send(b"there")
+        back = self.server.streams.send(b"back")
         self.assertEqual(there.id, back.id)
         self.pair.flush()
-        self.assertEqual(self.successResultOf(self.server.collect(0)), b"there")
-        self.assertEqual(self.successResultOf(self.client.collect(0)), b"back")
+        self.assertEqual(self.successResultOf(collect(self.server, 0)), b"there")
+        self.assertEqual(self.successResultOf(collect(self.client, 0)), b"back")
 
     def test_abort(self):
         """An aborted stream fails at both ends with the code."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         stream.abort()
@@ -679,8 +693,8 @@ class LooseStreamTests(StreamTests):
 
     def test_cancelDone(self):
         """Cancelling C{done} stops the stream at both ends."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         stream.done.cancel()
@@ -691,8 +705,8 @@ class LooseStreamTests(StreamTests):
 
     def test_cancelCollect(self):
         """Cancelling what takes a stream stops its sender."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         value.cancel()
@@ -704,18 +718,18 @@ class LooseStreamTests(StreamTests):
     def test_beforeConnection(self):
         """A stream that is made before there is a connection is sent when there is."""
         client = StreamAMP()
-        stream = client.sendStream(b"early")
+        stream = client.streams.send(b"early")
         pair = connectInMemory(client, Server())
         pair.flush()
         self.assertEqual(self.successResultOf(stream.done), 5)
-        self.assertEqual(self.successResultOf(pair.server.collect(0)), b"early")
+        self.assertEqual(self.successResultOf(collect(pair.server, 0)), b"early")
         pair.lose()
 
     def test_statedSize(self):
         """A source that does not have the bytes that were stated for it fails."""
         for pieces in ([b"ab"], [b"abcd"]):
-            stream = self.client.sendStream(iter(pieces), size=3)
-            value = self.server.collect(stream.id)
+            stream = self.client.streams.send(iter(pieces), size=3)
+            value = collect(self.server, stream.id)
             self.pair.flush()
             self.failureResultOf(stream.done, SourceFailed)
             self.failureResultOf(value, SourceFailed)
@@ -726,22 +740,25 @@ class LimitTests(StreamTests):
     """What a receiver does not allow is refused with its own error, and only that."""
 
     serverLimits = Limits(
-        maxStreams=2, maxStreamSize=1_000_000, maxUnclaimedBytes=100_000, idleTimeout=60
+        maxStreams=2,
+        maxStreamSize=1_000_000,
+        maxUnacceptedBytes=100_000,
     )
+    serverTimeout = 60
 
     def test_tooManyStreams(self):
         """One stream too many is refused; those before it go on."""
-        streams = [self.client.sendStream(bytes(1000)) for _ in range(3)]
+        streams = [self.client.streams.send(bytes(1000)) for _ in range(3)]
         self.pair.flush()
         self.failureResultOf(streams[2].done, TooManyStreams)
         for stream in streams[:2]:
             self.assertEqual(self.successResultOf(stream.done), 1000)
-            value = self.server.collect(stream.id)
+            value = collect(self.server, stream.id)
             self.assertEqual(self.successResultOf(value), bytes(1000))
-        again = self.client.sendStream(b"abc")
+        again = self.client.streams.send(b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(again.done), 3)
-        self.assertEqual(self.successResultOf(self.server.collect(again.id)), b"abc")
+        self.assertEqual(self.successResultOf(collect(self.server, again.id)), b"abc")
 
     def test_streamSize(self):
         """No stream gets longer than C{maxStreamSize}."""
@@ -772,26 +789,26 @@ class LimitTests(StreamTests):
 
     def test_unclaimedTimesOut(self):
         """What nobody ever asks for is not kept for ever."""
-        stream = self.client.sendStream(b"abc")
+        stream = self.client.streams.send(b"abc")
         self.pair.flush()
         self.successResultOf(stream.done)
         for _ in range(6):
             self.pair.clock.advance(15)
-        self.failureResultOf(self.server.collect(stream.id), StreamTimedOut)
+        self.failureResultOf(collect(self.server, stream.id), StreamTimedOut)
         self.assertNothingLeft()
 
 
 class SenderTimeOutTests(StreamTests):
     """A peer that takes nothing."""
 
-    clientLimits = Limits(idleTimeout=10)
+    clientTimeout = 10
 
     def test_timeOut(self):
         """A stream whose peer grants nothing for too long ends at both ends."""
         waiting, self.server.take = held()
         source = Source(endless())
         result = self.call(Store, name="x", body=source)
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         for _ in range(6):
             self.pair.clock.advance(2.5)
@@ -834,7 +851,7 @@ class NegotiatedCallTests(Negotiated, CallTests):
             self.pair._pump.pump()
         self.assertEqual(
             [(box[b"_command"], b"_ask" in box) for box in boxes[:3]],
-            [(b"Store", True), (b"StreamData", False), (b"StreamData", True)],
+            [(b"Store", True), (b"stream.Data", False), (b"stream.Data", True)],
         )
 
 
@@ -871,10 +888,10 @@ class StockPeerTests(SynchronousTestCase):
         says so, and neither side hangs up.
         """
         pair = connectInMemory(StreamAMP(), amp.AMP())
-        stream = pair.client.sendStream(endless())
+        stream = pair.client.streams.send(endless())
         pair.flush()
         self.failureResultOf(stream.done, NotStreaming)
-        again = pair.client.sendStream(b"")
+        again = pair.client.streams.send(b"")
         pair.flush()
         self.failureResultOf(again.done, NotStreaming)
         self.assertFalse(pair.client.transport.disconnecting)

@@ -19,7 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._sansio.pacer import BOX, LONGEST
 from amp_stream._transport import Pump
 from tests.commands import Server, Store
@@ -401,7 +401,10 @@ class RealTransportTests(LoopbackTestCase):
     async def test_tls(self):
         """Nor does one with TLS: what is below TLS says when it has none."""
         for chunk in (65_535, 4096):
-            client, server = Client(limits=Limits(chunk=chunk)), WatchedServer()
+            client, server = (
+                Client(config=StreamConfig(limits=Limits(chunk=chunk))),
+                WatchedServer(),
+            )
             await self.tls(client, server)
             turns = self.watch(client.transport)
             call = client.callRemote(Store, name="x", body=CHUNK * 50)
@@ -419,7 +422,7 @@ class RealTransportTests(LoopbackTestCase):
         """
         client, server = Client(), WatchedServer()
         await connect(client, server)
-        ignored = client.sendStream(endless())
+        ignored = client.streams.send(endless())
         server.take = server.takeIt
         call = client.callRemote(Store, name="x", body=endless())
         await server.begun

@@ -12,9 +12,10 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
 from amp_stream.testing import connectInMemory
+from tests.commands import collect
 from tests.test_versions import (
     Echo,
     Forget,
@@ -46,7 +47,9 @@ class OtherDispatcherTests(SynchronousTestCase):
 
     def test_tooLong(self):
         """So it does if it is more than the peer takes."""
-        self.check(Ours(limits=Limits(maxBoxSize=80_000)), "maxBoxSize")
+        self.check(
+            Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000))), "maxBoxSize"
+        )
 
 
 class TLSBufferTests(SynchronousTestCase):
@@ -106,9 +109,9 @@ class SwitchRaceTests(SynchronousTestCase):
         pair.flush()
         switch = outcome(pair.client.callRemote(Switch, Other()))
         pair.flush()
-        small = pair.server.sendStream(b"y" * 1000)
-        long = pair.server.sendStream(bytes(3_000_000))
-        values = [pair.client.collect(stream.id) for stream in (small, long)]
+        small = pair.server.streams.send(b"y" * 1000)
+        long = pair.server.streams.send(bytes(3_000_000))
+        values = [collect(pair.client, stream.id) for stream in (small, long)]
         pair.flush()
         self.assertNoResult(small.done)
         waiting[0].callback(Protocol())
@@ -137,8 +140,8 @@ class VersionRaceTests(SynchronousTestCase):
 
         pair = connectInMemory(Copying(), Ours())
         pair.flush()
-        self.assertEqual(pair.client.writeVersion, 2)
-        self.assertEqual(pair.server._boxes().parser.version, 2)
+        self.assertEqual(pair.client.streams.writeVersion, 2)
+        self.assertEqual(pair.server.streams._boxes.parser.version, 2)
         result = outcome(pair.client.callRemote(Echo, value=bytes(65_535)))
         pair.flush()
         self.assertEqual(len(self.successResultOf(result)["value"]), 65_535)
@@ -150,7 +153,9 @@ class CancelRaceTests(SynchronousTestCase):
 
     def test_cancelledByAnother(self):
         """A call that is cancelled because another fails is not sent."""
-        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        pair = connectInMemory(
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+        )
         first = pair.client.callRemote(Echo, value=bytes(90_000))
         second = pair.client.callRemote(Echo, value=bytes(70_000))
         cancelled = outcome(second)
@@ -179,7 +184,9 @@ class CancelRaceTests(SynchronousTestCase):
 
     def test_lostWithoutAnswer(self):
         """A call without an answer that turns out not to be sendable is logged."""
-        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        pair = connectInMemory(
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+        )
         self.assertIsNone(pair.client.callRemote(Forget, value=bytes(90_000)))
         pair.flush()
         self.assertEqual(pair.server.forgotten, [])

@@ -16,12 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import (
     Chunk,
     Limits,
-    StopSending,
     StreamAMP,
-    StreamData,
+    StreamConfig,
     StreamReceiver,
 )
-from amp_stream import _commands as commands
 from amp_stream.errors import (
     DigestMismatch,
     InvalidChunk,
@@ -34,7 +32,16 @@ from amp_stream.errors import (
     UsageError,
 )
 from amp_stream.testing import connectInMemory
-from tests.commands import Piece, PlainServer, Responders, Store
+from tests import commands
+from tests.commands import (
+    Piece,
+    PlainServer,
+    Responders,
+    StopSending,
+    Store,
+    StreamData,
+    collect,
+)
 
 
 class ReceiverTests(SynchronousTestCase):
@@ -86,10 +93,10 @@ class ReceiverTests(SynchronousTestCase):
             answers.append(self.send(1, number * 65_535, bytes(65_535)))
         held = [number for number, answer in enumerate(answers) if not answer]
         self.assertEqual(held, [15])
-        stream = self.server.incoming(1)
+        stream = self.server.streams.accept(1)
         taken = stream.collect()
         self.pair.flush()
-        self.assertEqual(answers[15][0]["maximum"], 65_535 + Limits().window)
+        self.assertEqual(answers[15][0]["maximum"], 65_535 + Limits().initialWindow)
         self.send(1, 16 * 65_535, b"", True)
         self.assertEqual(len(self.successResultOf(taken)), 16 * 65_535)
 
@@ -181,11 +188,12 @@ class ReceiverTests(SynchronousTestCase):
         A receiver that gives up says so, in a way that a peer which does not know
         C{StopSending} does not mind, and again in the answer to the next chunk.
         """
-        stream = self.server.incoming(1)
+        stream = self.server.streams.accept(1)
         self.send(1, 0, b"abc")
         stream.abort(b"ENOUGH")
         self.assertEqual(
-            [box[b"_command"] for box in self.pair.sent(self.server)], [b"StopSending"]
+            [box[b"_command"] for box in self.pair.sent(self.server)],
+            [b"stream.StopSending"],
         )
         self.pair.flush()
         (failure,) = self.send(1, 3, b"def")
@@ -193,7 +201,8 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_unclaimed(self):
         """What nobody asks for is bounded over all streams, and the answer says so."""
-        self.server.limits = Limits(maxUnclaimedBytes=100_000)
+        limits = Limits(maxUnacceptedBytes=100_000)
+        self.server.streamConfig = StreamConfig(limits=limits)
         self.server._boxReader = None
         self.send(1, 0, bytes(60_000))
         (failure,) = self.send(2, 0, bytes(60_000))
@@ -205,7 +214,7 @@ class ReceiverTests(SynchronousTestCase):
         """The end of the connection fails what is not complete with the reason."""
         pair = connectInMemory(amp.AMP(), PlainServer())
         result = pair.server.collect(1)
-        stream = pair.server.incoming(2)
+        stream = pair.server.streams.accept(2)
         pair.client.callRemote(StreamData, data=Chunk(2, 0, b"ab", True))
         pair.flush()
         pair.lose()
@@ -235,7 +244,7 @@ class ReceiverTests(SynchronousTestCase):
         answers = [self.send(1, number * 65_535, bytes(65_535)) for number in range(16)]
         self.assertEqual(answers[15], [])
         with self.assertRaises(StreamTooLong):
-            self.server.incoming(1, maxSize=100)
+            self.server.streams.accept(1, maxSize=100)
         self.pair.flush()
         answers[15][0].trap(StreamTooLong)
 
@@ -271,8 +280,8 @@ class LocateTests(SynchronousTestCase):
     def test_kept(self):
         """A responder is made once, and one that there is not is looked for again."""
         receiver = StreamReceiver()
-        kept = receiver.locateResponder(b"StreamData")
-        self.assertIs(receiver.locateResponder(b"StreamData"), kept)
+        kept = receiver.locateResponder(b"stream.Data")
+        self.assertEqual(receiver.locateResponder(b"stream.Data"), kept)
         self.assertIsNone(receiver.locateResponder(b"Pong"))
         self.assertIsNone(receiver.locateResponder(b"Pong"))
 
@@ -310,11 +319,11 @@ class LocateTests(SynchronousTestCase):
         that before.
         """
         receiver = StreamReceiver()
-        before = receiver.locateResponder(b"StreamData")
-        receiver.failStreams(Failure(ConnectionDone()))
+        before = receiver.locateResponder(b"stream.Data")
+        receiver.streams.connectionLost(Failure(ConnectionDone()))
         protocol = StreamAMP(locator=receiver)
         connectInMemory(protocol, StreamAMP())
-        self.assertNotEqual(receiver.locateResponder(b"StreamData"), before)
+        self.assertNotEqual(receiver.locateResponder(b"stream.Data"), before)
 
 
 class WindowedTests(SynchronousTestCase):
@@ -331,8 +340,8 @@ class WindowedTests(SynchronousTestCase):
     def test_stop(self):
         """The mix-in stops a sender that it has had enough of."""
         pair = connectInMemory(StreamAMP(), PlainServer())
-        stream = pair.client.sendStream(bytes(5_000_000))
-        taken = pair.server.incoming(stream.id)
+        stream = pair.client.streams.send(bytes(5_000_000))
+        taken = pair.server.streams.accept(stream.id)
         for _ in range(4):
             pair.step()
         taken.abort(StreamCancelled.wireCode)
@@ -374,7 +383,7 @@ class SeparateLocatorTests(SynchronousTestCase):
 
     class Locator(StreamReceiver, Responders):
         def __init__(self, clock):
-            self.streamClock = clock
+            self.streamConfig = StreamConfig(reactor=clock)
             Responders.__init__(self)
 
     def setUp(self):
@@ -391,31 +400,31 @@ class SeparateLocatorTests(SynchronousTestCase):
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), b"abc")
         # Nobody can be told, and nothing breaks.
-        self.locator.incoming(2).abort()
+        self.locator.streams.accept(2).abort()
 
     def test_attached(self):
         """Attached, it can talk to the peer and measures time."""
-        self.locator.attach(self.pair.server)
-        self.locator.incoming(2).abort()
+        self.locator.streams.attach(self.pair.server)
+        self.locator.streams.accept(2).abort()
         (box,) = self.pair.sent(self.pair.server)
-        self.assertEqual(box[b"_command"], b"StopSending")
+        self.assertEqual(box[b"_command"], b"stream.StopSending")
         result = self.locator.collect(3)
         for _ in range(6):
             self.clock.advance(75)
         self.failureResultOf(result, StreamTimedOut)
         result = self.locator.collect(4)
-        self.locator.failStreams(Failure(ConnectionDone()))
+        self.locator.streams.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(result, ConnectionDone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_switchedProtocol(self):
         """Nothing breaks when there is nobody to talk to any more."""
-        self.locator.attach(self.pair.server)
+        self.locator.streams.attach(self.pair.server)
         self.pair.server._lockForSwitch()
-        self.locator.incoming(2).abort()
+        self.locator.streams.accept(2).abort()
         self.pair.server._unlockFromSwitch()
         self.pair.lose()
-        self.locator.incoming(3).abort()
+        self.locator.streams.accept(3).abort()
 
 
 class StreamLocatorTests(SynchronousTestCase):
@@ -445,7 +454,7 @@ class StreamLocatorTests(SynchronousTestCase):
         """A locator that takes streams itself gets those of the connection."""
         locator = SeparateLocatorTests.Locator(Clock())
         pair = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
-        stream = pair.client.sendStream(b"abc")
+        stream = pair.client.streams.send(b"abc")
         result = locator.collect(stream.id)
         pair.flush()
         self.assertEqual(self.successResultOf(result), b"abc")
@@ -473,14 +482,14 @@ class StreamLocatorTests(SynchronousTestCase):
 
         recorder = Recorder()
         pair = connectInMemory(StreamAMP(), StreamAMP(boxReceiver=recorder))
-        stream = pair.client.sendStream(bytes(500_000))
-        result = pair.server.collect(stream.id)
+        stream = pair.client.streams.send(bytes(500_000))
+        result = collect(pair.server, stream.id)
         pair.client.callRemoteString(b"hello", requiresAnswer=False)
         pair.flush()
         self.assertEqual(len(self.successResultOf(result)), 500_000)
         self.assertEqual(self.successResultOf(stream.done), 500_000)
         self.assertEqual(recorder.boxes, [{b"_command": b"hello"}])
-        lost = pair.server.collect(8)
+        lost = collect(pair.server, 8)
         pair.lose()
         self.failureResultOf(lost, ConnectionDone)
 
@@ -505,8 +514,11 @@ class StopSendingTests(SynchronousTestCase):
         C{StopSending} is answered with C{ResetStream}, with the code and with how
         much had been sent.
         """
-        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
-        stream = pair.server.sendStream(bytes(1000))
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            StreamAMP(config=StreamConfig(version=1)),
+        )
+        stream = pair.server.streams.send(bytes(1000))
         stream.done.addErrback(lambda _: None)
         pair._pump.serverIO.stream = []
         pair.client.callRemote(StopSending, id=stream.id, code=b"ENOUGH")
@@ -515,7 +527,7 @@ class StopSendingTests(SynchronousTestCase):
         self.assertEqual(
             box,
             {
-                b"_command": b"ResetStream",
+                b"_command": b"stream.Reset",
                 b"id": b"0",
                 b"code": b"ENOUGH",
                 b"final_size": b"1000",

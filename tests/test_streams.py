@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, Stream, StreamAMP
+from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from amp_stream.errors import (
     DeclarationError,
     KeyClash,
@@ -86,7 +86,7 @@ class StreamArgumentTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(results[0].value.errorCode, StreamReused.wireCode)
         pair.client.callRemoteString(
-            b"StreamData", id=b"7", offset=b"0", data=b"abc", fin=b"True"
+            b"stream.Data", id=b"7", offset=b"0", data=b"abc", fin=b"True"
         ).addBoth(lambda _: None)
         pair.flush()
         self.assertEqual(results[1], {b"_answer": b"1", b"size": b"3"})
@@ -104,7 +104,7 @@ class StreamArgumentTests(SynchronousTestCase):
                 b"Store", name=b"x", body=b"7", **{"body.size": b"3"}
             ).addErrback(results.append)
             pair.client.callRemoteString(
-                b"StreamData", id=b"7", offset=b"0", data=data, fin=b"True"
+                b"stream.Data", id=b"7", offset=b"0", data=data, fin=b"True"
             ).addErrback(results.append)
             pair.flush()
             self.assertEqual(
@@ -183,7 +183,7 @@ class InlineTests(SynchronousTestCase):
         command = type("Short", (amp.Command,), declared)
 
         class ShortServer(StreamAMP):
-            limits = Limits(maxStreams=1)
+            streamConfig = StreamConfig(limits=Limits(maxStreams=1))
 
             @command.responder
             def short(self, body):
@@ -205,10 +205,10 @@ class InlineTests(SynchronousTestCase):
                 calls.append(call)
             else:
                 self.assertIs(self.successResultOf(call), expected)
-        self.assertTrue(pair.server._link().isBusy)
+        self.assertTrue(pair.server.streams._multiplexer.isBusy)
         collected = pair.server.body.collect()
         self.assertEqual(self.successResultOf(collected), b"ab")
-        self.assertFalse(pair.server._link().isBusy)
+        self.assertFalse(pair.server.streams._multiplexer.isBusy)
         pair.lose()
 
     def test_abort(self):
@@ -216,7 +216,7 @@ class InlineTests(SynchronousTestCase):
         self.server.take = lambda name, body: body.abort(b"NO") or {"size": 0}
         self.pair.client.callRemote(Store, name="x", body=b"abc")
         self.pair.flush()
-        self.assertFalse(self.server._link().isBusy)
+        self.assertFalse(self.server.streams._multiplexer.isBusy)
 
     def test_untaken(self):
         """
@@ -227,7 +227,7 @@ class InlineTests(SynchronousTestCase):
         call = self.pair.client.callRemote(Store, name="x", body=b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(call), {"size": 0})
-        self.assertFalse(self.server._link().isBusy)
+        self.assertFalse(self.server.streams._multiplexer.isBusy)
 
     def test_afterTheConnection(self):
         """A stream inside a box can be taken when the connection is gone."""

@@ -19,7 +19,7 @@ import twisted.test.test_amp
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 
 DIFFERENCES = {
     "auto": {
@@ -61,7 +61,10 @@ def executeWith(version):
     """@return: The module of Twisted's tests, executed with our class."""
     name = f"{__name__}_{version}"
     # Some tests compare the name of the class.
-    attributes = {"version": version, "__module__": name}
+    attributes = {
+        "streamConfig": StreamConfig(version=version),
+        "__module__": name,
+    }
     ours = OtherClass(type("AMP", (StreamAMP,), attributes))
     module = types.ModuleType(name)
     module.__file__ = twisted.test.test_amp.__file__

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import BigString, BigUnicode, errors
+from amp_stream import BigString, BigUnicode, StreamConfig, errors
 from amp_stream._sansio.boxes import BoxParser, encodeBox
 from amp_stream.testing import connectInMemory
 from tests import makevectors
@@ -225,7 +225,7 @@ class ConversationTests(SynchronousTestCase):
 
     def play(self, conversation):
         """Say what the peer says, and compare what comes back."""
-        server = VectorServer(version=conversation["version"])
+        server = VectorServer(config=StreamConfig(version=conversation["version"]))
         for name, value in conversation.get("stored", {}).items():
             server.stored[name] = valueOf(value)
         pair = connectInMemory(Recorder(), server)
@@ -266,7 +266,7 @@ class ConversationTests(SynchronousTestCase):
         for name, value in what.get("stored", {}).items():
             self.assertEqual(server.stored[name], valueOf(value))
         if "abort" in what:
-            server.streams[what["abort"]].abort()
+            server.taken[what["abort"]].abort()
 
     def test_streams(self):
         """Streams begin, go on, end and fail on the wire as recorded."""

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import (
     BoxTooLong,
     FramingError,
@@ -22,7 +22,7 @@ from amp_stream.errors import (
     UsageError,
 )
 from amp_stream.testing import connectInMemory
-from tests.commands import Ping, Responders, Store, held
+from tests.commands import Ping, Responders, Store, collect, held
 
 SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 8 * 2**20)
 
@@ -88,7 +88,7 @@ class Stock(amp.AMP, Values):
 def make(kind, limits=None):
     if kind == "stock":
         return Stock()
-    return Ours(version=kind, limits=limits or Limits())
+    return Ours(config=StreamConfig(version=kind, limits=limits or Limits()))
 
 
 def outcome(deferred):
@@ -212,14 +212,6 @@ class PairTests(SynchronousTestCase):
                 self.assertIn(word, failure.getErrorMessage())
             pair.lose()
 
-    def test_unknownVersion(self):
-        """There is no other version."""
-        for version in (0, 3, "2", None):
-            if version is None:
-                self.assertEqual(StreamAMP(version=None).version, "auto")
-            else:
-                self.assertRaises(ValueError, StreamAMP, version=version)
-
 
 class FragmentTests(SynchronousTestCase):
     """Large boxes between two protocols that have agreed."""
@@ -234,9 +226,9 @@ class FragmentTests(SynchronousTestCase):
 
     def assertNothingLeft(self):
         for protocol in (self.client, self.server):
-            self.assertFalse(protocol._link().isBusy)
-            self.assertEqual(protocol._boxes()._sending, {})
-            self.assertEqual(protocol._boxes()._waiting, [])
+            self.assertFalse(protocol.streams._multiplexer.isBusy)
+            self.assertEqual(protocol.streams._boxes._sending, {})
+            self.assertEqual(protocol.streams._boxes._waiting, [])
 
     def test_smallCallOvertakes(self):
         """A small call that is made after a large one is answered long before it."""
@@ -291,8 +283,8 @@ class FragmentTests(SynchronousTestCase):
     def test_peerDoesNotKeepItsWord(self):
         """A box that is announced with more bytes than are taken is refused."""
         self.pair.flush()
-        self.client._boxes()._negotiation.settings = type(
-            self.client._boxes()._negotiation.settings
+        self.client.streams._boxes._negotiation.settings = type(
+            self.client.streams._boxes._negotiation.settings
         )(frozenset({1, 2}), 2**40)
         result = outcome(self.client.callRemote(Echo, value=bytes(40_000_000)))
         self.pair.flush()
@@ -373,7 +365,7 @@ class FragmentTests(SynchronousTestCase):
         held = []
 
         def look():
-            streams = pair.server._link()._inbound.streams.values()
+            streams = pair.server.streams._multiplexer._inbound.streams.values()
             held.append(sum(one.received for one in streams))
             return len(pair.server.forgotten) == 4
 
@@ -385,9 +377,9 @@ class FragmentTests(SynchronousTestCase):
     def test_notOneBox(self):
         """Fragments that are not one box end the connection, with the reason."""
         self.pair.flush()
-        stream = self.client.sendStream(b"\x00\x00\x00\x00")
+        stream = self.client.streams.send(b"\x00\x00\x00\x00")
         self.client.sendBox(
-            amp.AmpBox(_command=b"StreamBox", id=b"%d" % stream.id, size=b"4")
+            amp.AmpBox(_command=b"stream.Box", id=b"%d" % stream.id, size=b"4")
         )
         _, self.client.take = held()
         waiting = outcome(self.server.callRemote(Store, name="x", body=b""))
@@ -398,29 +390,28 @@ class FragmentTests(SynchronousTestCase):
     def test_nothingAboutReadingInFragments(self):
         """A box that came in fragments cannot change how the next ones are read."""
         self.pair.flush()
-        inner = amp.AmpBox(_command=b"StreamVersion", version=b"1", _ask=b"zz")
-        stream = self.client.sendStream(inner.serialize())
+        inner = amp.AmpBox(_command=b"stream.Version", version=b"1", _ask=b"zz")
+        stream = self.client.streams.send(inner.serialize())
         self.client.sendBox(
             amp.AmpBox(
-                _command=b"StreamBox",
+                _command=b"stream.Box",
                 id=b"%d" % stream.id,
                 size=b"%d" % len(inner.serialize()),
             )
         )
-        answers = []
-        self.client.ampBoxReceived = answers.append
+        answer = self.client._outstandingRequests[b"zz"] = Deferred()
+        answer.addErrback(lambda failure: failure.type)
         self.pair.flush()
-        self.assertEqual(answers[0][b"_error_code"], b"UNHANDLED")
-        self.assertEqual(self.server._boxes().parser.version, 2)
-        del self.client.ampBoxReceived
+        self.assertIs(self.successResultOf(answer), amp.UnhandledCommand)
+        self.assertEqual(self.server.streams._boxes.parser.version, 2)
 
     def test_malformedSettings(self):
         """Settings that make no sense are answered with an error."""
         for values in (
-            {"_command": b"StreamSettings", "versions": b"x", "box": b"1"},
-            {"_command": b"StreamSettings", "versions": b"1", "box": b"x"},
-            {"_command": b"StreamVersion", "version": b"3"},
-            {"_command": b"StreamBox", "id": b"1", "size": b"x"},
+            {"_command": b"stream.Settings", "versions": b"x", "box": b"1"},
+            {"_command": b"stream.Settings", "versions": b"1", "box": b"x"},
+            {"_command": b"stream.Version", "version": b"3"},
+            {"_command": b"stream.Box", "id": b"1", "size": b"x"},
         ):
             pair = connectInMemory(Stock(), make("auto"))
             pair.flush()
@@ -442,8 +433,8 @@ class NegotiationTimeTests(SynchronousTestCase):
         pair = connectInMemory(make("auto"), make("auto"))
         # The settings of the server, and its answer, are lost on the way.
         pair._pump.serverIO.stream = []
-        pair.server._boxes()._settingsReceived = lambda settings: None
-        pair.server._link().answer = lambda box: None
+        pair.server.streams._boxes._settingsReceived = lambda settings: None
+        pair.server.streams._multiplexer.answer = lambda box: None
         result = outcome(pair.client.callRemote(Echo, value=bytes(70_000)))
         small = outcome(pair.client.callRemote(Echo, value=bytes(60_000)))
         pair.flush()
@@ -470,7 +461,7 @@ class AnswerTests(SynchronousTestCase):
             def store(self, name, body):
                 raise ValueError("no " * 40_000)
 
-        pair = connectInMemory(make("auto"), Refusing(version=1))
+        pair = connectInMemory(make("auto"), Refusing(config=StreamConfig(version=1)))
         result = outcome(pair.client.callRemote(Store, name="x", body=b""))
         pair.flush()
         error = self.failureResultOf(result, ValueError)
@@ -496,7 +487,7 @@ class SwitchTests(SynchronousTestCase):
     def test_refusedByCaller(self):
         """The caller of a switch is told at once that there are streams."""
         pair = connectInMemory(make("auto"), make("auto"))
-        stream = pair.client.sendStream(iter([bytes(100)] * 100_000))
+        stream = pair.client.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
         stream.abort(StreamCancelled.wireCode)
@@ -514,11 +505,11 @@ class SwitchTests(SynchronousTestCase):
         pair = connectInMemory(make("auto"), Switching())
         pair.flush()
         result = outcome(pair.client.callRemote(Switch, Other()))
-        stream = pair.server.sendStream(iter([bytes(100)] * 100_000))
+        stream = pair.server.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
         pair.flush()
         self.failureResultOf(result, UsageError)
-        value = outcome(pair.client.collect(stream.id))
+        value = outcome(collect(pair.client, stream.id))
         pair.flush()
         self.assertEqual(len(self.successResultOf(value)), 10_000_000)
         pair.lose()

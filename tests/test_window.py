@@ -68,7 +68,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         window = ReceiveWindow(1000)
         window.admit(999)
         error = self.assertRaises(FlowControlError, window.admit, 1001)
-        self.assertIn("MaxStreamData", str(error))
+        self.assertIn("stream.MaxData", str(error))
         self.assertEqual(window.highest, 999)
 
     def test_anyOrder(self):

@@ -133,7 +133,7 @@ Frame = MaxStreamData | ResetStream | StopSending
 
 _length = Struct("!H").pack
 
-_COMMAND = b"\x00\x08_command\x00\x0aStreamData\x00\x04data"
+_COMMAND = b"\x00\x08_command\x00\x0bstream.Data\x00\x04data"
 _FIN = b"\x00\x03fin\x00\x04True"
 _EMPTY = b"\x00\x00"
 _END = b"\x00\x00"

@@ -35,7 +35,7 @@ from twisted.python.filepath import FilePath
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 from amp_stream._outgoing import SourceLike
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
@@ -50,7 +50,7 @@ from amp_stream.files._threads import (
     openSource,
     writeInThread,
 )
-from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
+from amp_stream.outofband import Ticket
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -114,9 +114,7 @@ def connect(
     endpoint: str | IStreamClientEndpoint,
     *,
     connectTimeout: float = 30.0,
-    version: str | int = "auto",
-    bulkServer: OutOfBandServer | None = None,
-    bulkClient: OutOfBandClient | None = None,
+    config: StreamConfig | None = None,
     protocol: type[FileClientProtocol] = FileClientProtocol,
     reactor: IReactorTime | None = None,
 ) -> Deferred[FileClient]:
@@ -128,12 +126,8 @@ def connect(
 
     @param connectTimeout: How long to try, a TLS handshake included (seconds).
 
-    @param version: The version of AMP to speak, as L{StreamAMP} takes it.
-
-    @param bulkServer: The server of this side for out-of-band transfers, if it has one.
-
-    @param bulkClient: The client of this side for out-of-band transfers; L{None} for
-        one that connects to the host of the peer only.
+    @param config: How this side of the connection behaves; the default of C{protocol}
+        where it is L{None}.
 
     @param protocol: The class of the connection.
 
@@ -150,9 +144,7 @@ def connect(
         reactor = globalReactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
-    make: Any = partial(
-        protocol, version=version, bulkServer=bulkServer, bulkClient=bulkClient
-    )
+    make: Any = partial(protocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
     connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))

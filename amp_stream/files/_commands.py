@@ -31,7 +31,7 @@ from twisted.protocols.amp import (
 )
 
 from amp_stream import OutOfBand, Stream
-from amp_stream._commands import argumentKey
+from amp_stream._boxes import argumentKey
 from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 MAX_PAGE = 190

@@ -31,6 +31,7 @@ from twisted.logger import globalLogBeginner
 from twisted.protocols.amp import UnhandledCommand
 from twisted.python.failure import Failure
 
+from amp_stream import StreamConfig
 from amp_stream.errors import UntrustedServer
 from amp_stream.files._client import FileClient, Progress, connect, timeoutError
 from amp_stream.files._commands import InvalidName, NoSuchFile
@@ -351,8 +352,9 @@ def withClient(
                 client = await connect(
                     endpoint,
                     connectTimeout=service.connectTimeout,
-                    bulkServer=server,
-                    bulkClient=options.client(),
+                    config=StreamConfig(
+                        outOfBandServer=server, outOfBandClient=options.client()
+                    ),
                     reactor=reactor,
                 )
             except Exception as error:

@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 import amp_stream
-from amp_stream import BigString, Limits, StreamAMP
+from amp_stream import BigString, Limits, StreamAMP, StreamConfig
 from amp_stream.errors import DigestMismatch
 from amp_stream.files._bench import Latencies, SmallCalls
 from amp_stream.files._client import FileClient, FileClientProtocol, Progress, connect
@@ -93,7 +93,7 @@ class GetArgument(Command):
 class _DemoProtocol(FileServerProtocol):
     """The file service, with Commands whose values are held in memory."""
 
-    limits = _LIMITS
+    streamConfig = StreamConfig(limits=_LIMITS)
 
     @PutBig.responder
     @PutArgument.responder
@@ -243,7 +243,7 @@ class ChildService(ProcessProtocol):
 
 
 class _DemoClientProtocol(FileClientProtocol):
-    limits = _LIMITS
+    streamConfig = StreamConfig(limits=_LIMITS)
 
 
 _Move = Callable[[FileClient, str, bool, Progress], Awaitable[bytes]]
@@ -306,7 +306,7 @@ class _Way:
 
     @ivar maxSize: The most bytes that it carries, or L{None}.
 
-    @ivar version: The version of AMP to speak, as L{StreamAMP} takes it.
+    @ivar version: The version of AMP to speak, as L{StreamConfig} takes it.
     """
 
     name: str
@@ -449,7 +449,10 @@ async def _try(
     if reason is not None:
         return Skipped(way.name, reason)
     client = await connect(
-        address, version=way.version, protocol=_DemoClientProtocol, reactor=reactor
+        address,
+        config=StreamConfig(limits=_LIMITS, version=way.version),
+        protocol=_DemoClientProtocol,
+        reactor=reactor,
     )
 
     async def timed(up: bool) -> tuple[float, bytes]:

@@ -31,7 +31,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import IncomingStream, StreamAMP
+from amp_stream import IncomingStream, StreamAMP, StreamConfig
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
@@ -133,7 +133,7 @@ class FileServerProtocol(StreamAMP):
     @commands.OfferFile.responder
     async def offerFile(self, name: str) -> _Response:
         """Make a ticket for a file."""
-        if self.bulkServer is None:
+        if self.streams.config.outOfBandServer is None:
             raise NobodyListens
         if len(self._offers) >= MAX_OFFERS:
             raise TooManyTickets(
@@ -144,7 +144,7 @@ class FileServerProtocol(StreamAMP):
         self._offers[number] = end
         try:
             body, info = await self._open(name)
-            offer = await self.offer(body)
+            offer = await self.streams.offer(body)
         except Exception:
             del self._offers[number]
             raise
@@ -227,7 +227,7 @@ class FileServerFactory(ServerFactory):
 
     @ivar inThread: How to call functions that block.
 
-    @ivar bulkServer: The server for out-of-band transfers, or L{None}.
+    @ivar config: How each connection behaves.
     """
 
     protocol: type[FileServerProtocol] = FileServerProtocol  # type: ignore[assignment]
@@ -239,7 +239,7 @@ class FileServerFactory(ServerFactory):
         store: FileStore,
         *,
         maxConnections: int = DEFAULT_MAX_CONNECTIONS,
-        bulkServer: OutOfBandServer | None = None,
+        config: StreamConfig | None = None,
         inThread: ThreadRunner = deferToThread,
     ) -> None:
         """
@@ -248,14 +248,14 @@ class FileServerFactory(ServerFactory):
         @param maxConnections: How many connections to serve at once: further ones are
             closed as they come.
 
-        @param bulkServer: The server for out-of-band transfers; without one, only
-            clients that listen themselves can make them.
+        @param config: How each connection behaves.  Without an C{outOfBandServer}, only
+            clients that listen themselves can make out-of-band transfers.
 
         @param inThread: How to call functions that block; for tests.
         """
         self.store = store
         self.inThread = inThread
-        self.bulkServer = bulkServer
+        self.config = config or self.protocol.streamConfig
         self._connections: set[FileServerProtocol] = set()
         self._maxConnections = maxConnections
         self._receiving = 0
@@ -272,7 +272,7 @@ class FileServerFactory(ServerFactory):
                 most=self._maxConnections,
             )
             return None
-        protocol = self.protocol(bulkServer=self.bulkServer)
+        protocol = self.protocol(config=self.config)
         protocol.factory = self
         return protocol
 
@@ -352,8 +352,8 @@ class FileService(Service):
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
             strings.
 
-        @param factory: The factory of the connections.  Its C{bulkServer}, if it has
-            one, is started and stopped with this service.
+        @param factory: The factory of the connections.  The C{outOfBandServer} of its
+            C{config}, if it has one, is started and stopped with this service.
 
         @param addressFile: The path of a file that gets one client endpoint string a
             line, in the order of C{endpoints}, as soon as all of them listen.
@@ -412,9 +412,9 @@ class FileService(Service):
 
     async def _start(self) -> None:
         try:
-            if self._factory.bulkServer is not None:
+            if self._factory.config.outOfBandServer is not None:
                 # Before the clients that are told of it connect.
-                self._outOfBand = self._factory.bulkServer
+                self._outOfBand = self._factory.config.outOfBandServer
                 await startOutOfBand(self._outOfBand)
             for endpoint in self._endpoints:
                 self._ports.append(await endpoint.listen(self._factory))

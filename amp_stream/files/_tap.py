@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import IService
 from twisted.python.usage import CompleteDirs, CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
@@ -118,7 +119,7 @@ def makeService(
     factory = FileServerFactory(
         FileStore(config["root"], maxFileSize=config["max-file-size"]),
         maxConnections=config["max-connections"],
-        bulkServer=config["oob-server"],
+        config=evolve(protocol.streamConfig, outOfBandServer=config["oob-server"]),
     )
     factory.protocol = protocol
     service: IService = FileService(

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream import Limits, Stream, StreamAMP
+from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from benchmarks.material import BLOCK, blocks
 from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session
@@ -179,5 +179,5 @@ class Streams(Peer):
 
     async def connect(self) -> Session:
         limits, source = self._options()
-        protocol = await self.reach(StreamAMP(limits=limits))
+        protocol = await self.reach(StreamAMP(config=StreamConfig(limits=limits)))
         return StreamSession(protocol, self.meter, source)
