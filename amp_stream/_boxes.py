@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -41,15 +41,9 @@ from amp_stream.errors import (
     KeyTooLong,
     OversizeValue,
     StreamError,
-    UsageError,
-    errorForCode,
 )
 
-if TYPE_CHECKING:
-    from amp_stream._incoming import IncomingStream
-
 __all__ = [
-    "MAX_CODE",
     "OversizeValueTooLong",
     "StreamBox",
     "Streams",
@@ -59,7 +53,6 @@ __all__ = [
     "boxErrors",
     "chunkFromBox",
     "connectionOf",
-    "errorToAbortWith",
     "localError",
     "resultIfFired",
     "streamKeys",
@@ -237,7 +230,7 @@ class StreamBox(amp.AmpBox):
         # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
         dict.__init__(self, values)
         self.connection = connection
-        self.claimed: list[IncomingStream] = []
+        self.claimed: list[Any] = []
 
     def copy(self) -> StreamBox:
         """
@@ -287,22 +280,3 @@ def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
         fin == b"True",
         strings.pop(b"sha256", None),
     )
-
-
-MAX_CODE = 255
-"""
-The longest code (bytes).
-"""
-
-
-def errorToAbortWith(code: bytes) -> StreamError:
-    """
-    Make the exception that a code of the application stands for.
-
-    @param code: A code of L{amp_stream.errors}, or one of its own.
-
-    @raise UsageError: If no peer would take it.
-    """
-    if not isinstance(code, bytes) or not 0 < len(code) <= MAX_CODE:
-        raise UsageError(f"an error code is 1 to {MAX_CODE} bytes, not {code!r}")
-    return errorForCode(code)

@@ -22,9 +22,10 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import MAX_CODE, chunkFromBox
+from amp_stream._boxes import chunkFromBox
 from amp_stream._incoming import IncomingStream
 from amp_stream._sansio.frames import (
+    MAX_CODE,
     Chunk,
     Frame,
     MaxStreamData,

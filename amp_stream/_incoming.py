@@ -29,7 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from amp_stream._boxes import errorToAbortWith
+from amp_stream._sansio.frames import errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import InlineStream, ReceiveState, ReceiveStream
 from amp_stream.errors import (

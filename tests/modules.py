@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import amp_stream
 
-__all__ = ["CHECKOUT", "PACKAGE", "importedBy", "importsIn", "moduleNames"]
+__all__ = [
+    "CHECKOUT",
+    "PACKAGE",
+    "importedAtOnce",
+    "importedBy",
+    "importsIn",
+    "moduleNames",
+]
 
 PACKAGE = Path(amp_stream.__file__).parent
 """
@@ -53,6 +60,31 @@ def importsIn(source: str) -> Iterator[str]:
                 yield "." * node.level + f"{node.module or ''}.{alias.name}".lstrip(".")
 
 
+def importedAtOnce(name: str, modules: dict[str, Path]) -> set[str]:
+    """
+    Find which modules of the package are imported when one of them is: not those that
+    it imports in functions, or for types only.
+
+    @param name: The importing module.
+
+    @param modules: All modules of the package.
+    """
+    tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+    kept = [
+        node
+        for node in tree.body
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))
+        and not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+    source = ast.unparse(ast.Module(kept, []))
+    return _known(importsIn(source), modules) - {name}
+
+
+def _known(imported: Iterable[str], modules: dict[str, Path]) -> set[str]:
+    found = (each if each in modules else each.rpartition(".")[0] for each in imported)
+    return {module for module in found if module in modules}
+
+
 def importedBy(name: str, modules: dict[str, Path]) -> set[str]:
     """
     Find which modules of the package one of them imports.
@@ -61,9 +93,4 @@ def importedBy(name: str, modules: dict[str, Path]) -> set[str]:
 
     @param modules: All modules of the package.
     """
-    imported = set()
-    for each in importsIn(modules[name].read_text(encoding="utf-8")):
-        module = each if each in modules else each.rpartition(".")[0]
-        if module in modules:
-            imported.add(module)
-    return imported
+    return _known(importsIn(modules[name].read_text(encoding="utf-8")), modules)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.modules import importedBy, importsIn, moduleNames
+from tests.modules import importedAtOnce, importedBy, importsIn, moduleNames
 
 PURE = {
     "__future__",
@@ -114,3 +114,44 @@ class DirectionTests(SynchronousTestCase):
                 for name, needed in imports.items()
                 if name not in leaves
             }
+
+    def test_rooms(self) -> None:
+        """
+        A module imports modules of its own room and of the rooms below it: errors,
+        rules, core, out of band, files.  The one exception is L{amp_stream}, which
+        loads L{OutOfBand} when that is used.
+        """
+        modules = moduleNames()
+        for name in modules:
+            for needed in importedBy(name, modules):
+                if (name, needed) != ("amp_stream", "amp_stream.outofband._argument"):
+                    self.assertLessEqual(
+                        roomOf(needed), roomOf(name), f"{name} imports {needed}"
+                    )
+
+    def test_depth(self) -> None:
+        """No chain of imports is longer than sixteen modules."""
+        modules = moduleNames()
+        depths: dict[str, int] = {}
+
+        def depth(name: str) -> int:
+            if name not in depths:
+                below = importedAtOnce(name, modules)
+                depths[name] = 1 + max(map(depth, below), default=0)
+            return depths[name]
+
+        deepest = max(modules, key=depth)
+        self.assertLessEqual(depths[deepest], 16, deepest)
+
+
+def roomOf(name: str) -> int:
+    """@return: The number of the room that a module is in, from the bottom."""
+    if name in ("amp_stream.errors", "amp_stream._version"):
+        return 0
+    if name.startswith("amp_stream._sansio"):
+        return 1
+    if name.startswith("amp_stream.outofband"):
+        return 3
+    if name.startswith(("amp_stream.files", "amp_stream.__main__")):
+        return 4
+    return 2
