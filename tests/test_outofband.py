@@ -882,7 +882,7 @@ class FailureTests(OutOfBandTestCase):
             collected = body.collect()
             # The real server has not sent anything: end the stream as if it had.
             await other.connected
-            (carrier,) = server._streamLink._carriers.values()
+            carrier = server._streamLink.carrier(0)
             carrier.begin(Drain())
             await self.fails(collected, DigestMismatch)
             await self.works(client)
