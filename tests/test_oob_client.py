@@ -244,6 +244,26 @@ class RequestTests(OutOfBandTestCase):
             await server.connections[0].closed
 
     @run
+    async def test_noAnswer(self):
+        """
+        A server that accepts a request, and does not answer it, fails the request after
+        a bounded time, with an error that says so; so does one whose head never ends.
+        """
+        for answer in (b"", b"HTTP/1.1 200 OK\r\nX: y\r\n"):
+            clock = Clock()
+            self.client = OutOfBandClient(allowPlainHTTP=True, reactor=Clocked(clock))
+            receiver, server = await self.get(answer, close=False)
+            raw = await server.connected
+            await raw.until(b"\r\n\r\n")
+            await self.settled(receiver.received.__len__, 50)
+            clock.advance(59)
+            self.assertFalse(receiver.over.called)
+            clock.advance(1)
+            error = await self.fails(receiver.over, Unreachable)
+            self.assertIn("has not answered", str(error))
+            await raw.closed
+
+    @run
     async def test_expectEnd(self):
         """
         A response that goes on although the stream is complete loses its connection

@@ -51,7 +51,7 @@ holds an open file for each that can still be used.
 """
 
 _GRACE = 2.0
-_HTTP_PACKAGES = ("cryptography", "OpenSSL", "service_identity")
+_HTTP_PACKAGES = ("cryptography", "OpenSSL", "h11", "service_identity")
 
 _Response = dict[str, Any]
 _R = TypeVar("_R")
