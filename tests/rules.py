@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""What the tests of L{amp_stream._sansio} share."""
+"""Helpers that the tests of L{amp_stream._sansio} share."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class _Reno:
         self._send()
 
     def sample(self):
-        """What C{TCP_INFO} would say."""
+        """Return the values that C{TCP_INFO} would report."""
         return Sample(
             inFlight=self.bytesFlying + self.bytesUnsent,
             delivered=self.delivered,
