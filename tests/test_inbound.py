@@ -617,7 +617,7 @@ class LimitTests(InboundTests):
         self.assertTrue(claimed.isOpen)
 
     def test_unclaimedComplete(self):
-        """Streams that have arrived whole count like others."""
+        """The bytes of complete streams count as unclaimed until their claim."""
         self.inbound.receive(0, 0, bytes(60_000), True)
         self.assertRaises(
             TooMuchUnclaimed, self.inbound.receive, 1, 0, bytes(60_000), True

@@ -244,7 +244,7 @@ async def gather(stream, gate=None):
     """
     Take a stream piece by piece.
 
-    @param gate: What to wait for after each piece.
+    @param gate: A Deferred to wait for after each piece.
     """
     value = b""
     async for data in stream:
