@@ -61,10 +61,7 @@ def wire(box: Box, version: Any) -> bytes:
 
 
 def parts(data: bytes) -> list[Any]:
-    """
-    Describe bytes: long runs of one byte by a rule, the rest in
-    hexadecimal digits.
-    """
+    """Describe bytes: long runs of one byte by a rule, the others in hexadecimal."""
     described: list[Any] = []
     plain = b""
     for byte, run in groupby(data):
@@ -245,7 +242,7 @@ def case(name: str, value: bytes, box: Box) -> Any:
 
 
 class Conversation:
-    """Boxes that go to and fro."""
+    """Boxes that two sides exchange."""
 
     def __init__(self, name: str, *, mode: Any = 1, **settings: Any) -> None:
         """

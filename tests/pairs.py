@@ -91,9 +91,9 @@ class StreamTestCase(SynchronousTestCase):
 @implementer(IBodyProducer)
 class TestProducer:
     """
-    A body producer that does what the test says.
+    A body producer that runs a test's callbacks.
 
-    @ivar calls: What was called, in order.
+    @ivar calls: The names of its called methods, in order.
     """
 
     __test__ = False

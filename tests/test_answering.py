@@ -26,7 +26,7 @@ class AnswerThereTests(SynchronousTestCase):
         self.assertIs(answerThere(succeed(BOX)), BOX)
 
     def test_notThere(self):
-        """C{answerThere} ignores unfired and failed Deferreds, and other objects."""
+        """C{answerThere} ignores unfired and failed Deferreds, and other results."""
         failed = Deferred()
         failed.errback(ValueError())
         for result in (Deferred(), failed, succeed(None), succeed({})):

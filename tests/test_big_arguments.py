@@ -157,7 +157,10 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_long(self) -> None:
-        """A long value takes further keys of the box, beside those of the others."""
+        """
+        A long value takes further keys of the box, beside the keys of other
+        arguments.
+        """
         box = toBox(
             [(b"id", amp.Integer()), (b"body", BigString()), (b"z", amp.String())],
             id=7,
@@ -191,8 +194,8 @@ class WriteTests(SynchronousTestCase):
 
     def test_wrongType(self) -> None:
         """
-        Text for L{BigString} and bytes for L{BigUnicode} are refused, and the
-        message names the other one.
+        Text for L{BigString} and bytes for L{BigUnicode} are refused with an error that
+        names the right one.
         """
         error = self.assertRaises(
             TypeError, toBox, [(b"body", BigString())], body="text"
@@ -440,7 +443,7 @@ class StockTests(SynchronousTestCase):
         self.client, self.server, self.pump = connectedServerAndClient(Server, amp.AMP)
 
     def outcome(self, call: Callable[..., Deferred[Any]], *a: Any, **kw: Any) -> Any:
-        """Make a call, let the bytes flow, and return what its Deferred fires with."""
+        """Make a call, deliver all bytes, and return the Deferred's result."""
         outcomes: list[Any] = []
         # Before the answer comes: AMP closes the connection after an unhandled failure.
         call(*a, **kw).addBoth(outcomes.append)

@@ -85,7 +85,6 @@ def peakOf(parser: BoxParser, pieces: Iterable[bytes]) -> int:
 
 
 def sized(size: int, salt: bytes) -> bytes:
-    """Make a value."""
     pattern = salt + b"0123456789"
     return (pattern * (size // len(pattern) + 1))[:size]
 

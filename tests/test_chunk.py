@@ -15,7 +15,7 @@ from amp_stream.errors import InvalidChunk
 
 
 class ChunkTests(SynchronousTestCase):
-    """One piece of a stream."""
+    """A chunk of a stream."""
 
     def test_smallAndLarge(self):
         """A chunk may have the smallest and largest values of each field."""

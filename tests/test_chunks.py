@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._commands} and L{amp_stream._commands}: a chunk in a box."""
+"""Tests for L{amp_stream._commands}: a chunk in a box."""
 
 from __future__ import annotations
 

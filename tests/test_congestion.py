@@ -77,7 +77,7 @@ class AloneTests(LinkTestCase):
         self.check(100e6, 0.01, 2, 6 * MS, 6 * MS, 0.98)
 
     def test_near(self):
-        """On a slow link without distance, the queue stays below 6 ms."""
+        """On a link with a very short round trip, the queue stays below 6 ms."""
         self.check(20e6, 0.0003, 4, 6 * MS, 6 * MS, 0.99)
 
     def test_verySlow(self):

@@ -164,8 +164,8 @@ class FileTests(ConsumerTestCase):
 
     def test_saysNothing(self):
         """
-        A C{write} that does not return an C{int} has taken every byte, also when it
-        returns C{None} or C{True}.
+        An object whose C{write} returns C{None}, C{True} or text has taken
+        every byte.
         """
         for result in (None, True, "ok"):
             data = bytearray()
@@ -181,8 +181,8 @@ class FileTests(ConsumerTestCase):
 
     def test_takesNothing(self):
         """
-        C{writeTo} fails when a file, such as a non-blocking one, takes no bytes, and
-        loses none silently.
+        C{writeTo} fails when the C{write} of a raw file returns 0 or C{None}, so that
+        no byte is lost silently.
         """
 
         class Full(ShortFile):

@@ -131,7 +131,7 @@ class SnippetTests(TestCase):
     timeout = 60
 
     def test_outOfBand(self) -> Deferred[None]:
-        """The client of the page about out of band stores a value at its server."""
+        """The client of the out-of-band page stores a value at its server."""
 
         async def test() -> None:
             where = self.mktemp()

@@ -32,7 +32,7 @@ def classes() -> list[type[StreamError]]:
 
 
 class TreeTests(SynchronousTestCase):
-    """Classes and codes."""
+    """The tree of error classes and their codes."""
 
     def test_codes(self) -> None:
         """Each error class has a code of its own, which any AMP peer can write."""
@@ -85,7 +85,7 @@ class TreeTests(SynchronousTestCase):
 
 
 class CodeTests(SynchronousTestCase):
-    """From a code on the wire to its class."""
+    """Error classes found by their code on the wire."""
 
     def test_known(self) -> None:
         """A known code becomes its class, with the peer's message if there is one."""

@@ -39,7 +39,7 @@ def importable() -> list[str]:
 
 
 class ExportTests(SynchronousTestCase):
-    """C{__all__} everywhere."""
+    """The names in C{__all__}."""
 
     def test_all(self) -> None:
         """

@@ -29,7 +29,6 @@ BOXES = st.dictionaries(
 
 
 def parser(version=2, maxBoxSize=1_000_000):
-    """Make a parser."""
     return BoxParser(version, maxBoxSize, 100)
 
 
@@ -291,8 +290,8 @@ class FaultyFrameTests(SynchronousTestCase):
 
     def test_protocol(self):
         """
-        A peer's mistake in a plain chunk is told to it, or logged if it cannot be told;
-        the connection goes on.
+        A peer's mistake in a plain chunk fails its stream, and the
+        connection goes on.
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()

@@ -89,7 +89,7 @@ class Link:
         self.sent += count
 
     def consume(self):
-        """Take what has arrived."""
+        """Read the bytes that have arrived."""
         while data := self.inbound.read(self.stream, self.now):
             self.received += len(data)
         for frame in self.inbound.frames:

@@ -167,7 +167,7 @@ class StreamTests(StreamTestCase):
 
 
 class LostTests(StreamTestCase):
-    """Lost connections."""
+    """Incoming streams when the connection is lost."""
 
     def test_fails(self):
         """
@@ -255,7 +255,7 @@ async def gather(stream, gate=None):
 
 
 class IterationTests(StreamTestCase):
-    """C{async for}."""
+    """C{async for} over an incoming stream."""
 
     def test_values(self):
         """C{async for} gets every byte of a value, in pieces that are not empty."""

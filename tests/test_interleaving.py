@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Many streams at once, with every kind of trouble, between two protocols."""
+"""Many streams at once, with every kind of failure, between two protocols."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Client(StreamAMP):
 
 
 class LargeArgumentTests(TestCase):
-    """Two processes, one connection."""
+    """A large argument over a connection of two processes."""
 
     timeout = 120
 

@@ -17,7 +17,7 @@ UNBOUNDED = ("maxBulkDelay", "maxStreamSize", "idleTimeout")
 
 
 class ConstantTests(SynchronousTestCase):
-    """The numbers that the wire fixes."""
+    """The constants of the wire."""
 
     def test_constants(self) -> None:
         """The constants are those of AMP, QUIC and the wire specification."""

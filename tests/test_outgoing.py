@@ -29,9 +29,7 @@ from tests.commands import Store, Swap
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, TestProducer, pieces
 
 WINDOW = Limits().window
-"""
-How much of a stream may be sent to a peer that takes nothing of it (bytes).
-"""
+"""The bytes of a stream that may be sent to a peer that takes none."""
 
 
 class Oops(Exception):

@@ -47,7 +47,7 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 262_144, 3_000_000)
 
 
 def pattern(size: int) -> bytes:
-    """Bytes of which no two stretches are alike."""
+    """Make bytes of which no two stretches are alike."""
     block = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))
     return block[:size]
 

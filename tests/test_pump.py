@@ -413,8 +413,8 @@ class RealTransportTests(LoopbackTestCase):
 
     async def closes(self, connect, closer="client", reasons=ConnectionDone):
         """
-        Close a connection with streams in progress, one that flows and one that
-        nobody takes.  They fail with one of C{reasons}.
+        Close a connection with streams in progress, one that flows and one that is not
+        taken, and check that both fail with one of C{reasons}.
         """
         client, server = Client(), WatchedServer()
         await connect(client, server)

@@ -29,8 +29,8 @@ PURE = {
     "weakref",
 }
 """
-What the rules of the protocol may use of the standard library: nothing of it waits,
-reads a clock, draws random numbers, or touches the world outside.
+Modules of the standard library that the protocol rules may import: none of them waits,
+reads a clock, draws random numbers, or does I/O.
 """
 
 

@@ -96,7 +96,7 @@ class SourceTestCase(SynchronousTestCase):
 
 
 class BytesTests(SourceTestCase):
-    """Values that are in memory."""
+    """Values in memory as sources."""
 
     def test_bytesLike(self):
         """
@@ -146,7 +146,7 @@ class BytesTests(SourceTestCase):
 
 
 class FileTests(SourceTestCase):
-    """Files."""
+    """Files as sources."""
 
     def test_filePath(self):
         """A C{FilePath} is opened, announced with its size, read and closed."""
@@ -359,7 +359,7 @@ class OtherTests(SourceTestCase):
 
 
 class IterableTests(SourceTestCase):
-    """Iterables."""
+    """Iterables as sources."""
 
     def test_anyPieces(self):
         """
@@ -438,7 +438,7 @@ class IterableTests(SourceTestCase):
 
 
 class AsyncIterableTests(SourceTestCase):
-    """Async iterables."""
+    """Async iterables as sources."""
 
     def setUp(self):
         self.gates = []
@@ -689,7 +689,7 @@ class AsyncIterableTests(SourceTestCase):
 
 
 class ProducerTests(SourceTestCase):
-    """Body producers."""
+    """Body producers as sources."""
 
     def setUp(self):
         self.producer = TestProducer()

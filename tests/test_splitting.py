@@ -45,7 +45,7 @@ def pieces(count: int) -> list[bytes]:
 
 
 class Pair(LittleEndianStructure):
-    """Something that has a buffer of a format that C{memoryview.cast} refuses."""
+    """A structure whose buffer has a format that C{memoryview.cast} refuses."""
 
     _fields_ = [("a", c_int16), ("b", c_int32)]
 

@@ -80,7 +80,7 @@ class Receiver:
 
 
 class TableTests(SynchronousTestCase):
-    """The tables themselves."""
+    """The state tables."""
 
     def test_everyPair(self):
         """

@@ -23,7 +23,6 @@ class IdleTimerTests(SynchronousTestCase):
         return self.goOn
 
     def timer(self, interval=5.0):
-        """Make a timer with a clock."""
         timer = IdleTimer(interval, self.look)
         timer.useClock(self.clock)
         return timer

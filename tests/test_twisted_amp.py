@@ -39,9 +39,7 @@ DIFFERENCES = {
         ),
     },
 }
-"""
-What is meant to be different, and why.
-"""
+"""The intended differences from Twisted, with reasons."""
 
 
 class OtherClass:

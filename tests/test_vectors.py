@@ -89,7 +89,7 @@ class Recorder(Protocol):
 
 
 class FileTests(SynchronousTestCase):
-    """The files."""
+    """The vector files."""
 
     def test_generated(self):
         """The vector files are the output of their generator."""
@@ -110,7 +110,7 @@ class FileTests(SynchronousTestCase):
 
 
 class BoxVectorTests(SynchronousTestCase):
-    """C{boxes.json}."""
+    """The vectors of C{boxes.json}."""
 
     def setUp(self):
         self.vectors = load("boxes")
@@ -169,7 +169,7 @@ class BoxVectorTests(SynchronousTestCase):
 
 
 class BigStringVectorTests(SynchronousTestCase):
-    """C{bigstring.json}."""
+    """The vectors of C{bigstring.json}."""
 
     def setUp(self):
         self.vectors = load("bigstring")
@@ -306,7 +306,7 @@ class ConversationTests(SynchronousTestCase):
 
 
 class ErrorVectorTests(SynchronousTestCase):
-    """C{errors.json}."""
+    """The vectors of C{errors.json}."""
 
     def test_codes(self):
         """C{errors.json} lists every error class with its code and its parent."""

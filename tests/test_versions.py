@@ -100,9 +100,7 @@ KINDS = ("stock", 1, 2, "auto")
 PAIRS = [(client, server) for client in KINDS for server in KINDS]
 
 LARGE_WORK = {("auto", "auto"), (2, 2)}
-"""
-The pairs that can carry everything; the others carry up to 65,535 bytes.
-"""
+"""The pairs that carry values of any length; the others carry up to 65,535 bytes."""
 
 
 def sizesFor(client, server):

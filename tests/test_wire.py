@@ -181,7 +181,7 @@ class HostilePeerTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    """Control messages as boxes."""
+    """Frames written as boxes."""
 
     def test_boxes(self):
         """Each frame is written with the keys of its command."""
