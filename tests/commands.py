@@ -106,7 +106,7 @@ class RequestTicket(amp.Command):
 
 
 class Store(amp.Command):
-    """A stream in the request."""
+    """A command with a stream in its request."""
 
     arguments = [(b"name", amp.Unicode()), (b"body", Stream())]
     response = [(b"size", amp.Integer())]
@@ -114,21 +114,21 @@ class Store(amp.Command):
 
 
 class StoreChecked(Store):
-    """The same with a digest."""
+    """A command with a stream in its request that carries a digest."""
 
     commandName = b"StoreChecked"
     arguments = [(b"name", amp.Unicode()), (b"body", Stream(digest=True))]
 
 
 class StoreMaybe(amp.Command):
-    """A stream that can be left out, of a bounded size, in request and response."""
+    """A command with optional streams of bounded size in request and response."""
 
     arguments = [(b"body", Stream(optional=True, maxSize=100_000))]
     response = [(b"body", Stream(optional=True))]
 
 
 class Fetch(amp.Command):
-    """A stream in the response."""
+    """A command with a stream in its response."""
 
     arguments = [(b"name", amp.Unicode())]
     response = [(b"body", Stream())]
@@ -136,35 +136,35 @@ class Fetch(amp.Command):
 
 
 class Swap(amp.Command):
-    """Two streams each way."""
+    """A command with two streams in its request and two in its response."""
 
     arguments = [(b"left", Stream()), (b"right", Stream())]
     response = [(b"left", Stream()), (b"right", Stream())]
 
 
 class Ping(amp.Command):
-    """A small call."""
+    """A small command without streams."""
 
     arguments = [(b"number", amp.Integer(optional=True))]
     response = [(b"number", amp.Integer(optional=True))]
 
 
 class Piece(amp.Command):
-    """A command of the test's own that carries a chunk."""
+    """An application's own command that carries a chunk."""
 
     arguments = [(b"piece", StreamChunk()), (b"note", amp.Unicode(optional=True))]
     response = []
 
 
 class Quiet(amp.Command):
-    """A stream in a call that wants no answer."""
+    """A command with a stream that wants no answer."""
 
     arguments = [(b"body", Stream())]
     requiresAnswer = False
 
 
 class Responders(amp.CommandLocator):
-    """Answers the commands; what it does with a stream is for the test to say."""
+    """Responders for the commands; a test may replace C{take} to use the stream."""
 
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
@@ -220,7 +220,7 @@ class Server(StreamAMP, Responders):
 
 
 class PlainServer(StreamReceiver, Responders, amp.AMP):
-    """The smallest thing that takes streams: a stock protocol with the mix-in."""
+    """The smallest receiver of streams: a stock C{amp.AMP} with the mix-in."""
 
     def __init__(self):
         amp.AMP.__init__(self)
@@ -232,7 +232,7 @@ class PlainServer(StreamReceiver, Responders, amp.AMP):
 
 
 def held() -> tuple[list[Deferred], object]:
-    """A responder's behaviour that does nothing until the test says so."""
+    """Make a responder's behaviour that answers only when the test fires a Deferred."""
     waiting: list[Deferred] = []
 
     def take(name, body):

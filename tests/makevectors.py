@@ -19,7 +19,7 @@ from struct import pack
 from typing import Any
 
 FULL = 65_535
-# How long this package makes its chunks where it knows nothing of the link.
+# The length of this package's chunks before it has measured the link.
 CHUNK = 65_280
 WINDOW = 262_144
 
@@ -61,10 +61,7 @@ def wire(box: Box, version: Any) -> bytes:
 
 
 def parts(data: bytes) -> list[Any]:
-    """
-    Describe bytes: long runs of one byte by a rule, the rest in hexadecimal
-    digits.
-    """
+    """Describe bytes: long runs of one byte by a rule, the others in hexadecimal."""
     described: list[Any] = []
     plain = b""
     for byte, run in groupby(data):
@@ -245,7 +242,7 @@ def case(name: str, value: bytes, box: Box) -> Any:
 
 
 class Conversation:
-    """Boxes that go to and fro."""
+    """Boxes that two sides exchange."""
 
     def __init__(self, name: str, *, mode: Any = 1, **settings: Any) -> None:
         """

@@ -47,10 +47,10 @@ def moduleNames(package: Path = PACKAGE) -> dict[str, Path]:
 
 def importsIn(source: str) -> Iterator[str]:
     """
-    Find what a module imports, anywhere in it, in functions and for types only too.
+    Find the modules that a module imports, also in functions and for types only.
 
-    @return: C{a.b} for C{import a.b}, C{a.b.c} for C{from a.b import c}, and
-        C{.a} for a relative import.
+    @return: C{a.b} for C{import a.b}, C{a.b.c} for C{from a.b import c}, and C{.a} for
+        a relative import.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

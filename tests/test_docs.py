@@ -21,7 +21,7 @@ from tests.processes import spawnPython
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# README.md is run by test_examples, tutorial.md as two processes below.
+# test_examples runs README.md; TutorialTests runs tutorial.md as two processes.
 SNIPPETS_RUN_ELSEWHERE = {"outofband.md", "tutorial.md"}
 
 
@@ -36,7 +36,7 @@ def blocksIn(page: Path, language: str) -> list[str]:
 
 
 class DocumentationTests(SynchronousTestCase):
-    """The pages, against what they are about."""
+    """The pages agree with the code and the files."""
 
     def test_states(self):
         """The diagrams in docs/states.md are made from the state tables."""
@@ -88,12 +88,12 @@ class TutorialTests(TestCase):
 
     @inlineCallbacks
     def test_runs(self):
-        """The client prints what the tutorial says that it prints."""
+        """The tutorial's client prints the output that the tutorial shows."""
         page = ROOT / "docs" / "tutorial.md"
         directory = Path(self.mktemp())
         directory.mkdir()
         for code in blocksIn(page, "python"):
-            # A socket in that directory, whatever listens on the port.
+            # A socket in that directory, whichever process listens on the port.
             local, addresses = re.subn('"tcp:.*4321.*"', '"unix:socket"', code)
             self.assertEqual(addresses, 1)
             (directory / code.split()[1]).write_text(local)
@@ -116,7 +116,7 @@ def blocksOf(page: str) -> list[str]:
 
 
 def freePorts(count: int) -> list[int]:
-    """Find TCP ports of the loopback interface that nothing listens on."""
+    """Find TCP ports of the loopback interface on which no process listens."""
     with ExitStack() as stack:
         made = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -131,7 +131,7 @@ class SnippetTests(TestCase):
     timeout = 60
 
     def test_outOfBand(self) -> Deferred[None]:
-        """The client of the page about out of band stores a value at its server."""
+        """The client of the out-of-band page stores a value at its server."""
 
         async def test() -> None:
             where = self.mktemp()

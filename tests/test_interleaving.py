@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Many streams at once, with every kind of trouble, between two protocols."""
+"""Many streams at once, with every kind of failure, between two protocols."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = Limits(initialWindow=262_144, chunk=30_000, maxStreams=64)
 
 
 class Broken(Exception):
-    """What a source or a consumer raises."""
+    """The exception of a broken source or consumer."""
 
 
 class PausingConsumer:
@@ -51,7 +51,7 @@ class PausingConsumer:
 
 
 class Transfer:
-    """One stream, and what should come of it."""
+    """One stream, and its expected outcome."""
 
     def __init__(self, sender, receiver, value, claimFirst):
         self.value = value
@@ -96,8 +96,8 @@ class Transfer:
 
 class Interleaving(RuleBasedStateMachine):
     """
-    Two connected protocols; streams both ways; at any moment one of them may lose
-    interest, pause, break, or go on.
+    Two connected protocols with streams both ways, any of which may stop, pause, fail
+    or go on at any moment.
     """
 
     def __init__(self):
@@ -185,7 +185,10 @@ class Interleaving(RuleBasedStateMachine):
 
     @invariant()
     def bytesAreRight(self):
-        """What has arrived is a beginning of the value, and a success is all of it."""
+        """
+        The bytes received are a beginning of the value, and all of it after
+        a success.
+        """
         for transfer in self.transfers:
             assert transfer.value.startswith(transfer.consumer.data)
             if isinstance(transfer.taken, int):
@@ -198,8 +201,8 @@ class Interleaving(RuleBasedStateMachine):
 
     def teardown(self):
         """
-        Let everything go on: all that was not disturbed arrives, all that was ends,
-        and nothing is left.
+        Let everything go on: undisturbed streams arrive, all streams end, and
+        nothing is left.
         """
         for _ in range(3):
             for transfer in self.transfers:

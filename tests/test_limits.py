@@ -18,10 +18,10 @@ UNBOUNDED = ("maxStreamSize",)
 
 
 class ConstantTests(SynchronousTestCase):
-    """The numbers that the wire fixes."""
+    """The constants of the wire."""
 
     def test_constants(self) -> None:
-        """They are those of AMP, of QUIC, and of the wire specification."""
+        """The constants are those of AMP, QUIC and the wire specification."""
         self.assertEqual(MAX_CHUNK, amp.MAX_VALUE_LENGTH)
         self.assertEqual(MAX_NUMBER, 2**62 - 1)
         self.assertEqual(INITIAL_MAXIMUM, 262_144)
@@ -31,7 +31,10 @@ class LimitsTests(SynchronousTestCase):
     """One side's limits."""
 
     def test_defaults(self) -> None:
-        """The defaults are valid, and bound everything but a stream's length."""
+        """
+        The defaults are valid, and bound everything except the length
+        of a stream.
+        """
         limits = Limits()
         self.assertEqual(limits.initialWindow, 1_048_576)
         self.assertEqual(limits.chunk, MAX_CHUNK)
@@ -41,7 +44,7 @@ class LimitsTests(SynchronousTestCase):
                 self.assertGreater(getattr(limits, name), 0, name)
 
     def test_frozen(self) -> None:
-        """Limits do not change; others are made from them."""
+        """Limits are immutable; C{attrs.evolve} makes changed ones."""
         limits = Limits()
         self.assertRaises(FrozenInstanceError, setattr, limits, "chunk", 1)
         self.assertEqual(evolve(limits, chunk=1).chunk, 1)
@@ -49,12 +52,12 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual(hash(limits), hash(Limits()))
 
     def test_keywordsOnly(self) -> None:
-        """Each limit is given by its name."""
+        """Limits are given by keyword only, by their exact names."""
         self.assertRaises(TypeError, Limits, 1_048_576)
         self.assertRaises(TypeError, Limits, minWindow=1)
 
     def test_ranges(self) -> None:
-        """The ends of each range are allowed, and what is outside is not."""
+        """Each limit accepts the ends of its range, and refuses values outside it."""
         for name, least, most in (
             ("initialWindow", INITIAL_MAXIMUM, MAX_NUMBER),
             ("chunk", 1, MAX_CHUNK),
@@ -73,7 +76,7 @@ class LimitsTests(SynchronousTestCase):
                 self.assertRaises(ValueError, Limits, **{name: value})
 
     def test_types(self) -> None:
-        """A limit is a number; few of them can be L{None}."""
+        """A limit must be an integer; only unbounded ones may be L{None}."""
         for name in fields_dict(Limits):
             if name in UNBOUNDED:
                 self.assertIsNone(getattr(Limits(**{name: None}), name))

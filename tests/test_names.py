@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of what L{amp_stream.StreamAMP} adds to C{amp.AMP}: nothing that is in its
-way.
-"""
+"""Tests that L{amp_stream.StreamAMP} does not shadow names of C{amp.AMP}."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from amp_stream.testing import connectInMemory
 from tests.commands import Ping, Responders, Server, Store
 
 DELIBERATE = {
-    # Each of these calls the method that it overrides, or does what that does.
+    # Each of these calls the overridden method, or does the same.
     "__init__",
     "_commandReceived",
     "_errorReceived",
@@ -66,8 +63,8 @@ class NameTests(SynchronousTestCase):
 
     def test_noneIsShadowed(self):
         """
-        No name of ours is one of C{amp.AMP}'s or its bases', but for the overrides
-        that are meant.
+        The package's classes shadow no name of C{amp.AMP} or its bases, except for
+        deliberate overrides.
         """
         theirs = set(dir(amp.AMP))
         for cls in (StreamReceiver, StreamAMP):
@@ -75,7 +72,10 @@ class NameTests(SynchronousTestCase):
             self.assertEqual(ours & theirs, set())
 
     def test_noneOfTheInstanceIsShadowed(self):
-        """Nor is one that only instances have."""
+        """
+        No attribute of a L{StreamAMP} instance shadows one of a
+        C{amp.AMP} instance.
+        """
         before = set(vars(amp.AMP())) | set(dir(amp.AMP))
         pair = connectInMemory(StreamAMP(), StreamAMP())
         ours = set(vars(pair.client)) - set(vars(amp.AMP()))
@@ -109,7 +109,10 @@ class NameTests(SynchronousTestCase):
         pair.lose()
 
     def test_withoutInit(self):
-        """As with C{amp.AMP}, a subclass need not call the constructor."""
+        """
+        A subclass of L{StreamAMP} need not call its constructor, as with
+        C{amp.AMP}.
+        """
 
         class Careless(StreamAMP, Responders):
             def __init__(self):
@@ -123,7 +126,7 @@ class NameTests(SynchronousTestCase):
         pair.lose()
 
     def test_factory(self):
-        """C{Factory.forProtocol} makes them."""
+        """C{Factory.forProtocol} builds L{StreamAMP} protocols."""
         factory = Factory.forProtocol(Server)
         pair = connectInMemory(StreamAMP(), factory.buildProtocol(None))
         self.assertIs(pair.server.factory, factory)

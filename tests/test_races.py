@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of large boxes where something else happens to the connection at the same
-time.
-"""
+"""Tests of large boxes that race with other events of the connection."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from tests.test_versions import (
 
 
 class OtherDispatcherTests(SynchronousTestCase):
-    """Calls that are not the protocol's own."""
+    """Large calls of another dispatcher than the protocol."""
 
     def check(self, server, expected):
         dispatcher = amp.BoxDispatcher(Values())
@@ -42,23 +39,26 @@ class OtherDispatcherTests(SynchronousTestCase):
         pair.lose()
 
     def test_oversize(self):
-        """A large call of another dispatcher fails if the peer cannot take it."""
+        """A large call of another dispatcher fails if the peer is stock AMP."""
         self.check(Stock(), "Stream()")
 
     def test_tooLong(self):
-        """So it does if it is more than the peer takes."""
+        """
+        A large call of another dispatcher fails if it is over the peer's
+        C{maxBoxSize}.
+        """
         self.check(
             Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000))), "maxBoxSize"
         )
 
 
 class TLSBufferTests(SynchronousTestCase):
-    """Boxes that wait for TLS."""
+    """Boxes that wait while TLS starts."""
 
     def test_oneCannotBeSent(self):
         """
-        A box that turns out not to be sendable fails its call, and those behind it
-        are sent.
+        A large box that waits for TLS and cannot be sent fails its call, and the boxes
+        behind it are sent.
         """
         pair = connectInMemory(StreamAMP(), Stock())
         pair.flush()
@@ -81,10 +81,10 @@ class TLSBufferTests(SynchronousTestCase):
 
 
 class SwitchRaceTests(SynchronousTestCase):
-    """A switch of the protocol that is asked for beside other things."""
+    """Protocol switches that race with other events."""
 
     def test_waitingBox(self):
-        """A large box that waits for the negotiation counts: the switch is refused."""
+        """A protocol switch is refused while a large box waits for the negotiation."""
         pair = connectInMemory(Ours(), Ours())
         large = outcome(pair.client.callRemote(Echo, value=bytes(100_000)))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
@@ -93,10 +93,7 @@ class SwitchRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_refusedSwitchLosesNothing(self):
-        """
-        What the stream layer had to say while a switch was asked for is said when
-        that has been refused.
-        """
+        """Frames that wait for a protocol switch are sent when it is refused."""
         waiting = []
 
         class Undecided(Ours):
@@ -126,12 +123,12 @@ class SwitchRaceTests(SynchronousTestCase):
 
 
 class VersionRaceTests(SynchronousTestCase):
-    """The change of version."""
+    """Changes of the version that race with other events."""
 
     def test_copiedBox(self):
         """
-        A subclass may pass on copies of the boxes that it sends: the two ends still
-        agree on the version.
+        The two ends agree on the version although a subclass sends copies of
+        the boxes.
         """
 
         class Copying(Ours):
@@ -149,7 +146,7 @@ class VersionRaceTests(SynchronousTestCase):
 
 
 class CancelRaceTests(SynchronousTestCase):
-    """Calls that are cancelled before anybody knows what the peer takes."""
+    """Calls that are cancelled before the negotiation ends."""
 
     def test_cancelledByAnother(self):
         """A call that is cancelled because another fails is not sent."""
@@ -183,7 +180,7 @@ class CancelRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_lostWithoutAnswer(self):
-        """A call without an answer that turns out not to be sendable is logged."""
+        """A large call without an answer that cannot be sent is dropped."""
         pair = connectInMemory(
             Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
         )

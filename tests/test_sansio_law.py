@@ -29,18 +29,18 @@ PURE = {
     "weakref",
 }
 """
-What the rules of the protocol may use of the standard library: nothing of it waits,
-reads a clock, draws random numbers, or touches the world outside.
+Modules of the standard library that the protocol rules may import: none of them waits,
+reads a clock, draws random numbers, or does I/O.
 """
 
 
 class LawTests(SynchronousTestCase):
-    """The protocol rules know nothing of reactors, transports and clocks."""
+    """The protocol rules do not depend on reactors, transports or clocks."""
 
     def test_sansio(self) -> None:
         """
-        A module of C{_sansio}, and the one of tickets, imports pure parts of the
-        standard library, C{attrs}, its neighbours, the errors and the limits.
+        C{_sansio} and the tickets module import only pure parts of the standard
+        library, C{attrs}, their neighbours, the errors and the limits.
         """
         modules = {
             name: path
@@ -64,13 +64,13 @@ class LawTests(SynchronousTestCase):
                 )
 
     def test_errors(self) -> None:
-        """The errors, which everything imports, import only the standard library."""
+        """The errors module imports only the standard library."""
         path = moduleNames()["amp_stream.errors"]
         for imported in importsIn(path.read_text(encoding="utf-8")):
             self.assertIn(imported.split(".")[0], PURE)
 
     def test_reader(self) -> None:
-        """No way to write an import escapes these tests."""
+        """The import reader of these tests finds every form of import."""
         source = """
 import time, os.path as p
 from socket import socket as s, timeout
@@ -100,10 +100,7 @@ class DirectionTests(SynchronousTestCase):
     """Imports point one way."""
 
     def test_noCycle(self) -> None:
-        """
-        No module imports itself by way of others, not even in a function or for
-        a type.
-        """
+        """No module imports itself through others, even in a function or for a type."""
         modules = moduleNames()
         imports = {name: importedBy(name, modules) for name in modules}
         while imports:

@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of what the two ends of a connection do with a value of any length in an
-ordinary argument, for every pair of protocols.
-"""
+"""A value of any length in an ordinary argument, for every pair of protocols."""
 
 from __future__ import annotations
 
@@ -28,28 +25,28 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 8 * 2**20)
 
 
 class Echo(amp.Command):
-    """Some bytes there, as many back."""
+    """A command with a value in its request and its response."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"value", amp.String())]
 
 
 class Make(amp.Command):
-    """Some bytes back."""
+    """A command with a value in its response."""
 
     arguments = [(b"size", amp.Integer())]
     response = [(b"value", amp.String())]
 
 
 class Forget(amp.Command):
-    """Some bytes there, and nobody waits."""
+    """A command with a value in its request and no answer."""
 
     arguments = [(b"value", amp.String())]
     requiresAnswer = False
 
 
 class Values(Responders):
-    """Answers."""
+    """Responders for these commands."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +75,7 @@ class Ours(StreamAMP, Values):
 
 
 class Stock(amp.AMP, Values):
-    """One of Twisted's."""
+    """A protocol of Twisted's."""
 
     def __init__(self):
         amp.AMP.__init__(self)
@@ -92,7 +89,7 @@ def make(kind, limits=None):
 
 
 def outcome(deferred):
-    """@return: A Deferred with the same result, which AMP thinks is handled."""
+    """@return: A Deferred with the same result, which AMP considers handled."""
     kept = Deferred()
     deferred.addCallbacks(kept.callback, kept.errback)
     return kept
@@ -110,9 +107,11 @@ The pairs that can carry everything; the others carry up to 65,535 bytes.
 
 def sizesFor(client, server):
     """
-    A 2 is for a peer that speaks version 2 and cannot negotiate.  With any other, the
-    two ends agree up to 65,534 bytes without knowing that they do not agree: what
-    happens beyond is not defined.
+    The lengths to test with a pair of protocols.
+
+    Version 2 without negotiation is for a peer that speaks it, too. With another peer,
+    the two ends agree up to 65,534 bytes by chance, and the behaviour beyond is
+    undefined.
     """
     if (client == 2) != (server == 2):
         return SIZES[:3]
@@ -120,11 +119,11 @@ def sizesFor(client, server):
 
 
 class Switch(amp.ProtocolSwitchCommand):
-    """Another protocol, please."""
+    """A command that switches to another protocol."""
 
 
 class Other:
-    """Makes the protocol at the near end."""
+    """A factory of the protocol at the near end."""
 
     def buildProtocol(self, address):
         return Protocol()
@@ -141,7 +140,7 @@ class PairTests(SynchronousTestCase):
 
     def test_requests(self):
         """
-        A value in a request arrives, or fails the call with the named error, and the
+        A value in a request arrives, or fails the call with the expected error, and the
         connection lives.
         """
         for client, server in PAIRS:
@@ -150,7 +149,7 @@ class PairTests(SynchronousTestCase):
 
     def test_responses(self):
         """
-        A value in a response arrives, or fails the call with the named error, and
+        A value in a response arrives, or fails the call with the expected error, and
         the connection lives.
         """
         for client, server in PAIRS:
@@ -200,8 +199,8 @@ class PairTests(SynchronousTestCase):
 
     def test_callWithAnswer(self):
         """
-        A request with a value that cannot be sent fails its Deferred with an error
-        that names the argument and what would work.
+        A request whose value cannot be sent fails its Deferred with an error that names
+        the argument and the ways out.
         """
         for client, server in (("auto", 1), (1, "auto"), ("auto", "stock"), (1, 1)):
             pair = connectInMemory(make(client), make(server))
@@ -214,7 +213,7 @@ class PairTests(SynchronousTestCase):
 
 
 class FragmentTests(SynchronousTestCase):
-    """Large boxes between two protocols that have agreed."""
+    """Large boxes between two protocols that have negotiated version 2."""
 
     def setUp(self):
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -250,7 +249,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_largeOnesShare(self):
-        """Large calls take turns: a shorter one overtakes a longer one."""
+        """Large calls take turns, so that a shorter one overtakes a longer one."""
         order = []
         for size in (4_000_000, 100_000):
             self.client.callRemote(Echo, value=bytes(size)).addCallback(
@@ -261,8 +260,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_tooLongForPeer(self):
         """
-        A box that is longer than the peer takes fails the call, or the answer to it,
-        with that error.
+        A box over the peer's C{maxBoxSize} fails the call with L{BoxTooLong}, also for
+        an answer.
         """
         pair = connectInMemory(
             make("auto", Limits(maxBoxSize=100_000)),
@@ -281,7 +280,10 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_peerDoesNotKeepItsWord(self):
-        """A box that is announced with more bytes than are taken is refused."""
+        """
+        A receiver refuses a box that is announced as longer than its
+        C{maxBoxSize}.
+        """
         self.pair.flush()
         self.client.streams._boxes._negotiation.settings = type(
             self.client.streams._boxes._negotiation.settings
@@ -293,8 +295,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_cancel(self):
         """
-        Cancelling a large call stops it being sent, and the responder never hears of
-        it.
+        Cancelling a large call stops its sending, and the responder never
+        hears of it.
         """
         self.pair.flush()
         result = self.client.callRemote(Echo, value=bytes(8 * 2**20))
@@ -307,7 +309,10 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_cancelWhileWaiting(self):
-        """So does cancelling it before the peer has said what it takes."""
+        """
+        Cancelling a large call that waits for the negotiation leaves
+        nothing behind.
+        """
         result = self.client.callRemote(Echo, value=bytes(8 * 2**20))
         kept = outcome(result)
         result.cancel()
@@ -316,7 +321,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_withStream(self):
-        """A large box can announce a stream, which begins when the box is there."""
+        """A large box can announce a stream, which begins after the box."""
         name = "x" * 100_000
         result = outcome(self.client.callRemote(Store, name=name, body=bytes(300_000)))
         self.pair.flush()
@@ -325,16 +330,13 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_withoutAnswer(self):
-        """
-        A large call that wants no answer arrives, and one that cannot be sent is
-        lost without harm.
-        """
+        """A large call without an answer arrives."""
         self.client.callRemote(Forget, value=bytes(300_000))
         self.pair.flush()
         self.assertEqual(self.server.forgotten, [300_000])
 
     def test_lostConnection(self):
-        """The end of the connection fails a large call with the reason."""
+        """A lost connection fails a large call with its reason."""
         results = [outcome(self.client.callRemote(Echo, value=bytes(8 * 2**20)))]
         self.pair.lose()
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -350,8 +352,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_boundedAssembly(self):
         """
-        Only so many bytes of large boxes are gathered at once; all arrive in
-        the end.
+        The bytes of large boxes held at once are bounded, and all of the
+        boxes arrive.
         """
         limits = Limits(maxBufferedBytes=0, maxBoxSize=3_000_000)
         pair = connectInMemory(make("auto"), make("auto", limits))
@@ -375,7 +377,7 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_notOneBox(self):
-        """Fragments that are not one box end the connection, with the reason."""
+        """Fragments that are not one box end the connection with L{FramingError}."""
         self.pair.flush()
         stream = self.client.streams.send(b"\x00\x00\x00\x00")
         self.client.sendBox(
@@ -388,7 +390,10 @@ class FragmentTests(SynchronousTestCase):
         self.failureResultOf(waiting, FramingError)
 
     def test_nothingAboutReadingInFragments(self):
-        """A box that came in fragments cannot change how the next ones are read."""
+        """
+        A box that arrived in fragments cannot change the version in which later
+        ones are read.
+        """
         self.pair.flush()
         inner = amp.AmpBox(_command=b"stream.Version", version=b"1", _ask=b"zz")
         stream = self.client.streams.send(inner.serialize())
@@ -406,7 +411,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertEqual(self.server.streams._boxes.parser.version, 2)
 
     def test_malformedSettings(self):
-        """Settings that make no sense are answered with an error."""
+        """Malformed settings are answered with an error."""
         for values in (
             {"_command": b"stream.Settings", "versions": b"x", "box": b"1"},
             {"_command": b"stream.Settings", "versions": b"1", "box": b"x"},
@@ -426,10 +431,13 @@ class FragmentTests(SynchronousTestCase):
 
 
 class NegotiationTimeTests(SynchronousTestCase):
-    """A peer that never says what it takes."""
+    """A peer that does not negotiate."""
 
     def test_silence(self):
-        """A large call waits for a while, and fails then; small ones work meanwhile."""
+        """
+        A large call to a peer that does not negotiate fails after
+        C{negotiationTimeout}; small calls work meanwhile.
+        """
         pair = connectInMemory(make("auto"), make("auto"))
         # The settings of the server, and its answer, are lost on the way.
         pair._pump.serverIO.stream = []
@@ -448,13 +456,10 @@ class NegotiationTimeTests(SynchronousTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """What is answered when the answer cannot be sent."""
+    """Answers that cannot be sent as they are."""
 
     def test_longDescription(self):
-        """
-        The text of an error is cut to what fits into a value, and the error
-        arrives.
-        """
+        """An error text that is too long for a value is cut, and the error arrives."""
 
         class Refusing(StreamAMP):
             @Store.responder
@@ -469,7 +474,7 @@ class AnswerTests(SynchronousTestCase):
         pair.lose()
 
     def test_nothingIsReadAfterGarbage(self):
-        """Once the bytes make no sense, none of those behind are taken for boxes."""
+        """Bytes after a framing error are not read as boxes."""
         pair = connectInMemory(make("auto"), make("auto"))
         pair.flush()
         pair.server.dataReceived(b"\xff\xff")
@@ -485,7 +490,7 @@ class SwitchTests(SynchronousTestCase):
     """Protocol switches beside streams."""
 
     def test_refusedByCaller(self):
-        """The caller of a switch is told at once that there are streams."""
+        """A protocol switch fails at once while the caller has streams."""
         pair = connectInMemory(make("auto"), make("auto"))
         stream = pair.client.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
@@ -495,7 +500,10 @@ class SwitchTests(SynchronousTestCase):
         pair.lose()
 
     def test_refusedByResponder(self):
-        """So is one whose peer has streams, and the connection goes on as before."""
+        """
+        A protocol switch fails while the responder has streams, and the
+        connection goes on.
+        """
 
         class Switching(StreamAMP):
             @Switch.responder
@@ -516,8 +524,8 @@ class SwitchTests(SynchronousTestCase):
 
     def test_switches(self):
         """
-        Without streams, a switch works, and what comes behind belongs to the other
-        protocol.
+        Without streams a protocol switch works, and the bytes after it go to the
+        new protocol.
         """
         other = Protocol()
         received = []

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._multiplexer}: what a peer may get wrong."""
+"""Tests for L{amp_stream._multiplexer}: mistakes and attacks of a peer."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _boxes = st.fixed_dictionaries(
 
 
 class HostilePeerTests(SynchronousTestCase):
-    """Boxes that no sender of ours would send."""
+    """Boxes that a conforming sender would not send."""
 
     @settings(max_examples=150, deadline=None)
     @given(st.lists(_boxes, max_size=12), st.booleans())
     def test_neverHangsUp(self, boxes, mixedIn):
         """
-        Whatever the boxes of the stream layer contain, the connection lives, calls
-        are answered, and a stream of somebody else's arrives.
+        For any boxes of the stream layer, the connection lives, calls are answered, and
+        another stream arrives.
         """
         server = PlainServer() if mixedIn else Server()
         pair = connectInMemory(amp.AMP(), server)
@@ -83,7 +83,7 @@ class HostilePeerTests(SynchronousTestCase):
 
     def exchange(self, **values):
         """
-        Send one box, which asks.
+        Send one box that asks for an answer.
 
         @return: The boxes that come back.
         """
@@ -98,7 +98,7 @@ class HostilePeerTests(SynchronousTestCase):
         return boxes
 
     def test_whatIsWrong(self):
-        """A malformed box that asks is answered with what is wrong with it."""
+        """The answer to a malformed box names its wrong key."""
         for values, word in (
             ({"_command": b"stream.Data"}, b"missing"),
             ({"_command": b"stream.Data", "data": b"", "id": b"x"}, b"id"),
@@ -133,7 +133,7 @@ class HostilePeerTests(SynchronousTestCase):
             self.assertIn(word, box[b"_error_description"])
 
     def test_answersToNobody(self):
-        """An answer that asks too much of a stream is an error of that stream."""
+        """A malformed answer to a chunk fails the chunk's stream."""
         pair = connectInMemory(
             StreamAMP(config=StreamConfig(version=1)),
             StreamAMP(config=StreamConfig(version=1)),
@@ -147,7 +147,10 @@ class HostilePeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformedChunkStopsItsStream(self):
-        """A malformed chunk that does not ask stops its stream, if it says which."""
+        """
+        A malformed chunk that does not ask is answered with C{StopSending} for
+        its stream.
+        """
         pair = connectInMemory(
             StreamAMP(config=StreamConfig(version=1)),
             StreamAMP(config=StreamConfig(version=1)),
@@ -169,7 +172,10 @@ class HostilePeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_ourOwnFault(self):
-        """A mistake in this package is logged and answered, and nobody hangs up."""
+        """
+        A mistake in this package is logged and answered, and the
+        connection lives.
+        """
         pair = connectInMemory(amp.AMP(), StreamAMP())
         pair.server.streams._multiplexer._inbound.reset = None
         results = []
@@ -183,10 +189,10 @@ class HostilePeerTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    """Control messages as boxes."""
+    """Frames written as boxes."""
 
     def test_boxes(self):
-        """Each has the keys of its command."""
+        """Each frame is written with the keys of its command."""
         self.assertEqual(
             [
                 frameToBox(frame)
