@@ -77,7 +77,7 @@ class DocumentationTests(SynchronousTestCase):
         modules = sorted(str(path.relative_to(ROOT)) for path in package.rglob("*.py"))
         listed = re.findall(r"^\| `([^`]*)` \|", page, re.MULTILINE)
         self.assertEqual(sorted(listed), modules)
-        for path, name in re.findall(r"`([\w/]+\.py)` `([\w.]+)`", page):
+        for path, name in re.findall(r"`([\w/]+\.py)`\s+`([\w.]+)`", page):
             tree = ast.parse((package / path).read_text())
             self.assertIn(name, definitionsIn(tree), path)
 
