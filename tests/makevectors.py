@@ -376,7 +376,38 @@ def streams() -> Any:
     eight.peer(_ask=2, _command="Fetch", name="x")
     eight.own(_answer=2, body__data="hello")
 
+    nine = Conversation("the digest of one chunk needs no announcement")
+    nine.peer(_ask=1, _command="Store", name="x", body=7)
+    nine.peer(**chunk, offset=0, data="hello", fin="True", sha256=digest)
+    nine.own(_answer=1, size=5)
+
+    ten = Conversation("a sender that waits for each answer announces no digest")
+    ten.peer(_ask=1, _command="Store", name="x", body=7)
+    ten.peer(**chunk, _ask=2, offset=0, data="he")
+    ten.own("maximum", _answer=2, maximum=1_048_578)
+    ten.peer(**chunk, _ask=3, offset=2, data="llo", fin="True", sha256=digest)
+    ten.own(_answer=1, size=5)
+    ten.own("maximum", _answer=3, maximum=1_048_578)
+
+    eleven = Conversation("a chunk of a stream that has ended; its id is used again")
+    eleven.peer(_ask=1, _command="Store", name="x", body=7)
+    eleven.peer(**chunk, offset=0, data="hello", fin="True")
+    eleven.own(_answer=1, size=5)
+    eleven.peer(**chunk, offset=0, data="hello")
+    eleven.peer(**chunk, _ask=2, offset=0, data="hello")
+    eleven.own(_answer=2)
+    eleven.peer(_ask=3, _command="Store", name="y", body=7)
+    reused = {"_error_code": "STREAM_REUSED", TEXT: "no"}
+    eleven.own(TEXT, _error=3, **reused)
+
+    twelve = Conversation("a reset before bytes that have arrived")
+    twelve.peer(_ask=1, _command="Store", name="x", body=7)
+    twelve.peer(**chunk, offset=0, data="he")
+    twelve.peer(_command="ResetStream", id=7, code="MINE", final_size=1)
+    twelve.own(TEXT, _error=1, _error_code="STREAM_FINAL_SIZE", **{TEXT: "no"})
+
     conversations = [one, two, three, four, five, six, seven, eight]
+    conversations += [nine, ten, eleven, twelve]
     for name, code, chunks in [
         (
             "two bytes for one offset",
@@ -398,7 +429,24 @@ def streams() -> Any:
             "STREAM_DIGEST",
             [{"offset": 0, "data": "hallo", "fin": "True", "sha256": digest}],
         ),
+        (
+            "a digest that was not announced",
+            "STREAM_INVALID_CHUNK",
+            [
+                {"offset": 0, "data": "hel"},
+                {"offset": 3, "data": "lo", "fin": "True", "sha256": digest},
+            ],
+        ),
+        (
+            "an announced digest does not come",
+            "STREAM_DIGEST",
+            [
+                {"offset": 0, "data": "hel", "sha256": ""},
+                {"offset": 3, "data": "lo", "fin": "True"},
+            ],
+        ),
         ("no offset", "STREAM_INVALID_CHUNK", [{"data": "x"}]),
+        ("no data", "STREAM_INVALID_CHUNK", [{"offset": 0}]),
     ]:
         wrong = Conversation(f"refused: {name}")
         wrong.peer(_ask=1, _command="Store", name="x", body=7)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import runpy
@@ -35,6 +36,18 @@ def blocksIn(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
+def definitionsIn(tree: ast.Module) -> set[str]:
+    """Find the names of the functions and methods of a module."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {node.name for node in tree.body if isinstance(node, kinds)}
+    for outer in tree.body:
+        if isinstance(outer, ast.ClassDef):
+            for node in outer.body:
+                if isinstance(node, kinds):
+                    found.add(f"{outer.name}.{node.name}")
+    return found
+
+
 class DocumentationTests(SynchronousTestCase):
     """The pages agree with the code and the files."""
 
@@ -56,6 +69,17 @@ class DocumentationTests(SynchronousTestCase):
             for path in re.findall(rf"`((?:{directories})/[\w./]+)`", page.read_text()):
                 if "/_build/" not in path:
                     self.assertTrue((ROOT / path).exists(), (page, path))
+
+    def test_architecture(self):
+        """docs/architecture.md lists every module, and functions that exist."""
+        package = ROOT / "amp_stream"
+        page = (ROOT / "docs" / "architecture.md").read_text()
+        modules = sorted(str(path.relative_to(ROOT)) for path in package.rglob("*.py"))
+        listed = re.findall(r"^\| `([^`]*)` \|", page, re.MULTILINE)
+        self.assertEqual(sorted(listed), modules)
+        for path, name in re.findall(r"`([\w/]+\.py)`\s+`([\w.]+)`", page):
+            tree = ast.parse((package / path).read_text())
+            self.assertIn(name, definitionsIn(tree), path)
 
     def test_contents(self):
         """Every page in docs/ has a place in the table of contents."""
