@@ -28,7 +28,6 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.protocols.amp import ANSWER, RemoteAmpError
@@ -48,13 +47,10 @@ __all__ = [
     "StreamBox",
     "Streams",
     "argumentKey",
-    "asAnswer",
-    "asError",
     "boxErrors",
     "chunkFromBox",
     "connectionOf",
     "localError",
-    "resultIfFired",
     "streamKeys",
 ]
 
@@ -82,55 +78,6 @@ def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:
 
 
 _log = Logger()
-
-
-def resultIfFired(result: Deferred[Any]) -> amp.AmpBox | None:
-    """
-    @return: The answer that a Deferred has been fired with, if nothing more is to be
-        done to it; L{None} if it has not been fired yet, or has failed.
-    """
-    fired: Any = result
-    answer = getattr(fired, "result", None)
-    if not isinstance(answer, amp.AmpBox) or fired.paused or fired._runningCallbacks:
-        return None
-    return answer
-
-
-def asAnswer(answer: amp.AmpBox, tag: bytes) -> amp.AmpBox:
-    """
-    Say what a box answers.
-
-    @param tag: The C{_ask} of the command.
-
-    @return: The same box.
-    """
-    answer[amp.ANSWER] = tag
-    return answer
-
-
-def asError(failure: Failure, tag: bytes) -> amp.AmpBox:
-    """
-    Write the failure of a responder.
-
-    @param tag: The C{_ask} of the command.
-
-    @return: A box, with which the connection ends if the failure is fatal, or is one
-        that the command does not declare: that is logged.
-    """
-    error: Any = failure.value
-    if isinstance(error, amp.RemoteAmpError):
-        box = amp.QuitBox() if error.fatal else amp.AmpBox()
-        code, text = error.errorCode, error.description
-        if isinstance(text, str):
-            text = text.encode("utf-8", "replace")
-    else:
-        _log.failure("while a command was carried out", failure)
-        box = amp.QuitBox()
-        code, text = amp.UNKNOWN_ERROR_CODE, b"Unknown Error"
-    box[amp.ERROR] = tag
-    box[amp.ERROR_CODE] = code
-    box[amp.ERROR_DESCRIPTION] = text
-    return box
 
 
 class OversizeValueTooLong(OversizeValue, amp.TooLong):

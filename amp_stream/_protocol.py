@@ -24,13 +24,24 @@ from twisted.python.failure import Failure
 from amp_stream._boxes import (
     StreamBox,
     Streams,
-    asAnswer,
-    asError,
     localError,
-    resultIfFired,
     streamKeys,
 )
 from amp_stream._boxtransport import LAYER_COMMANDS, BoxTransport
+from amp_stream._calls import (
+    MAX_TEXT,
+    answerable,
+    asAnswer,
+    asError,
+    callFailed,
+    commandAnswered,
+    commandFailed,
+    failQuestion,
+    forgetQuestion,
+    giveUp,
+    resultIfFired,
+    switchRefused,
+)
 from amp_stream._config import StreamConfig, clockOf
 from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer, frameToBox
 from amp_stream._incoming import IncomingStream
@@ -42,7 +53,7 @@ from amp_stream._outgoing import (
     announcementsIn,
     asSource,
 )
-from amp_stream._sansio.frames import Chunk, Frame, StreamFrame, parseNumber
+from amp_stream._sansio.frames import Chunk, Frame, StreamFrame
 from amp_stream._transport import BUFFER, readMore, tuneForLatency
 from amp_stream.errors import (
     BoxTooLong,
@@ -51,10 +62,7 @@ from amp_stream.errors import (
     KeyTooLong,
     NobodyListens,
     NotStreaming,
-    OutOfBandError,
     OversizeValue,
-    SourceFailed,
-    StreamAborted,
     StreamCancelled,
     StreamError,
     UsageError,
@@ -66,7 +74,6 @@ __all__ = ["StreamAMP", "StreamConnection", "StreamReceiver"]
 
 _log = Logger()
 
-_MAX_TEXT = 32_768
 _Responder = Callable[[amp.AmpBox], Any]
 
 
@@ -318,26 +325,7 @@ class StreamConnection:
 
     def questionFailed(self, tag: bytes, failure: Failure) -> None:
         """A request did not reach the peer."""
-        protocol = self._protocol
-        receiver = protocol.boxReceiver
-        if receiver is not protocol:
-            # The question is not one of ours; an answer finds it.
-            error: Any = failure.value
-            text = str(error).encode()[:_MAX_TEXT]
-            receiver.ampBoxReceived(
-                amp.AmpBox(
-                    {
-                        amp.ERROR: tag,
-                        amp.ERROR_CODE: error.code,
-                        amp.ERROR_DESCRIPTION: text,
-                    }
-                )
-            )
-            return
-        question = (protocol._outstandingRequests or {}).pop(tag, None)
-        if question is not None:
-            question.addErrback(protocol.unhandledError)
-            question.errback(failure)
+        failQuestion(self._protocol, tag, failure)
 
     # For the protocol.
 
@@ -399,41 +387,11 @@ class StreamConnection:
         if answer is not None:
             answer.addErrback(lambda failure: None)
 
-    def _answerable(self, failure: Failure) -> Failure:
-        """
-        Give AMP the failure of a responder in the form after which it does not hang
-        up.  One that comes from the loss of the connection is no news: it is given
-        as an error, too, so that nothing is logged for each stream.
-        """
-        error: BaseException | None = failure.value
-        lost = self._demultiplexer.lost
-        if lost is not None and error is lost.value:
-            error = StreamAborted("the connection was lost")
-        if isinstance(error, amp.BadLocalReturn):
-            # The response could not be made: for a stream, perhaps because its
-            # source cannot be opened.
-            error = error.enclosed.value
-        if isinstance(error, StreamError):
-            return Failure(
-                amp.RemoteAmpError(error.code, str(error), fatal=False, local=failure)
-            )
-        return failure
-
     def _commandFailed(self, failure: Failure, box: amp.AmpBox) -> Failure | None:
-        """
-        A responder has failed.  AMP would close the connection after an error of
-        this package that its command does not declare, and after any error of a call
-        without an answer: an error of one stream must not do that.
-        """
-        if isinstance(box, StreamBox):
-            box.callEnded(CallFailed())
-        failure = self._answerable(failure)
-        if amp.ASK not in box and isStreamCode(
-            getattr(failure.value, "errorCode", b"")
-        ):
-            _log.debug("a call without an answer failed: {error}", error=failure.value)
-            return None
-        return failure
+        return commandFailed(failure, box, self._demultiplexer.lost)
+
+    def _answerable(self, failure: Failure) -> Failure:
+        return answerable(failure, self._demultiplexer.lost)
 
     def _callCancelled(
         self,
@@ -442,22 +400,10 @@ class StreamConnection:
         announced: list[Announcement],
         deferred: Deferred[Any],
     ) -> None:
-        """Stop the streams of the call, and those of its answer when that comes."""
-        questions: dict[bytes, Deferred[Any]] = self._protocol._outstandingRequests
-        if questions and tag in questions:
-            late: Deferred[Any] = Deferred()
-            late.addCallback(self._refuse, declared)
-            late.addErrback(lambda failure: None)
-            questions[tag] = late
+        forgetQuestion(self._protocol, tag, declared, self._demultiplexer.accept)
         if self._boxes is not None:
             self._boxes.cancel(tag, StreamCancelled())
-        _giveUp(announced, StreamCancelled())
-
-    def _refuse(self, box: amp.AmpBox, declared: list[bytes]) -> None:
-        for name in declared:
-            if name in box:
-                stream = self.accept(parseNumber(repr(name), box[name]))
-                stream.callEnded(StreamCancelled())
+        giveUp(announced, StreamCancelled())
 
 
 def _receivingConnection(receiver: Any) -> StreamConnection:
@@ -640,7 +586,7 @@ class StreamAMP(amp.AMP):
         """
         core = _coreOf(self)
         if issubclass(commandType, amp.ProtocolSwitchCommand) and core._isBusy():
-            return fail(_switchRefused())
+            return fail(switchRefused())
         outer, core._calling = core._calling, commandType
         try:
             result: Deferred[Any] = super().callRemote(commandType, *a, **kw)
@@ -736,11 +682,12 @@ class StreamAMP(amp.AMP):
         result: Deferred[Any] = super().dispatchCommand(box)
         claimed = box if isinstance(box, StreamBox) and box.claimed else None
         if resultIfFired(result) is None:
-            result.addErrback(_coreOf(self)._commandFailed, box)
+            core = _coreOf(self)
+            result.addErrback(core._commandFailed, box)
             if claimed is not None:
-                result.addCallback(_commandAnswered, claimed)
+                result.addCallback(commandAnswered, claimed)
         elif claimed is not None:
-            _commandAnswered(None, claimed)
+            commandAnswered(None, claimed)
         return result
 
     # Private methods of C{amp.AMP} that have no public way; docs/twisted.md lists them.
@@ -804,10 +751,10 @@ class StreamAMP(amp.AMP):
         cut to what fits.
         """
         if amp.ERROR_DESCRIPTION in aBox:
-            aBox[amp.ERROR_DESCRIPTION] = aBox[amp.ERROR_DESCRIPTION][:_MAX_TEXT]
+            aBox[amp.ERROR_DESCRIPTION] = aBox[amp.ERROR_DESCRIPTION][:MAX_TEXT]
         try:
             if isinstance(aBox, amp._SwitchBox) and _coreOf(self)._isBusy():
-                raise _switchRefused()
+                raise switchRefused()
             super()._safeEmit(aBox)
         except (OversizeValue, BoxTooLong, UsageError) as error:
             tag = aBox.get(amp.ANSWER) or aBox.get(amp.ERROR)
@@ -830,7 +777,7 @@ class StreamAMP(amp.AMP):
                 command, box, requiresAnswer
             )
         except BaseException:
-            _giveUp(announced, CallFailed())
+            giveUp(announced, CallFailed())
             raise
         if result is None:
             return None
@@ -849,7 +796,7 @@ class StreamAMP(amp.AMP):
             result = questions[tag] = Deferred(
                 partial(core._callCancelled, tag, declared, announced)
             )
-        result.addErrback(_callFailed, announced)
+        result.addErrback(callFailed, announced)
         return result
 
     def _errorReceived(self, box: amp.AmpBox) -> None:
@@ -883,40 +830,3 @@ def _receiverOf(receiver: Any) -> StreamConnection:
     """@return: The connection of a receiver, whatever its subclass calls C{streams}."""
     found: StreamConnection = StreamReceiver.__dict__["streams"].__get__(receiver)
     return found
-
-
-def _switchRefused() -> UsageError:
-    return UsageError(
-        "the protocol cannot be switched while streams, or boxes in fragments, are "
-        "under way; wait for them, or abort them"
-    )
-
-
-def _giveUp(announced: list[Announcement], error: StreamError) -> None:
-    for announcement in announced:
-        announcement.giveUp(error)
-
-
-def _callFailed(failure: Failure, announced: list[Announcement]) -> Failure:
-    """
-    A call has failed, and takes the streams that it announced with it.  If it
-    failed because one of those could not be read, say why: only this side knows.
-    """
-    for announcement in announced:
-        broken = None if announcement.stream is None else announcement.stream.failure
-        announcement.giveUp(CallFailed())
-        if broken is None:
-            continue
-        if failure.check(SourceFailed) or (
-            # The peer was told the code, and knows no more.
-            isinstance(failure.value, OutOfBandError)
-            and broken.check(type(failure.value))
-            and str(failure.value) == str(type(failure.value)())
-        ):
-            failure = broken
-    return failure
-
-
-def _commandAnswered(result: Any, box: StreamBox) -> Any:
-    box.callEnded(None)
-    return result

@@ -80,7 +80,7 @@ def generated(size):
         yield block[: size - start]
 
 
-async def bulkServer(wanted):
+async def outOfBandServer(wanted):
     """@return: A server of out-of-band transfers, or L{None} if it is not wanted."""
     if not wanted:
         return None
@@ -91,7 +91,8 @@ async def bulkServer(wanted):
 
 async def receive(reactor, via):
     """The child: say where it listens, and serve until it is ended."""
-    Taker.bulkServer = await bulkServer(via == "put")
+    server = await outOfBandServer(via == "put")
+    Taker.streamConfig = StreamConfig(outOfBandServer=server)
     endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
     port = await endpoint.listen(Factory.forProtocol(Taker))
     print(port.getHost().port, flush=True)
@@ -106,7 +107,7 @@ async def send(reactor, size, via):
     try:
         port = int(child.stdout.readline())
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
-        server = await bulkServer(via == "get")
+        server = await outOfBandServer(via == "get")
         protocol = await connectProtocol(
             endpoint, StreamAMP(config=StreamConfig(outOfBandServer=server))
         )

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP
-from amp_stream._boxes import asAnswer, asError, resultIfFired
+from amp_stream._calls import asAnswer, asError, resultIfFired
 from amp_stream.testing import connectInMemory
 from tests.commands import Ping
 
