@@ -403,7 +403,7 @@ def streams() -> Any:
     twelve = Conversation("a reset before bytes that have arrived")
     twelve.peer(_ask=1, _command="Store", name="x", body=7)
     twelve.peer(**chunk, offset=0, data="he")
-    twelve.peer(_command="ResetStream", id=7, code="MINE", final_size=1)
+    twelve.peer(_command="stream.Reset", id=7, code="MINE", final_size=1)
     twelve.own(TEXT, _error=1, _error_code="STREAM_FINAL_SIZE", **{TEXT: "no"})
 
     conversations = [one, two, three, four, five, six, seven, eight]
