@@ -417,8 +417,8 @@ class NobodyListens(OutOfBandError):
 
     wireCode = b"OOB_NO_SERVER"
     _advice = (
-        "neither side listens for out-of-band transfers: give the StreamAMP of one of "
-        "them bulkServer=OutOfBandServer(...), or start the file service with "
+        "neither side listens for out-of-band transfers: give the StreamConfig of one "
+        "of them outOfBandServer=OutOfBandServer(...), or start the file service with "
         "--oob-listen"
     )
 

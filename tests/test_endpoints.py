@@ -221,7 +221,7 @@ class EndpointTests(TestCase):
         ]
         storing.append(client.callRemote(Store, name="x" * 3_000_000, body=up))
         stream = server.streams.send(down)
-        fetched = client.collect(stream.id)
+        fetched = client.streams.accept(stream.id).collect()
         yield client.callRemote(Ping)
         yield client.callRemote(amp.StartTLS)
         yield client.callRemote(Ping)
@@ -242,7 +242,7 @@ class EndpointTests(TestCase):
                 yield bytes(50_000)
 
         stream = client.streams.send(endless())
-        taken = server.collect(stream.id)
+        taken = server.streams.accept(stream.id).collect()
         yield client.callRemote(Ping)
         client.transport.loseConnection()
         yield self.assertFailure(stream.done, ConnectionDone)

@@ -14,7 +14,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.protocols import amp
 from twisted.trial.unittest import TestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from tests.processes import spawnPython
 
 SIZE = 256 * 2**20
@@ -23,11 +23,11 @@ LIMITS = "Limits(maxBoxSize=300 * 2**20)"
 SERVER = f"""
 from twisted.internet import endpoints, protocol, reactor
 from twisted.protocols import amp
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from tests.test_large_arguments import Measure, Ping
 
 class Server(StreamAMP):
-    limits = {LIMITS}
+    streamConfig = StreamConfig(limits={LIMITS})
 
     @Measure.responder
     def measure(self, value):
@@ -58,7 +58,7 @@ class Ping(amp.Command):
 
 
 class Client(StreamAMP):
-    limits = Limits(maxBoxSize=300 * 2**20)
+    streamConfig = StreamConfig(limits=Limits(maxBoxSize=300 * 2**20))
 
     def connectionMade(self):
         self.gone = Deferred()

@@ -35,7 +35,7 @@ class OfferTests(OutOfBandTestCase):
         @return: It, and its AMP connection.
         """
         _client, server = await self.pair("server")
-        return await server.offer(source), server
+        return await server.streams.offer(source), server
 
     async def get(self, offer: Any) -> Any:
         """Make the request that an offer is for."""
@@ -113,7 +113,7 @@ class OfferTests(OutOfBandTestCase):
     async def test_noServer(self):
         """Without a server, an offer cannot be made, and says so."""
         _, server = await self.pair("none")
-        await self.fails(server.offer(b"abc"), NobodyListens)
+        await self.fails(server.streams.offer(b"abc"), NobodyListens)
 
 
 @implementer(IStreamServerEndpoint)
@@ -155,7 +155,7 @@ class StartingTests(OutOfBandTestCase):
         client, server, endpoint = await self.starting()
         call = client.callRemote(Put, body=b"abc")
         await server.arrived
-        offering = server.offer(b"abc")
+        offering = server.streams.offer(b"abc")
         await self.works(client)
         self.assertFalse(call.called or offering.called)
         endpoint.may.callback(None)
@@ -197,7 +197,7 @@ class StartingTests(OutOfBandTestCase):
     async def test_connectionLost(self):
         """An offer that waits fails with the reason for which AMP is lost."""
         _client, server, endpoint = await self.starting()
-        offering = server.offer(b"abc")
+        offering = server.streams.offer(b"abc")
         server.transport.abortConnection()
         await self.fails(offering, ConnectionClosed)
         endpoint.may.callback(None)

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits
 from amp_stream.errors import (
     OutOfBandError,
     StreamError,
@@ -604,7 +603,7 @@ class HostileServerTests(OutOfBandTestCase):
         for put in (True, False):
             never = await self.rawServer()
             clock = Clock()
-            patient = {"reactor": clock, "limits": Limits(idleTimeout=40)}
+            patient = {"reactor": clock, "streamTimeout": 40}
             client, server = await self.detour(never.url, client=patient)
             server.value = b"abc"
             if put:

@@ -16,7 +16,7 @@ from twisted.protocols import amp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, OutOfBand, StreamAMP, StreamConfig
+from amp_stream import OutOfBand, StreamAMP, StreamConfig
 from amp_stream.errors import (
     ConsumerFailed,
     DeclarationError,
@@ -1101,7 +1101,7 @@ class FailureTests(OutOfBandTestCase):
         clock = Clock()
         client, server = await self.pair(
             client={"outOfBandClient": taker},
-            server={"reactor": clock, "limits": Limits(idleTimeout=40)},
+            server={"reactor": clock, "streamTimeout": 40},
         )
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
@@ -1273,7 +1273,7 @@ class WireTests(OutOfBandTestCase):
     async def puppet(self, **server):
         """Connect a puppet to a peer that listens."""
         server.setdefault("outOfBandServer", await self.bulk(plain=True))
-        puppet, peer = Puppet(), Peer(**server)
+        puppet, peer = Puppet(), Peer(config=StreamConfig(**server))
         await self.tcp(puppet, peer)
         return puppet, peer
 
@@ -1535,8 +1535,8 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_wrongMethodInTheAnswer(self):
         """
-        A ticket for another method than C{GET} in the answer to C{AskTicket} is
-        refused.
+        A ticket for another method than C{GET} in the answer to
+        C{stream.RequestTicket} is refused.
         """
         puppet, peer = await self.puppet(outOfBandServer=None)
         for change, code in (

@@ -398,8 +398,8 @@ class FileClient:
 
         @return: Fires when it is closed.
         """
-        if not self.protocol.disconnected.called:
-            transport: Any = self.protocol.transport
+        transport: Any = self.protocol.transport
+        if transport is not None:
             transport.loseConnection()
         # Each caller gets its own, so that one may cancel it.
         closed: Deferred[None] = Deferred()
