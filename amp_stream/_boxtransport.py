@@ -175,6 +175,7 @@ class BoxTransport:
         @param link: The streams of the connection, which carry fragments.
         """
         self._port = port
+        self._protocol = port.protocol
         self._link = link
         self._config = config
         self._limits = limits = config.limits
@@ -192,6 +193,8 @@ class BoxTransport:
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
         self._sending: dict[bytes, OutgoingStream] = {}
+        # The tags of requests that are being sent in fragments, or wait to be.
+        self.large: set[bytes] = set()
         self._assembly = BoxAssembly(link, limits, port)
         # The most bytes that the peer takes in a box.
         self._most = inf
@@ -206,11 +209,6 @@ class BoxTransport:
         """Whether a box waits for the peer to say whether it can be sent."""
         return bool(self._waiting)
 
-    @property
-    def hasLarge(self) -> bool:
-        """Whether a box is being sent in fragments, or waits to be."""
-        return bool(self._sending or self._waiting)
-
     def connectionMade(self) -> None:
         """Say what this end can read."""
         if self._negotiation.isAutomatic:
@@ -224,6 +222,7 @@ class BoxTransport:
         self._stopWaiting()
         self._waiting.clear()
         self._sending.clear()
+        self.large.clear()
 
     def writeInline(self, box: amp.AmpBox) -> bool:
         """
@@ -242,7 +241,7 @@ class BoxTransport:
         if self._link.turn:
             # A source that is being read has led to this.
             self._link.writeTurn()
-        self._port.transport.write(data)
+        self._protocol.transport.write(data)
         if self._isSwitching:
             self._written(box)
         return True
@@ -275,7 +274,7 @@ class BoxTransport:
             raise self._tooLong(box)
         pieces = encodeBox(items, self._negotiation.writeVersion)
         self._link.writeTurn()
-        self._port.transport.write(b"".join(pieces))
+        self._protocol.transport.write(b"".join(pieces))
         self._written(box)
         for announcement in announced:
             announcement.begin()
@@ -313,17 +312,6 @@ class BoxTransport:
             self._link.answer(box)
         return True
 
-    def isSending(self, tag: bytes) -> bool:
-        """
-        @return: Whether the request with this tag is being sent in fragments, or
-            waits to be.
-        """
-        if not (self._sending or self._waiting):
-            return False
-        return tag in self._sending or any(
-            outgoing.box.get(amp.ASK) == tag for outgoing in self._waiting
-        )
-
     def cancel(self, tag: bytes, error: StreamError) -> None:
         """Send no more of a request, if it is being sent in fragments."""
         waiting = len(self._waiting)
@@ -331,6 +319,7 @@ class BoxTransport:
             outgoing for outgoing in self._waiting if outgoing.box.get(amp.ASK) != tag
         ]
         if len(self._waiting) < waiting:
+            self.large.discard(tag)
             # No answer will ever come to what is never asked.
             self._port.questionFailed(tag, Failure(error))
         stream = self._sending.get(tag)
@@ -351,8 +340,10 @@ class BoxTransport:
         return any(len(value) > MAX_SEGMENT for _, value in items)
 
     def _writeLater(self, outgoing: _Outgoing) -> None:
-        settings = self._negotiation.settings
-        if settings is None:
+        tag = outgoing.box.get(amp.ASK)
+        if tag is not None:
+            self.large.add(tag)
+        if self._negotiation.settings is None:
             self._waiting.append(outgoing)
             if self._timeout is None:
                 self._timeout = self._clock.callLater(
@@ -390,12 +381,16 @@ class BoxTransport:
         stream.start()
 
     def _fragmentsSent(self, size: int, outgoing: _Outgoing) -> None:
-        self._sending.pop(outgoing.box.get(amp.ASK, b""), None)
+        tag = outgoing.box.get(amp.ASK, b"")
+        self._sending.pop(tag, None)
+        self.large.discard(tag)
         for announcement in outgoing.announced:
             announcement.begin()
 
     def _fragmentsFailed(self, failure: Failure, outgoing: _Outgoing) -> None:
-        self._sending.pop(outgoing.box.get(amp.ASK, b""), None)
+        tag = outgoing.box.get(amp.ASK, b"")
+        self._sending.pop(tag, None)
+        self.large.discard(tag)
         if self._link.lost is None:
             self.failed(outgoing.box, outgoing.announced, failure)
 
@@ -404,6 +399,7 @@ class BoxTransport:
     ) -> None:
         """A box did not get through: whoever waits for it, on either side, is told."""
         self._link.retract(announced)
+        self.large.discard(box.get(amp.ASK, b""))
         error = failure.value
         if amp.ASK in box:
             self._port.questionFailed(box[amp.ASK], failure)

@@ -103,6 +103,8 @@ class StreamDemultiplexer:
         self.peerKnown = False
         self.collectSize = limits.maxCollectSize
         self._send = send
+        # Without a clock no time passes.
+        self._now: Callable[[], float] = float
         self._inbound = Inbound(limits, timeout)
         self._incoming: dict[int, IncomingStream] = {}
         self._carriers: dict[int, Carrier] = {}
@@ -123,6 +125,7 @@ class StreamDemultiplexer:
     def useClock(self, clock: IReactorTime) -> None:
         """Measure from now on how long streams wait."""
         self._receiveTimer.useClock(clock)
+        self._now = clock.seconds
 
     # Boxes that arrive
 
@@ -216,7 +219,7 @@ class StreamDemultiplexer:
         fin: bool = False,
         sha256: bytes | None = None,
     ) -> None:
-        now = self._receiveTimer.now()
+        now = self._now()
         try:
             stream = self._inbound.receive(id, offset, data, fin, sha256, now=now)
         except StreamError as error:
@@ -330,7 +333,7 @@ class StreamDemultiplexer:
         inbound = self._inbound
         if isinstance(stream, InlineStream):
             return inbound.readInline(stream)
-        data = inbound.read(stream, self._receiveTimer.now())
+        data = inbound.read(stream, self._now())
         if not data and stream.isEnded:
             self._dropIncoming(stream.id)
         elif self._carriers and stream.id in self._carriers:

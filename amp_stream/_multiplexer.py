@@ -108,6 +108,8 @@ class StreamMultiplexer(StreamDemultiplexer):
 
     @ivar commands: The names of the commands that are taken here.
 
+    @ivar asks: What to call with the answers to questions of this layer, by tag.
+
     @ivar turn: The chunks of the turn that is under way, in pieces.
     """
 
@@ -136,21 +138,15 @@ class StreamMultiplexer(StreamDemultiplexer):
         self._extensionOf: dict[bytes, Extension] = {}
         # Boxes that could not be sent while the peer was asked to switch the protocol.
         self._held: list[amp.AmpBox] = []
-        # By tag: who gets the answer.
-        self._asks: dict[bytes, Callable[[amp.AmpBox], object]] = {}
+        self.asks: dict[bytes, Callable[[amp.AmpBox], object]] = {}
         self._counter = 0
-        self._receiveTimer.useClock(clock)
+        self.useClock(clock)
         self._sendTimer.useClock(clock)
 
     @property
     def isBusy(self) -> bool:
         """Whether any stream is in progress, in either direction."""
         return bool(self._outgoing) or super().isBusy
-
-    @property
-    def isAsking(self) -> bool:
-        """Whether an answer may be to a question of the stream layer."""
-        return bool(self._asks)
 
     def connectionMade(self, transport: Any) -> None:
         """There is a transport to write to."""
@@ -161,7 +157,7 @@ class StreamMultiplexer(StreamDemultiplexer):
     def connectionLost(self, reason: Failure) -> None:
         """Fail everything, and let go of the transport."""
         self._pump.stopProducing()
-        self._asks.clear()
+        self.asks.clear()
         self._held.clear()
         super().connectionLost(reason)
         self._failOutgoing(reason)
@@ -273,14 +269,14 @@ class StreamMultiplexer(StreamDemultiplexer):
         """Make a tag.  AMP's own are hexadecimal numbers, and C{s} is no digit."""
         self._counter += 1
         tag = b"s%x" % self._counter
-        self._asks[tag] = answered
+        self.asks[tag] = answered
         return tag
 
     def _answered(self, box: amp.AmpBox) -> bool:
         tag = box.get(amp.ANSWER) or box.get(amp.ERROR)
-        if tag is None or tag not in self._asks:
+        if tag is None or tag not in self.asks:
             return False
-        self._asks.pop(tag)(box)
+        self.asks.pop(tag)(box)
         return True
 
     def _noteKnown(self, box: amp.AmpBox) -> None:
@@ -385,14 +381,15 @@ class StreamMultiplexer(StreamDemultiplexer):
         """
         turn, self.turn = self.turn, []
         if turn:
-            self.port.transport.write(b"".join(turn))
+            self.port.protocol.transport.write(b"".join(turn))
 
     def _writeNext(self) -> bool:
         """
         Write as many chunks as make a turn, all at once: the bytes of each are
         copied once.
         """
-        port, pace, gate, outbound = self.port, self._pace, self._gate, self._outbound
+        pace, gate, outbound = self._pace, self._gate, self._outbound
+        protocol = self.port.protocol
         now = self.clock.seconds()
         pace.asked(now, gate.kernel.unsent())
         pace.turn = gate.turn(now, pace.turn)
@@ -404,7 +401,12 @@ class StreamMultiplexer(StreamDemultiplexer):
         outbound.chunk, budget = pace.sizes()
         left = budget
         try:
-            while left > 0 and port.mayWriteBulk():
+            while left > 0 and not (
+                # AMP starts TLS, has been switched, or only waits to be closed.
+                protocol._startingTLSBuffer is not None
+                or protocol._locked
+                or getattr(protocol.transport, "disconnecting", False)
+            ):
                 if self._ends:
                     id, size, sha256 = self._ends.pop(0)
                     if id in self._outgoing:

@@ -75,6 +75,8 @@ __all__ = ["StreamAMP", "StreamConnection", "StreamReceiver"]
 _log = Logger()
 
 _Responder = Callable[[amp.AmpBox], Any]
+# Where a StreamAMP has its connection: no subclass has such a name by chance.
+_CORE = "_StreamAMP__core"
 
 
 @final
@@ -82,11 +84,13 @@ class StreamConnection:
     """
     All that a connection with streams has besides its calls: the C{streams} of a
     L{StreamAMP} or a L{StreamReceiver}.
+
+    @ivar protocol: That one.
     """
 
     def __init__(self, protocol: Any, config: StreamConfig) -> None:
         """Connections come with a L{StreamAMP} or a L{StreamReceiver}."""
-        self._protocol = protocol
+        self.protocol = protocol
         self._config = config
         self._demultiplexer: StreamDemultiplexer
         # Where there is no StreamAMP, there are neither of these.
@@ -99,7 +103,7 @@ class StreamConnection:
         self._attached: amp.BoxDispatcher | None = None
 
     def __repr__(self) -> str:
-        return f"<StreamConnection of {type(self._protocol).__name__}>"
+        return f"<StreamConnection of {type(self.protocol).__name__}>"
 
     @property
     def config(self) -> StreamConfig:
@@ -241,38 +245,20 @@ class StreamConnection:
     # The protocol, as the multiplexer and the box transport need it.
 
     @property
-    def transport(self) -> Any:
-        """The transport of the protocol."""
-        return self._protocol.transport
-
-    @property
     def writeVersion(self) -> int:
         """The version of AMP that is being written, 1 or 2."""
         return 1 if self._boxes is None else self._boxes.writeVersion
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Send a box."""
-        self._protocol.sendBox(box)
-
-    def mayWriteBulk(self) -> bool:
-        """
-        @return: Whether a chunk may be written now: not while TLS begins, not after
-            the protocol has been switched, and not when the connection is only
-            waiting to be closed.
-        """
-        protocol = self._protocol
-        return not (
-            protocol._locked
-            or protocol._startingTLSBuffer is not None
-            or getattr(protocol.transport, "disconnecting", False)
-        )
+        self.protocol.sendBox(box)
 
     def mayWriteBoxes(self) -> bool:
         """
         @return: Whether bytes that are written now are read as AMP: not while TLS
             begins, and not after the protocol has been switched.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         return not protocol._locked and protocol._startingTLSBuffer is None
 
     def boxReceived(self, values: dict[bytes, bytes]) -> None:
@@ -284,7 +270,7 @@ class StreamConnection:
         multiplexer, boxes = self._multiplexer, self._boxes
         if multiplexer is not None and boxes is not None:
             if command is None:
-                taken = multiplexer.isAsking and multiplexer.takes(amp.AmpBox(values))
+                taken = multiplexer.asks and multiplexer.takes(amp.AmpBox(values))
             elif command in LAYER_COMMANDS:
                 taken = boxes.takes(amp.AmpBox(values))
             elif command in multiplexer.commands:
@@ -293,16 +279,9 @@ class StreamConnection:
                 taken = False
             if taken:
                 return
-        self.boxAssembled(values)
-
-    def boxAssembled(self, values: dict[bytes, bytes]) -> None:
-        """
-        Pass on a box that came in fragments.  It is none of those that say how to read
-        the boxes behind them: it has no place among these.
-        """
-        protocol = self._protocol
+        protocol = self.protocol
         receiver = protocol.boxReceiver
-        if receiver is protocol and amp.COMMAND not in values:
+        if command is None and receiver is protocol:
             tag = values.get(amp.ANSWER, values.get(amp.ERROR))
             if tag is not None and tag not in (protocol._outstandingRequests or ()):
                 # The call is over.
@@ -310,12 +289,19 @@ class StreamConnection:
                 return
         receiver.ampBoxReceived(StreamBox(self._demultiplexer, values))
 
+    def boxAssembled(self, values: dict[bytes, bytes]) -> None:
+        """
+        Pass on a box that came in fragments.  It is none of those that say how to read
+        the boxes behind them: it has no place among these.
+        """
+        self.protocol.boxReceiver.ampBoxReceived(StreamBox(self._demultiplexer, values))
+
     def framingFailed(self, error: FramingError) -> None:
         """
         The peer's bytes make no sense: the connection ends, and everything that waits
         for it fails with the reason.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         transport = protocol.transport
         if self._framingError is None and transport is not None:
             self._framingError = error
@@ -325,7 +311,7 @@ class StreamConnection:
 
     def questionFailed(self, tag: bytes, failure: Failure) -> None:
         """A request did not reach the peer."""
-        failQuestion(self._protocol, tag, failure)
+        failQuestion(self.protocol, tag, failure)
 
     # For the protocol.
 
@@ -336,7 +322,7 @@ class StreamConnection:
             return
         multiplexer.connectionMade(transport)
         boxes.connectionMade()
-        locator = self._protocol.locator
+        locator = self.protocol.locator
         if isinstance(locator, StreamReceiver):
             locator.streams._adopt(self)
 
@@ -368,7 +354,7 @@ class StreamConnection:
         Send a control message from a stock C{amp.AMP}, so that a peer which does not
         know it does not mind.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         connection = (
             protocol if isinstance(protocol, amp.BoxDispatcher) else self._attached
         )
@@ -400,7 +386,7 @@ class StreamConnection:
         announced: list[Announcement],
         deferred: Deferred[Any],
     ) -> None:
-        forgetQuestion(self._protocol, tag, declared, self._demultiplexer.accept)
+        forgetQuestion(self.protocol, tag, declared, self._demultiplexer.accept)
         if self._boxes is not None:
             self._boxes.cancel(tag, StreamCancelled())
         giveUp(announced, StreamCancelled())
@@ -549,7 +535,7 @@ class StreamAMP(amp.AMP):
 
     streamConfig: ClassVar[StreamConfig] = StreamConfig()
     streams: StreamConnection = Streams(  # type: ignore[assignment]
-        "_StreamAMP__core", _fullConnection
+        _CORE, _fullConnection
     )
 
     def __init__(
@@ -584,7 +570,7 @@ class StreamAMP(amp.AMP):
         its Deferred is cancelled, the streams that it announced are stopped.  A
         switch of the protocol is refused while there are streams.
         """
-        core = _coreOf(self)
+        core = self.__dict__.get(_CORE) or _coreOf(self)
         if issubclass(commandType, amp.ProtocolSwitchCommand) and core._isBusy():
             return fail(switchRefused())
         outer, core._calling = core._calling, commandType
@@ -619,7 +605,7 @@ class StreamAMP(amp.AMP):
         See C{amp.AMP.sendBox}.  The streams that the box announces get their
         ids now, and begin when it has been written.
         """
-        core = _coreOf(self)
+        core = self.__dict__.get(_CORE) or _coreOf(self)
         multiplexer, boxes = core._multiplexer, core._boxes
         protocol: Any = self
         if (
@@ -650,7 +636,7 @@ class StreamAMP(amp.AMP):
         if inner is not None:
             inner.dataReceived(data)
             return
-        core = _coreOf(self)
+        core = self.__dict__.get(_CORE) or _coreOf(self)
         boxes = core._boxes
         if boxes is None or core._framingError is not None:
             # Bytes behind a framing violation have no meaning.
@@ -768,7 +754,7 @@ class StreamAMP(amp.AMP):
         As in C{amp.AMP}, with a Deferred that takes the streams of the call with
         it.  A call without streams gets the very Deferred of C{amp.AMP}.
         """
-        core = _coreOf(self)
+        core = self.__dict__.get(_CORE) or _coreOf(self)
         found = announcementsIn(box)
         announced = [announcement for _, announcement in found] if found else []
         commandType = core._calling
@@ -788,7 +774,7 @@ class StreamAMP(amp.AMP):
                     declared.append(name)
         tag = box.get(amp.ASK, b"")
         boxes = core._boxes
-        isSending = boxes is not None and boxes.hasLarge and boxes.isSending(tag)
+        isSending = boxes is not None and tag in boxes.large
         if not (announced or declared or isSending):
             return result
         questions: dict[bytes, Deferred[Any]] = self._outstandingRequests or {}
@@ -813,7 +799,7 @@ class StreamAMP(amp.AMP):
 
 def _coreOf(protocol: StreamAMP) -> StreamConnection:
     """@return: The connection of a protocol, whatever its subclass calls C{streams}."""
-    core: StreamConnection | None = protocol.__dict__.get("_StreamAMP__core")
+    core: StreamConnection | None = protocol.__dict__.get(_CORE)
     if core is None:
         core = StreamAMP.__dict__["streams"].__get__(protocol)
     return core

@@ -70,10 +70,6 @@ class IdleTimer:
         """Without a clock nothing is ever called."""
         self._clock = clock
 
-    def now(self) -> float:
-        """@return: The time (seconds, from any start); 0 without a clock."""
-        return 0.0 if self._clock is None else self._clock.seconds()
-
     def arm(self) -> None:
         """There is a reason."""
         if self._call is None and self._clock is not None and self._interval:
@@ -155,9 +151,13 @@ def readMore(transport: Any, size: int) -> None:
 
 
 class KernelQueue:
-    """What the kernel holds of a connection and has not sent."""
+    """
+    The bytes of a connection that the kernel holds and has not sent.
 
-    __slots__ = ("_limit", "_pacing", "_socket")
+    @ivar isTCP: Whether the kernel can be asked: there is TCP below, on Linux.
+    """
+
+    __slots__ = ("_limit", "_pacing", "_socket", "isTCP")
 
     def __init__(self, transport: Any) -> None:
         """
@@ -165,6 +165,7 @@ class KernelQueue:
             known.
         """
         self._socket = _socketOf(transport) if sys.platform == "linux" else None
+        self.isTCP = self._socket is not None
         self._limit = NOT_SENT_LOWAT
         self._pacing = 0.0
 
@@ -254,22 +255,32 @@ class SendGate:
     @ivar delay: How long to wait if nothing may be written (seconds), otherwise 0.
     """
 
-    __slots__ = ("_controller", "delay", "kernel")
+    __slots__ = ("_controller", "_isBounded", "delay", "kernel")
 
-    def __init__(self, transport: Any, maxBulkDelay: float | None) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        maxBulkDelay: float | None,
+        kernel: KernelQueue | None = None,
+    ) -> None:
         """
         @param transport: Any transport; where there is no TCP below, all may be
             written.
 
-        @param maxBulkDelay: See L{amp_stream.Limits}.
+        @param maxBulkDelay: See L{amp_stream.StreamConfig}.
+
+        @param kernel: The kernel's side of the connection, where it is not the
+            transport's.
         """
-        self.kernel = KernelQueue(transport)
+        self.kernel = kernel or KernelQueue(transport)
         self.delay = 0.0
         self._controller = CongestionController(maxBulkDelay)
+        self._isBounded = maxBulkDelay is not None and self.kernel.isTCP
 
     def isShort(self, now: float, most: int) -> bool:
         """Whether the kernel must be asked before so many bytes are written."""
-        return now >= self._controller.due or self._controller.room < most
+        controller = self._controller
+        return self._isBounded and (now >= controller.due or controller.room < most)
 
     def turn(self, now: float, most: int) -> int:
         """
@@ -283,7 +294,7 @@ class SendGate:
         @return: How much to write at once (bytes), as soon as L{delay} has passed.
         """
         self.delay = 0.0
-        if not self.isShort(now, most):
+        if not self._isBounded or not self.isShort(now, most):
             return most
         controller = self._controller
         controller.sampled(now, self.kernel.sample())
@@ -295,7 +306,8 @@ class SendGate:
 
     def wrote(self, count: int) -> None:
         """Count bytes that have been written."""
-        self._controller.wrote(count)
+        if self._isBounded:
+            self._controller.wrote(count)
 
 
 def _socketOf(transport: Any) -> socket.socket | None:

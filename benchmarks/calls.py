@@ -85,7 +85,11 @@ def counted(calls: Calls) -> Iterator[None]:
 
     def note(frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(PACKAGE):
+        if (
+            event == "call"
+            and code.co_filename.startswith(PACKAGE)
+            and (not code.co_filename.endswith("testing.py"))
+        ):
             name = getattr(code, "co_qualname", code.co_name)
             calls[code.co_filename[len(PACKAGE) + 1 :], name] += 1
 

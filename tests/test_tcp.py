@@ -221,6 +221,8 @@ class SampleTests(LoopbackTestCase):
 class Kernel:
     """A kernel whose answers a test sets."""
 
+    isTCP = True
+
     def __init__(self):
         self.answer = Sample(0, 0, 0.04, 0.0, 1448, 100)
         self.asked = 0
@@ -238,8 +240,8 @@ class GateTests(SynchronousTestCase):
     """L{SendGate}."""
 
     def setUp(self):
-        self.gate = SendGate(None, 0.005)
-        self.gate.kernel = self.kernel = Kernel()
+        self.kernel = Kernel()
+        self.gate = SendGate(None, 0.005, self.kernel)
 
     def test_room(self):
         """

@@ -252,6 +252,8 @@ class BoxParser:
 
         @raise FramingError: See L{next}.
         """
+        if not (self._data or self._fed):
+            return None
         box = self.next()
         if box is None or len(box) != 4 or box.keys() != _FRAME_KEYS:
             return box

@@ -584,7 +584,10 @@ class Transfers:
 
         @return: Fires with the offer, or fails with an L{OutOfBandError}.
         """
-        if self._config.outOfBandServer is None or self._port.transport is None:
+        if (
+            self._config.outOfBandServer is None
+            or self._port.protocol.transport is None
+        ):
             source.close()
             return fail(NobodyListens())
         number, self._offered = self._offered, self._offered + 1
@@ -752,7 +755,7 @@ class Transfers:
         @return: The address of that end of the AMP connection; empty if it has none,
             as with a UNIX socket.
         """
-        address = getattr(self._port.transport, method)()
+        address = getattr(self._port.protocol.transport, method)()
         if isinstance(address, (IPv4Address, IPv6Address)):
             return address.host
         return ""
