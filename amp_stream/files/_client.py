@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -40,14 +41,11 @@ from amp_stream._outgoing import SourceLike
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
-from amp_stream.files._storage import FileInfo
+from amp_stream.files._storage import FileInfo, WholeFile, pathOf
 from amp_stream.files._threads import (
-    ThreadedSink,
     ThreadedSource,
     ThreadRunner,
-    fileSource,
-    openSink,
-    openSource,
+    dedicatedThread,
     writeInThread,
 )
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
@@ -64,6 +62,27 @@ there will be in all, or L{None} while that is not known.
 
 class _Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
+
+
+@frozen
+class ThreadedSink:
+    """
+    A sink that is written to in a thread.
+
+    @ivar write: Takes all the bytes that it is given; it blocks.
+
+    @ivar inThread: How to call the others.
+
+    @ivar finish: Called after the last byte; it blocks.
+
+    @ivar discard: Called if the bytes are not complete; it blocks.  L{None} if there is
+        nothing to do.
+    """
+
+    write: Callable[[bytes], object]
+    inThread: ThreadRunner = deferToThread
+    finish: Callable[[], object] = lambda: None
+    discard: Callable[[], object] | None = None
 
 
 SinkLike = Union[
@@ -279,7 +298,7 @@ class FileClient:
         """
         command = commands.PutFileOutOfBand if outOfBand else commands.PutFile
         tally = _Tally(progress)
-        body = tally.reading(source, self._inThread)
+        body = tally.observe(_asSource(source, self._inThread))
         answer = await self.protocol.callRemote(command, name=name, body=body)
         if (answer["size"], answer["sha256"]) != (tally.count, tally.sha256()):
             raise DigestMismatch(f"the service did not store what was sent as {name!r}")
@@ -319,12 +338,12 @@ class FileClient:
         body = answer["body"]
         tally.size = answer["size"]
         try:
-            tally.moved(0)
+            tally.moved(b"")
             # The stream compares its SHA-256 with that of the service.
             if IConsumer.providedBy(sink):
-                await body.writeTo(_ObservedConsumer(sink, tally))
+                await body.writeTo(_ObservedConsumer(sink, tally.take))
             else:
-                await self._write(body, self._asSink(sink), tally)
+                await self._write(body, _asSink(sink, self._inThread), tally)
         except Exception:
             body.abort()
             raise
@@ -344,18 +363,6 @@ class FileClient:
             if sink.discard is not None:
                 await sink.inThread(sink.discard)
             raise
-
-    def _asSink(self, sink: Any) -> ThreadedSink:
-        if isinstance(sink, ThreadedSink):
-            return sink
-        if isinstance(sink, (FilePath, os.PathLike)):
-            return openSink(_path(sink), self._inThread)
-        if callable(getattr(sink, "write", None)):
-            return ThreadedSink(sink.write, self._inThread)
-        raise UsageError(
-            "a file is written to a path, a binary file or an IConsumer, not to "
-            f"{type(sink).__name__}"
-        )
 
     @_deferred
     async def list(self) -> _FileList:
@@ -415,17 +422,13 @@ class FileClient:
         return closed
 
 
-def _path(path: FilePath[str] | os.PathLike[str]) -> str:
-    return path.path if isinstance(path, FilePath) else os.fspath(path)
-
-
 class _Tally:
     """
     The size and the SHA-256 of the bytes of one transfer.
 
-    @ivar size: How many there will be, or L{None}.
+    @ivar size: How many bytes there will be, or L{None}.
 
-    @ivar count: How many there were.
+    @ivar count: How many bytes there were.
     """
 
     def __init__(self, progress: Progress | None) -> None:
@@ -444,54 +447,40 @@ class _Tally:
         self._hash.update(data)
         self.count += len(data)
 
-    def moved(self, count: int) -> None:
+    def moved(self, data: bytes) -> None:
         """Report bytes, in the thread of the reactor."""
-        self._moved += count
+        self._moved += len(data)
         if self._progress is not None:
             self._progress(self._moved, self.size)
 
     def take(self, data: bytes) -> None:
         """Count and report bytes."""
         self.hash(data)
-        self.moved(len(data))
+        self.moved(data)
 
-    def reading(self, source: Any, inThread: ThreadRunner) -> SourceLike:
+    def observe(self, source: Any) -> SourceLike:
         """
         Count the bytes of a source as they are read.
 
+        @param source: A source from L{_asSource}.
+
         @return: The source to send.
-
-        @raise OSError: The file cannot be opened.
-
-        @raise UsageError: There are no bytes to read from this.
         """
-        if isinstance(source, io.TextIOBase):
-            raise UsageError("a file is made from bytes: open the source as rb")
-        if isinstance(source, (FilePath, os.PathLike)):
-            source = openSource(_path(source), inThread)
-        elif isinstance(source, (bytes, bytearray, memoryview)):
-            source = fileSource(io.BytesIO(source), inThread)
-        elif callable(getattr(source, "read", None)):
-            source = fileSource(source, inThread)
+        onWrite = self.take
         if isinstance(source, ThreadedSource):
-            source.onRead = self.hash
-            source.onWrite = self.moved
-        elif IBodyProducer.providedBy(source):
-            source = _ObservedProducer(source, self)
-        elif isinstance(source, (str, Awaitable)) or not isinstance(
-            source, (AsyncIterable, Iterable)
-        ):
-            raise UsageError(
-                "a file is made from bytes, a path, a binary file, an IBodyProducer, "
-                "or an iterable or async iterable of bytes, not from "
-                f"{type(source).__name__}"
-            )
-        else:
-            self.moved(0)
-            return self._iterate(source)
-        self.size = source.length if isinstance(source.length, int) else None
-        self.moved(0)
-        body: SourceLike = source
+            read, onWrite = source.read, self.moved
+
+            def readAndHash(size: int) -> bytes:
+                data = read(size)
+                self.hash(data)
+                return data
+
+            source.read = readAndHash
+        body: SourceLike = self._iterate(source)
+        if IBodyProducer.providedBy(source):
+            self.size = source.length if isinstance(source.length, int) else None
+            body = _ObservedProducer(source, onWrite)
+        self.moved(b"")
         return body
 
     async def _iterate(
@@ -508,25 +497,140 @@ class _Tally:
 
 
 class _ObservedConsumer(proxyForInterface(IConsumer)):  # type: ignore[misc]
-    """A consumer whose bytes are counted."""
+    """A consumer, and a function that sees its bytes before it."""
 
-    def __init__(self, consumer: IConsumer, tally: _Tally) -> None:
+    def __init__(self, consumer: IConsumer, onWrite: Callable[[bytes], None]) -> None:
         super().__init__(consumer)
-        self._tally = tally
+        self._onWrite = onWrite
 
     def write(self, data: bytes) -> None:
-        self._tally.take(data)
+        self._onWrite(data)
         self.original.write(data)
 
 
 class _ObservedProducer(proxyForInterface(IBodyProducer)):  # type: ignore[misc]
-    """A producer whose bytes are counted."""
+    """A producer, and a function that sees its bytes before its consumer."""
 
-    def __init__(self, producer: IBodyProducer, tally: _Tally) -> None:
+    def __init__(
+        self, producer: IBodyProducer, onWrite: Callable[[bytes], None]
+    ) -> None:
         super().__init__(producer)
-        self._tally = tally
+        self._onWrite = onWrite
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         done: Deferred[None]
-        done = self.original.startProducing(_ObservedConsumer(consumer, self._tally))
+        done = self.original.startProducing(_ObservedConsumer(consumer, self._onWrite))
         return done
+
+
+# Files, as sources and sinks.
+
+
+def _asSource(source: Any, inThread: ThreadRunner) -> Any:
+    """
+    @return: An C{IBodyProducer}, or an iterable or async iterable.
+
+    @raise OSError: The file cannot be opened.
+
+    @raise UsageError: There are no bytes to read from this.
+    """
+    if IBodyProducer.providedBy(source):
+        return source
+    if isinstance(source, io.TextIOBase):
+        raise UsageError("a file is made from bytes: open the source as rb")
+    if isinstance(source, (FilePath, os.PathLike)):
+        return openSource(pathOf(source), inThread)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    if callable(getattr(source, "read", None)):
+        size = None
+        if isinstance(source, io.BytesIO):
+            size = max(0, source.getbuffer().nbytes - source.tell())
+        close = getattr(source, "close", None)
+        return ThreadedSource(source.read, size, inThread, close=close)
+    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(
+        source, (str, Awaitable)
+    ):
+        return source
+    raise UsageError(
+        "a file is made from bytes, a path, a binary file, an IBodyProducer, or an "
+        f"iterable or async iterable of bytes, not from {type(source).__name__}"
+    )
+
+
+def openSource(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSource:
+    """
+    Open a file for reading.
+
+    @param path: A file, a device, a FIFO, or C{"-"} for standard input.
+
+    @param inThread: How to read a regular file; the others get a thread of their own.
+
+    @raise OSError: It cannot be opened.
+    """
+    if path == "-":
+        # Not sys.stdin: its lock would be held until there is input.
+        return ThreadedSource(partial(os.read, 0), None, dedicatedThread())
+    file = open(path, "rb")  # noqa: SIM115 - the source closes it
+    status = os.fstat(file.fileno())
+    size = None
+    if stat.S_ISREG(status.st_mode):
+        # A file of /proc has bytes, although it says that it is empty.
+        size = status.st_size or None
+    else:
+        inThread = dedicatedThread()
+    return ThreadedSource(file.read, size, inThread, close=file.close)
+
+
+def _asSink(sink: Any, inThread: ThreadRunner) -> ThreadedSink:
+    if isinstance(sink, ThreadedSink):
+        return sink
+    if isinstance(sink, (FilePath, os.PathLike)):
+        return openSink(pathOf(sink), inThread)
+    if callable(getattr(sink, "write", None)):
+        return ThreadedSink(sink.write, inThread)
+    raise UsageError(
+        "a file is written to a path, a binary file or an IConsumer, not to "
+        f"{type(sink).__name__}"
+    )
+
+
+def openSink(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSink:
+    """
+    Prepare to write a file.
+
+    @param path: A file, a device, a FIFO, or C{"-"} for standard output.  A regular
+        file, or one that does not exist yet, gets its contents in one step, when it is
+        finished.  If the path is a symbolic link, that is the file it leads to.
+
+    @param inThread: How to write a regular file; the others get a thread of their own.
+    """
+    if path == "-":
+        return _pipeSink(lambda: os.dup(1))
+    # Renaming a file onto a device, or a link to one, would remove it.
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        return _pipeSink(partial(os.open, path, os.O_WRONLY | os.O_CLOEXEC))
+    directory, name = os.path.split(path)
+    file = WholeFile(directory, b".amp-stream-")
+    finish = partial(file.commit, os.fsencode(name))
+    return ThreadedSink(file.write, inThread, finish, file.discard)
+
+
+def _pipeSink(opened: Callable[[], int]) -> ThreadedSink:
+    fd = -1
+
+    def write(data: bytes) -> None:
+        nonlocal fd
+        if fd == -1:
+            fd = opened()  # here, as opening a FIFO waits for its reader
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    def finish() -> None:
+        if fd != -1:
+            os.close(fd)
+
+    # Not closed when the transfer fails: the thread may be in the middle of a write.
+    return ThreadedSink(write, dedicatedThread(), finish)

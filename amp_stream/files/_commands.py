@@ -1,22 +1,10 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The AMP Commands of the file service, and its errors, each with its AMP error code::
-
-    FileError              FILE_ERROR
-     +- InvalidName        FILE_INVALID_NAME    a file cannot have this name
-     +- NoSuchFile         FILE_NOT_FOUND       there is no file of this name
-     +- NoSuchOffer        FILE_NO_OFFER        there is no offer of this number
-     +- FileTooLarge       FILE_TOO_LARGE       more bytes than the service takes
-     +- StorageFull        FILE_STORAGE_FULL    no space is left for the file
-     +- StorageFailed      FILE_STORAGE_FAILED  the file system refused
-
-None of them ends the connection.
-"""
+"""The AMP Commands of the file service."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.protocols.amp import (
     AmpBox,
@@ -31,77 +19,13 @@ from twisted.protocols.amp import (
 )
 
 from amp_stream import OutOfBand, Stream
-from amp_stream._commands import argumentKey
+from amp_stream.files._errors import FILE_ERRORS
 from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 MAX_PAGE = 190
 """
 The most files that one answer to L{ListFiles} describes: with the longest names
 and sizes, they still fit the 65,535 bytes of one AMP value.
-"""
-
-
-class FileError(Exception):
-    """
-    The base of the errors of the file service.
-
-    @cvar code: The AMP error code of the class.
-    """
-
-    code: ClassVar[bytes] = b"FILE_ERROR"
-
-
-class InvalidName(FileError):
-    """A file cannot have this name."""
-
-    code = b"FILE_INVALID_NAME"
-
-
-class NoSuchFile(FileError):
-    """The service has no file of this name."""
-
-    code = b"FILE_NOT_FOUND"
-
-
-class NoSuchOffer(FileError):
-    """This connection made no offer of this number, or was told how it ended."""
-
-    code = b"FILE_NO_OFFER"
-
-
-class FileTooLarge(FileError):
-    """The file has more bytes than the service takes."""
-
-    code = b"FILE_TOO_LARGE"
-
-
-class StorageFull(FileError):
-    """No space is left for the file.  An older file of this name is still there."""
-
-    code = b"FILE_STORAGE_FULL"
-
-
-class StorageFailed(FileError):
-    """The file system refused.  An older file of this name is still there."""
-
-    code = b"FILE_STORAGE_FAILED"
-
-
-FILE_ERRORS: dict[type[Exception], bytes] = {
-    cls: cls.code
-    # AMP answers with the first class that matches, so the base comes last.
-    for cls in (
-        InvalidName,
-        NoSuchFile,
-        NoSuchOffer,
-        FileTooLarge,
-        StorageFull,
-        StorageFailed,
-        FileError,
-    )
-}
-"""
-Every class above and its code, in the form of C{amp.Command.errors}.
 """
 
 
@@ -167,12 +91,12 @@ class _TicketFields(Argument):
     def toBox(
         self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        strings.update(ticketToBox(objects[argumentKey(name)]))
+        strings.update(ticketToBox(objects[name.decode("ascii")]))
 
     def fromBox(
         self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        objects[argumentKey(name)] = ticketFromBox(strings)
+        objects[name.decode("ascii")] = ticketFromBox(strings)
 
 
 class OfferFile(Command):

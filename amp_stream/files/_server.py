@@ -35,6 +35,7 @@ from amp_stream import IncomingStream, StreamAMP
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
+from amp_stream.files._errors import NoSuchOffer
 from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
@@ -168,7 +169,7 @@ class FileServerProtocol(StreamAMP):
         """Tell how an offer ended."""
         end = self._offers.get(number)
         if end is None:
-            raise commands.NoSuchOffer(
+            raise NoSuchOffer(
                 f"this connection made no offer {number}, or was told how it ended"
             )
         self._offers[number] = None

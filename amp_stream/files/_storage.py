@@ -42,7 +42,7 @@ from typing import BinaryIO
 from attrs import evolve, frozen
 from twisted.python.filepath import FilePath
 
-from amp_stream.files._commands import (
+from amp_stream.files._errors import (
     FileTooLarge,
     InvalidName,
     NoSuchFile,
@@ -77,6 +77,11 @@ class FileInfo:
     size: int
     modified: datetime
     sha256: bytes | None = None
+
+
+def pathOf(path: FilePath[str] | str | os.PathLike[str]) -> str:
+    """@return: The path, as a text."""
+    return path.path if isinstance(path, FilePath) else os.fspath(path)
 
 
 def checkName(name: str) -> bytes:
@@ -127,7 +132,7 @@ class FileStore:
 
         @param maxFileSize: The most bytes that a file may have.
         """
-        self.root = root.path if isinstance(root, FilePath) else os.fspath(root)
+        self.root = pathOf(root)
         self.maxFileSize = maxFileSize
         self._root = os.fsencode(self.root)
 

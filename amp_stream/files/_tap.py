@@ -16,7 +16,6 @@ from amp_stream.files._endpoints import parseSize, serverEndpoint
 from amp_stream.files._server import (
     DEFAULT_MAX_CONNECTIONS,
     FileServerFactory,
-    FileServerProtocol,
     FileService,
     whyNoOutOfBand,
 )
@@ -105,22 +104,17 @@ class Options(UsageOptions):
         self["oob-server"] = _outOfBandServer(self, reactor)
 
 
-def makeService(
-    config: Any, protocol: type[FileServerProtocol] = FileServerProtocol
-) -> IService:
+def makeService(config: Any) -> IService:
     """
     Make the service that the options describe.
 
     @param config: Parsed L{Options}.
-
-    @param protocol: The class of its connections.
     """
     factory = FileServerFactory(
         FileStore(config["root"], maxFileSize=config["max-file-size"]),
         maxConnections=config["max-connections"],
         bulkServer=config["oob-server"],
     )
-    factory.protocol = protocol
     service: IService = FileService(
         config["endpoints"], factory, addressFile=config["address-file"]
     )
