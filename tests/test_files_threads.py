@@ -55,7 +55,7 @@ class Consumer:
         self.data: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Remember."""
+        """Keep the bytes for the test."""
         self.data.append(data)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
@@ -242,7 +242,7 @@ class WriteTests(SynchronousTestCase):
         asked.callback(data)
 
     def begin(self, write: Callable[[bytes], object] | None = None) -> Deferred[None]:
-        """Begin."""
+        """Begin to write the stream."""
         return ensureDeferred(
             writeInThread(self.stream(), write or self.written.append, self.threads)
         )

@@ -22,7 +22,7 @@ import click
 from attrs import asdict
 from twisted.logger import textFileLogObserver
 
-from amp_stream._version import __version__
+from amp_stream import __version__
 from amp_stream.files._client import FileClient, FileOffer, openSink, openSource
 from amp_stream.files._console import (
     FAILED,
@@ -48,7 +48,7 @@ _SHORT = 30.0  # seconds: for the commands that move no file
 def main() -> NoReturn:
     """Run the command that C{sys.argv} gives, and exit."""
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal cannot show is no reason to fail.
+        # A name that the terminal cannot show does not end the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = commands.main(prog_name="amp-stream", standalone_mode=False) or 0
@@ -93,7 +93,9 @@ def put(service: Service, file: str, name: str | None) -> None:
     """Store FILE, or standard input if it is "-"."""
     if name is None:
         if file == "-":
-            raise click.UsageError("standard input has no name: give one with --as")
+            raise click.UsageError(
+                "standard input has no name: name the file with --as"
+            )
         context = click.get_current_context()
         name = NAME.convert(os.path.basename(file), None, context)
     named: str = name
@@ -127,7 +129,9 @@ def get(service: Service, name: str, output: str | None) -> None:
     """
     target = name if output is None else output
     if service.asJson and target == "-":
-        raise click.UsageError("standard output is for the file, or for --json")
+        raise click.UsageError(
+            "-o - and --json both write to standard output: choose one"
+        )
     if os.path.isdir(target):
         raise click.UsageError(f"{target} is a directory: name a file with -o")
 
@@ -320,24 +324,26 @@ _ESCAPES = {
 
 def _checkTicket(ticket: Ticket) -> None:
     """
-    Show no URL to a person, or to curl, that is not one of HTTP.
+    Refuse a ticket that must not be shown to a person, or to curl.
 
-    @raise CommandFailed: This one is not.
+    @raise CommandFailed: The URL is not one of HTTP, or cannot be printed.
     """
     text = ticket.url + ticket.serverName
     isHTTP = ticket.url.startswith(("http://", "https://"))
     if not isHTTP or not text.isprintable() or ticket.method != b"GET":
-        raise CommandFailed("the service sent a ticket that makes no sense", FAILED)
+        raise CommandFailed(
+            "the service sent an invalid ticket: its URL is not one of HTTP", FAILED
+        )
 
 
 @contextmanager
 def _written(pem: bytes, path: str | None) -> Iterator[str | None]:
     """
-    Write a certificate, for as long as it may be needed.
+    Write a certificate to a file.
 
-    @param pem: It; empty if there is none.
+    @param pem: The certificate; empty if there is none.
 
-    @param path: Where to, if it shall be kept.
+    @param path: The path of the file; L{None} for a temporary one.
 
     @return: A context manager, of the path of the file, or of L{None}.
     """
@@ -402,7 +408,7 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
-    """@return: The same for C{curl --config}: the text of the file."""
+    """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
     return "\n".join(
         name if value is None else f'{name} = "{value.translate(_ESCAPES)}"'
         for name, value in _curlOptions(ticket, output, certificate)

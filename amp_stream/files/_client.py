@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar, Union
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import (
-    IConsumer,
     IHandshakeListener,
     IReactorTime,
     ISSLTransport,
@@ -30,14 +29,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
-from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
-from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from amp_stream import StreamAMP
-from amp_stream._outgoing import SourceLike
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
@@ -85,9 +81,16 @@ class ThreadedSink:
     discard: Callable[[], object] | None = None
 
 
-SinkLike = Union[
-    _Writable, BinaryIO, "FilePath[str]", "os.PathLike[str]", IConsumer, ThreadedSink
-]
+_Bytes = bytes | bytearray | memoryview
+_File = Union[BinaryIO, "FilePath[str]", "os.PathLike[str]"]
+_Pieces = Iterable[bytes] | AsyncIterable[bytes]
+
+SourceLike = _Bytes | _File | _Pieces | ThreadedSource
+"""
+The sources of L{FileClient.put}.
+"""
+
+SinkLike = _Writable | _File | ThreadedSink
 """
 The sinks of L{FileClient.get}.
 """
@@ -122,7 +125,7 @@ class FileClientProtocol(StreamAMP):
         self.ready.callback(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fire C{disconnected}."""
+        """Tell those who wait for the connection or for its end."""
         super().connectionLost(reason)
         if not self.ready.called:
             self.ready.errback(reason)
@@ -274,7 +277,7 @@ class FileClient:
     async def put(
         self,
         name: str,
-        source: SourceLike | os.PathLike[str],
+        source: SourceLike,
         *,
         outOfBand: bool = False,
         progress: Progress | None = None,
@@ -284,9 +287,9 @@ class FileClient:
 
         @param name: The name that it shall have.
 
-        @param source: Its bytes: a bytes-like object, a path, a binary file, an
-            C{IBodyProducer}, or an iterable or async iterable of bytes.  Files are read
-            in threads, and closed at the end.
+        @param source: Its bytes: a bytes-like object, a path, a binary file, or an
+            iterable or async iterable of bytes.  Files are read in threads, and closed
+            at the end.
 
         @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
             sides must listen.
@@ -301,7 +304,9 @@ class FileClient:
         body = tally.observe(_asSource(source, self._inThread))
         answer = await self.protocol.callRemote(command, name=name, body=body)
         if (answer["size"], answer["sha256"]) != (tally.count, tally.sha256()):
-            raise DigestMismatch(f"the service did not store what was sent as {name!r}")
+            raise DigestMismatch(
+                f"the service stored other bytes than were sent as {name!r}"
+            )
         return FileInfo(name=name, **answer)
 
     @_deferred
@@ -321,8 +326,7 @@ class FileClient:
         @param sink: Where to write it.  A path gets the file in one step, when it is
             complete and checked.  A binary file, or anything else whose C{write} takes
             bytes, is written to in a thread and not closed; if the file turns out to
-            be incomplete or damaged, it has been given a part of it.  An C{IConsumer}
-            is written to in the reactor's thread.
+            be incomplete or damaged, it has been given a part of it.
 
         @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
             sides must listen.
@@ -340,10 +344,7 @@ class FileClient:
         try:
             tally.moved(b"")
             # The stream compares its SHA-256 with that of the service.
-            if IConsumer.providedBy(sink):
-                await body.writeTo(_ObservedConsumer(sink, tally.take))
-            else:
-                await self._write(body, _asSink(sink, self._inThread), tally)
+            await self._write(body, _asSink(sink, self._inThread), tally)
         except Exception:
             body.abort()
             raise
@@ -398,8 +399,8 @@ class FileClient:
     @_deferred
     async def offer(self, name: str) -> FileOffer:
         """
-        Get a ticket with which any HTTP client can read a file, once, with a GET.  It
-        is void when this connection is closed.
+        Get a ticket with which any HTTP client can read a file, once, with a GET.  The
+        ticket is void when this connection is closed.
 
         @param name: The name of the file.
         """
@@ -458,7 +459,7 @@ class _Tally:
         self.hash(data)
         self.moved(data)
 
-    def observe(self, source: Any) -> SourceLike:
+    def observe(self, source: Any) -> Any:
         """
         Count the bytes of a source as they are read.
 
@@ -466,22 +467,13 @@ class _Tally:
 
         @return: The source to send.
         """
-        onWrite = self.take
         if isinstance(source, ThreadedSource):
-            read, onWrite = source.read, self.moved
-
-            def readAndHash(size: int) -> bytes:
-                data = read(size)
-                self.hash(data)
-                return data
-
-            source.read = readAndHash
-        body: SourceLike = self._iterate(source)
-        if IBodyProducer.providedBy(source):
             self.size = source.length if isinstance(source.length, int) else None
-            body = _ObservedProducer(source, onWrite)
+            source.onRead, source.onWrite = self.hash, self.moved
+            self.moved(b"")
+            return source
         self.moved(b"")
-        return body
+        return self._iterate(source)
 
     async def _iterate(
         self, pieces: Iterable[bytes] | AsyncIterable[bytes]
@@ -496,45 +488,18 @@ class _Tally:
                 yield piece
 
 
-class _ObservedConsumer(proxyForInterface(IConsumer)):  # type: ignore[misc]
-    """A consumer, and a function that sees its bytes before it."""
-
-    def __init__(self, consumer: IConsumer, onWrite: Callable[[bytes], None]) -> None:
-        super().__init__(consumer)
-        self._onWrite = onWrite
-
-    def write(self, data: bytes) -> None:
-        self._onWrite(data)
-        self.original.write(data)
-
-
-class _ObservedProducer(proxyForInterface(IBodyProducer)):  # type: ignore[misc]
-    """A producer, and a function that sees its bytes before its consumer."""
-
-    def __init__(
-        self, producer: IBodyProducer, onWrite: Callable[[bytes], None]
-    ) -> None:
-        super().__init__(producer)
-        self._onWrite = onWrite
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        done: Deferred[None]
-        done = self.original.startProducing(_ObservedConsumer(consumer, self._onWrite))
-        return done
-
-
 # Files, as sources and sinks.
 
 
 def _asSource(source: Any, inThread: ThreadRunner) -> Any:
     """
-    @return: An C{IBodyProducer}, or an iterable or async iterable.
+    @return: A L{ThreadedSource}, or an iterable or async iterable.
 
     @raise OSError: The file cannot be opened.
 
-    @raise UsageError: There are no bytes to read from this.
+    @raise UsageError: The source is of another type.
     """
-    if IBodyProducer.providedBy(source):
+    if isinstance(source, ThreadedSource):
         return source
     if isinstance(source, io.TextIOBase):
         raise UsageError("a file is made from bytes: open the source as rb")
@@ -553,8 +518,8 @@ def _asSource(source: Any, inThread: ThreadRunner) -> Any:
     ):
         return source
     raise UsageError(
-        "a file is made from bytes, a path, a binary file, an IBodyProducer, or an "
-        f"iterable or async iterable of bytes, not from {type(source).__name__}"
+        "a file is made from bytes, a path, a binary file, or an iterable or async "
+        f"iterable of bytes, not from {type(source).__name__}"
     )
 
 
@@ -590,8 +555,7 @@ def _asSink(sink: Any, inThread: ThreadRunner) -> ThreadedSink:
     if callable(getattr(sink, "write", None)):
         return ThreadedSink(sink.write, inThread)
     raise UsageError(
-        "a file is written to a path, a binary file or an IConsumer, not to "
-        f"{type(sink).__name__}"
+        f"a file is written to a path or a binary file, not to {type(sink).__name__}"
     )
 
 

@@ -47,11 +47,7 @@ NO_CONNECTION = 3
 NO_SUCH_FILE = 4
 
 _CLOSED = "standard output was closed"
-_SIGNALS = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if hasattr(signal, name)
-]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailed(click.ClickException):
@@ -87,25 +83,8 @@ def _readName(text: str) -> str:
     return text
 
 
-def _check(read: Callable[[Any, str], object]) -> Callable[[str], str]:
-    """
-    Make a function that refuses what C{read} refuses, and returns the text.  The
-    endpoint is made again when it is known how long to try to connect.
-    """
-
-    def check(text: str) -> str:
-        from twisted.internet import reactor
-
-        read(reactor, text)
-        return text
-
-    return check
-
-
 NAME = _Text("name", _readName)
 SIZE = _Text("size", parseSize)
-_CLIENT_ENDPOINT = _Text("endpoint", _check(clientEndpoint))
-_SERVER_ENDPOINT = _Text("endpoint", _check(serverEndpoint))
 
 JSON = click.option("--json", "asJson", is_flag=True, help="Print one JSON object.")
 
@@ -127,7 +106,6 @@ _TRANSFER_OPTIONS = [
     click.option(
         "--oob-listen",
         "listen",
-        type=_SERVER_ENDPOINT,
         metavar="ENDPOINT",
         help="With --oob, listen here for the HTTPS transfer: a Twisted server "
         "endpoint string.",
@@ -185,56 +163,48 @@ class Service:
 
     def check(self) -> None:
         """
-        @raise click.UsageError: The options do not go together.
+        @raise click.UsageError: An option is wrong, or the options do not go together.
 
         @raise CommandFailed: A package is missing on this machine.
         """
-        if self.trustRoot is not None:
-            from twisted.internet import reactor
+        from twisted.internet import reactor
 
-            self.clientEndpoint(reactor)
-        if self.outOfBand:
-            obstacle = whyNoOutOfBand()
-            if obstacle is not None:
-                raise CommandFailed(obstacle, FAILED)
-            return
+        self.clientEndpoint(reactor)
         for option, value in [
             ("--oob-listen", self.listen),
             ("--oob-allow-host", self.allowedHosts),
             ("--oob-allow-plain-http", self.allowPlainHTTP),
         ]:
-            if value:
+            if value and not self.outOfBand:
                 raise click.UsageError(f"{option} needs --oob")
+        if self.outOfBand and (obstacle := whyNoOutOfBand()) is not None:
+            raise CommandFailed(obstacle, FAILED)
+        if self.listen is not None:
+            with _prefixed("--oob-listen"):
+                serverEndpoint(reactor, self.listen)
 
     def clientEndpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """
-        @raise click.UsageError: The trust root does not go with the endpoint, or cannot
-            be read.
-        """
-        try:
+        """@raise click.UsageError: It is wrong, or C{trustRoot} does not go with it."""
+        with _prefixed("ENDPOINT" if self.trustRoot is None else "--trust-root"):
             return clientEndpoint(
                 reactor, self.endpoint, self.connectTimeout, self.trustRoot
             )
-        except (ValueError, OSError) as error:
-            raise click.UsageError(f"--trust-root: {error}") from error
 
-    async def startServer(self, reactor: Any) -> OutOfBandServer | None:
-        """
-        Listen, if C{listen} is given.
 
-        @raise CommandFailed: It is not possible.
-        """
-        if self.listen is None:
-            return None
-        server = OutOfBandServer(self.listen, reactor=reactor)
-        try:
-            await startOutOfBand(server)
-        except Exception as error:
-            await server.stopService()
-            raise CommandFailed(
-                f"--oob-listen {self.listen}: {error}", FAILED
-            ) from error
-        return server
+@contextmanager
+def _prefixed(text: str, status: int | None = None) -> Iterator[None]:
+    """
+    Turn an exception into one with a text before it.
+
+    @param status: That of a L{CommandFailed}; L{None} for a usage error.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = f"{text}: {error}"
+        if status is None:
+            raise click.UsageError(message) from error
+        raise CommandFailed(message, status) from error
 
 
 def connects(
@@ -249,7 +219,7 @@ def connects(
     @param transfers: Whether the command moves files, and can do so out of band.
     """
     options = [
-        click.argument("endpoint", type=_CLIENT_ENDPOINT),
+        click.argument("endpoint"),
         _seconds(
             "--connect-timeout",
             "connectTimeout",
@@ -300,23 +270,24 @@ def withClient(
 
     async def converse(reactor: Any) -> _T:
         endpoint = service.clientEndpoint(reactor)
-        server = await service.startServer(reactor)
+        server = None
         try:
-            try:
+            if service.listen is not None:
+                with _prefixed(f"--oob-listen {service.listen}", FAILED):
+                    server = OutOfBandServer(service.listen, reactor=reactor)
+                    await startOutOfBand(server)
+            bulkClient = OutOfBandClient(
+                allowedHosts=service.allowedHosts,
+                allowPlainHTTP=service.allowPlainHTTP,
+            )
+            with _prefixed(f"no connection to {service.endpoint}", NO_CONNECTION):
                 client = await connect(
                     endpoint,
                     connectTimeout=service.connectTimeout,
                     bulkServer=server,
-                    bulkClient=OutOfBandClient(
-                        allowedHosts=service.allowedHosts,
-                        allowPlainHTTP=service.allowPlainHTTP,
-                    ),
+                    bulkClient=bulkClient,
                     reactor=reactor,
                 )
-            except Exception as error:
-                raise CommandFailed(
-                    f"no connection to {service.endpoint}: {error}", NO_CONNECTION
-                ) from error
             return await work(reactor, client)
         finally:
             if server is not None:
@@ -355,11 +326,11 @@ def _explain(error: Exception) -> str:
     if isinstance(error, ConnectionClosed):
         return f"the connection was lost: {error}"
     if isinstance(error, UnhandledCommand):
-        return "the other side answers, but it is not a file service of amp_stream"
+        return "the peer answers, but it is not a file service of amp_stream"
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return _CLOSED
     if isinstance(error, UntrustedServer):
-        # The error speaks to programs; these are the same things in options.
+        # The error names arguments of Python; these are the options for them.
         text = str(error).replace(
             "OutOfBandClient(allowPlainHTTP=True)", "--oob-allow-plain-http"
         )
@@ -386,8 +357,7 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
     """
     outcomes: list[Any] = []
     signals: list[int] = []
-    # A signal that is ignored, as by nohup, stays ignored.
-    numbers = [each for each in _SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    ignored = [each for each in _SIGNALS if signal.getsignal(each) == signal.SIG_IGN]
 
     async def main(reactor: Any) -> None:
         done: Deferred[None] = Deferred()
@@ -395,36 +365,36 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
         async def doWork() -> _T:
             return await work(reactor)
 
-        def handle() -> None:
-            for number in numbers:
-                signal.signal(number, interrupt)
-
         def interrupt(number: int, frame: FrameType | None) -> None:
             signal.signal(number, signal.SIG_DFL)
             signals.append(number)
-            # In a function, as there is nothing to cancel before the work has begun.
             reactor.callFromThread(cancel)
 
-        def cancel() -> None:
+        def cancel() -> Deferred[None]:
             doing.cancel()
-
-        def finish(outcome: Any) -> None:
-            outcomes.append(outcome)
-            done.callback(None)
+            return done
 
         def shutDown() -> Deferred[None]:
             if not done.called:
                 # The reactor's own handler was there, for a moment.
                 signals.append(signal.SIGTERM)
-            doing.cancel()
-            return done
+            return cancel()
 
-        handle()
-        # The reactor sets some handlers of its own as it starts.
-        reactor.callWhenRunning(handle)
-        doing = ensureDeferred(doWork())
-        doing.addBoth(finish)
+        def finish(outcome: Any) -> None:
+            outcomes.append(outcome)
+            done.callback(None)
+
+        # Not before, as the reactor sets some handlers of its own as it starts.
+        running: Deferred[None] = Deferred()
+        reactor.callWhenRunning(running.callback, None)
+        await running
+        for number in _SIGNALS:
+            # A signal that is ignored, as by nohup, stays ignored.
+            if number not in ignored:
+                signal.signal(number, interrupt)
         reactor.addSystemEventTrigger("before", "shutdown", shutDown)
+        doing = Deferred.fromCoroutine(doWork())
+        doing.addBoth(finish)
         await done
 
     # The outcome is not passed through react(), which would log a failure.

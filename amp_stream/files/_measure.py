@@ -90,83 +90,60 @@ class Latencies:
         return cls(len(ordered), percentile(50), percentile(99), ordered[-1])
 
 
-class SmallCalls:
+async def smallCalls(
+    clock: IReactorTime,
+    call: Callable[[], Deferred[None]],
+    interval: float,
+    work: Awaitable[_T],
+) -> tuple[_T, Latencies]:
     """
-    Makes a call at regular intervals, however long the answers take.
+    Make calls at regular intervals, however long the answers take, while something
+    else goes on.
 
     A call that is made late, because this process was busy, counts from when it
     was due: the wait is part of its duration.
+
+    @param clock: Tells the time.
+
+    @param call: Makes one call.
+
+    @param interval: From one call to the next (seconds).
+
+    @param work: A coroutine, or a Deferred.
+
+    @return: The result of the work, and the durations of the calls.
+
+    @raise Exception: The work or a call has failed.
     """
+    due = clock.seconds()
+    calls: list[Deferred[None]] = []
+    seconds: list[float] = []
+    failures: list[Failure] = []
 
-    def __init__(
-        self, clock: IReactorTime, call: Callable[[], Deferred[None]], interval: float
-    ) -> None:
-        """
-        @param clock: Tells the time.
-
-        @param call: Makes one call.
-
-        @param interval: From one call to the next (seconds).
-        """
-        self._clock = clock
-        self._call = call
-        self._interval = interval
-        self._loop = LoopingCall.withCount(self._makeCalls)
-        self._loop.clock = clock
-        self._due = 0.0
-        self._calls: list[Deferred[float]] = []
-
-    def start(self) -> None:
-        """Make the first call, and the others when they are due."""
-        self._due = self._clock.seconds()
-        # Here, as the count of a loop that calls at once may be rounded to 0.
-        self._makeCalls(1)
-        self._loop.start(self._interval, now=False)
-
-    def stop(self) -> Deferred[list[float]]:
-        """
-        Make no more calls.
-
-        @return: Fires with the duration of each call (seconds), when the last of them
-            is answered; fails if any of them failed.
-        """
-        self._loop.stop()
-
-        def failed(failure: Failure) -> Failure:
-            error: Any = failure.value
-            first: Failure = error.subFailure
-            return first
-
-        return gatherResults(self._calls, consumeErrors=True).addErrback(failed)
-
-    def _makeCalls(self, count: int) -> None:
+    def makeCalls(count: int) -> None:
+        nonlocal due
         # More than one if this process was too busy to make them in time.
         for _ in range(count):
-            self._calls.append(self._call().addCallback(self._answered, self._due))
-            self._due += self._interval
+            calling = call().addCallback(answered, due)
+            calls.append(calling.addErrback(failures.append))
+            due += interval
 
-    def _answered(self, ignored: None, due: float) -> float:
-        return self._clock.seconds() - due
+    def answered(ignored: None, due: float) -> None:
+        seconds.append(clock.seconds() - due)
 
-
-async def _during(
-    reactor: Any, client: FileClient, interval: float, work: Awaitable[_T]
-) -> tuple[_T, Latencies]:
-    """
-    Make small calls while something else goes on.
-
-    @param work: A coroutine.
-
-    @return: Its result, and the durations of the calls.
-    """
-    calls = SmallCalls(reactor, client.ping, interval)
-    calls.start()
+    # Not in the loop: the count of one that calls at once may be rounded to 0.
+    makeCalls(1)
+    loop = LoopingCall.withCount(makeCalls)
+    loop.clock = clock
+    loop.start(interval, now=False)
     try:
         result = await work
-    except Exception:
-        calls.stop().addErrback(lambda failure: [])
-        raise
-    return result, Latencies.of(await calls.stop())
+    finally:
+        loop.stop()
+    await gatherResults(calls)
+    if failures:
+        failures[0].raiseException()
+    return result, Latencies.of(seconds)
 
 
 def _milliseconds(*seconds: float) -> list[str]:
@@ -238,7 +215,9 @@ async def bench(
     try:
         for what, move in (("idle", idle), ("upload", up), ("download", down)):
             started = reactor.seconds()
-            size, calls = await _during(reactor, client, _BENCH_INTERVAL, move())
+            size, calls = await smallCalls(
+                reactor, client.ping, _BENCH_INTERVAL, move()
+            )
             taken = reactor.seconds() - started
             rows.append(Measured(what, calls, size, taken, size / max(taken, 1e-6)))
     finally:
@@ -313,7 +292,7 @@ class _DemoServerProtocol(FileServerProtocol):
     @PutBig.responder
     @PutArgument.responder
     async def putWhole(self, name: str, body: bytes) -> dict[str, Any]:
-        """Store a value."""
+        """Store a value that is in memory."""
         upload = self.factory.store.receive(name, len(body))
         try:
             await deferToThread(upload.write, body)
@@ -325,7 +304,7 @@ class _DemoServerProtocol(FileServerProtocol):
     @GetBig.responder
     @GetArgument.responder
     async def getWhole(self, name: str) -> dict[str, Any]:
-        """Read a value."""
+        """Read a value into memory."""
         file, _ = self.factory.store.open(name)
         with file:
             return {"body": await deferToThread(file.read)}
@@ -608,10 +587,11 @@ async def _try(
         return up, down, sent == received
 
     waiting: Deferred[None] = deferLater(reactor, _IDLE)
-    _, idle = await _during(reactor, client, _INTERVAL, waiting)
-    (up, down, matches), during = await _during(reactor, client, _INTERVAL, both())
+    _, idle = await smallCalls(reactor, client.ping, _INTERVAL, waiting)
+    moved, during = await smallCalls(reactor, client.ping, _INTERVAL, both())
     await client.remove(_NAME)
     await client.close()
+    up, down, matches = moved
     return Row(way.name, up, down, idle, during, matches)
 
 

@@ -97,12 +97,12 @@ class FileServerProtocol(StreamAMP):
         self._lastOffer = 0
 
     def connectionMade(self) -> None:
-        """Count this connection."""
+        """Count this connection among those that are open."""
         super().connectionMade()
         self.factory.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Count this connection no more."""
+        """Remove this connection from those that are open."""
         super().connectionLost(reason)
         self.factory.closed(self)
 
@@ -190,7 +190,7 @@ class FileServerProtocol(StreamAMP):
 
     @commands.ListFiles.responder
     async def listFiles(self, after: str, limit: int) -> _Response:
-        """Describe some files."""
+        """Answer with a page of the list of files."""
         limit = max(1, min(limit, commands.MAX_PAGE))
         page = self.factory.store.page
         files, more = await self.factory.inThread(page, after, limit)
@@ -202,13 +202,13 @@ class FileServerProtocol(StreamAMP):
 
     @commands.StatFile.responder
     async def statFile(self, name: str) -> _Response:
-        """Describe one file."""
+        """Answer with the size and the time of a file."""
         info = await self.factory.inThread(self.factory.store.stat, name)
         return {"size": info.size, "modified": info.modified}
 
     @commands.RemoveFile.responder
     async def removeFile(self, name: str) -> _Response:
-        """Remove one file."""
+        """Remove a file from the store."""
         await self.factory.inThread(self.factory.store.remove, name)
         return {}
 
@@ -257,7 +257,7 @@ class FileServerFactory(ServerFactory):
         self.store = store
         self.inThread = inThread
         self.bulkServer = bulkServer
-        self._connections: set[FileServerProtocol] = set()
+        self._connections: set[Any] = set()
         self._maxConnections = maxConnections
         self._receiving = 0
         self._waiting: list[Deferred[None]] = []
@@ -300,14 +300,12 @@ class FileServerFactory(ServerFactory):
     def loseConnections(self) -> None:
         """Close all connections when their last answers have left."""
         for connection in list(self._connections):
-            transport: Any = connection.transport
-            transport.loseConnection()
+            connection.transport.loseConnection()
 
     def abortConnections(self) -> None:
         """Close all connections now."""
         for connection in list(self._connections):
-            transport: Any = connection.transport
-            transport.abortConnection()
+            connection.transport.abortConnection()
 
     def settled(self) -> Deferred[None]:
         """
@@ -376,7 +374,6 @@ class FileService(Service):
         self._addressFile = addressFile
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
-        self._outOfBand: OutOfBandServer | None = None
 
     def privilegedStartService(self) -> None:
         """
@@ -415,8 +412,7 @@ class FileService(Service):
         try:
             if self._factory.bulkServer is not None:
                 # Before the clients that are told of it connect.
-                self._outOfBand = self._factory.bulkServer
-                await startOutOfBand(self._outOfBand)
+                await startOutOfBand(self._factory.bulkServer)
             for endpoint in self._endpoints:
                 self._ports.append(await endpoint.listen(self._factory))
             addresses = [
@@ -463,7 +459,7 @@ class FileService(Service):
         await self._stopOutOfBand()
 
     def _stopOutOfBand(self) -> Deferred[None]:
-        server, self._outOfBand = self._outOfBand, None
+        server = self._factory.bulkServer
         return succeed(None) if server is None else server.stopService()
 
 

@@ -57,8 +57,9 @@ class ThreadedSource:
     """
     A source for a stream that is read in a thread, one piece ahead.
 
-    @ivar read: Called in a thread with a size: reads up to so many bytes, none at the
-        end.
+    @ivar onRead: Called in the thread with each piece that was read.
+
+    @ivar onWrite: Called with each piece that leaves.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class ThreadedSource:
         @param close: Called in a thread when the source is not read any more.
         """
         self.length: int | str = UNKNOWN_LENGTH if size is None else size
-        self.read = read
+        self.onRead: Callable[[bytes], object] = lambda data: None
+        self.onWrite: Callable[[bytes], object] = lambda data: None
+        self._read = read
         self._left = size
         self._inThread = inThread
         self._close = close
@@ -109,7 +112,7 @@ class ThreadedSource:
             self._mayWrite = Deferred()
 
     def resumeProducing(self) -> None:
-        """Go on writing."""
+        """Write again, beginning with the piece that was read meanwhile."""
         if not self._mayWrite.called:
             self._mayWrite.callback(None)
 
@@ -124,15 +127,21 @@ class ThreadedSource:
         # knows the size leaves after the last byte.
         while self._left != 0 and not self._stopped:
             size = _READ_SIZE if self._left is None else min(_READ_SIZE, self._left)
-            data = await self._inThread(self.read, size)
+            data = await self._inThread(self._readOne, size)
             await self._mayWrite
             if self._stopped or not data:
                 break
             if self._left is not None:
                 self._left -= len(data)
             consumer.write(data)
+            self.onWrite(data)
         if self._left:
             raise OSError(f"the file ended {self._left} bytes too early")
+
+    def _readOne(self, size: int) -> bytes:
+        data = self._read(size)
+        self.onRead(data)
+        return data
 
     def _release(self) -> None:
         close, self._close = self._close, None
