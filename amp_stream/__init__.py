@@ -17,22 +17,27 @@ Declare what an argument is, and nothing else changes:
     that can make AMP calls.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from amp_stream import errors
-from amp_stream._arguments import AmpList, BigString, BigUnicode, ListOf, Stream
-from amp_stream._commands import (
-    MaxStreamData,
-    ResetStream,
-    StopSending,
+from amp_stream._arguments import (
+    AmpList,
+    BigString,
+    BigUnicode,
+    ListOf,
+    Stream,
     StreamChunk,
-    StreamData,
 )
+from amp_stream._config import StreamConfig
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import OutgoingStream
-from amp_stream._protocol import StreamAMP, StreamReceiver
+from amp_stream._protocol import StreamAMP, StreamConnection, StreamReceiver
 from amp_stream._sansio.frames import Chunk
 from amp_stream._sansio.limits import Limits
 from amp_stream._version import __version__
-from amp_stream.outofband._argument import OutOfBand
+
+if TYPE_CHECKING:
+    from amp_stream.outofband._argument import OutOfBand
 
 __all__ = [
     "AmpList",
@@ -42,16 +47,24 @@ __all__ = [
     "IncomingStream",
     "Limits",
     "ListOf",
-    "MaxStreamData",
     "OutOfBand",
     "OutgoingStream",
-    "ResetStream",
-    "StopSending",
     "Stream",
     "StreamAMP",
     "StreamChunk",
-    "StreamData",
+    "StreamConfig",
+    "StreamConnection",
     "StreamReceiver",
     "__version__",
     "errors",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load L{OutOfBand} when it is used: it needs an HTTP library."""
+    if name == "OutOfBand":
+        from amp_stream.outofband._argument import OutOfBand
+
+        globals()[name] = OutOfBand
+        return OutOfBand
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

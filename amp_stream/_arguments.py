@@ -21,13 +21,17 @@ from typing import Any, NoReturn
 from twisted.protocols import amp
 from twisted.protocols.amp import Argument, Box, String
 
-from amp_stream._boxes import StreamBox, boxErrors
-from amp_stream._commands import argumentKey
+from amp_stream._boxes import (
+    StreamBox,
+    argumentKey,
+    boxErrors,
+    chunkFromBox,
+    connectionOf,
+)
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, OutgoingStream, asSource
-from amp_stream._protocol import StreamReceiver
 from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
-from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.frames import Chunk, parseNumber
 from amp_stream._sansio.splitting import (
     DEFAULT_MAX_SIZE,
     PIECE_SIZE,
@@ -39,6 +43,7 @@ from amp_stream._sansio.splitting import (
 )
 from amp_stream.errors import (
     DeclarationError,
+    InvalidChunk,
     InvalidText,
     KeyClash,
     MissingPiece,
@@ -47,10 +52,11 @@ from amp_stream.errors import (
     ValueTooLong,
 )
 
-__all__ = ["AmpList", "BigString", "BigUnicode", "ListOf", "Stream"]
+__all__ = ["AmpList", "BigString", "BigUnicode", "ListOf", "Stream", "StreamChunk"]
 
 
 _ELEMENT = b"element"
+_CHUNK_KEYS = (b"id", b"offset", b"fin", b"sha256")
 _MOST_INLINE = 65_279
 _NOT_IN_LIST = (
     "a Stream cannot be inside an AmpList: declare it as an argument of the command "
@@ -316,18 +322,17 @@ class Stream(amp.Argument):
                 )
         if self.optional and value is None:
             return
+        isSender = getattr(connectionOf(proto), "isSender", False)
         if (
             isinstance(value, (bytes, bytearray, memoryview))
             and self._mayBeInline
-            and hasattr(proto, "sendStream")
+            and isSender
             and not self._digest
             and len(value) <= _inlineRoom(strings)
         ):
             strings[dataKey] = bytes(value)
             return
-        if isinstance(proto, amp.BinaryBoxProtocol) and not hasattr(
-            proto, "sendStream"
-        ):
+        if isinstance(proto, amp.BinaryBoxProtocol) and not isSender:
             raise NotStreaming(
                 f"{type(proto).__name__} cannot send a stream; use StreamAMP in the "
                 "place of amp.AMP"
@@ -372,14 +377,17 @@ class Stream(amp.Argument):
 
     def _claim(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:
         box = strings if isinstance(strings, StreamBox) else None
-        connection = proto if box is None else box.connection
-        if not isinstance(connection, StreamReceiver):
+        if box is not None:
+            connection = box.connection
+        else:
+            connection = getattr(connectionOf(proto), "_demultiplexer", None)
+        if connection is None:
             raise NotStreaming
         data = strings.pop(_dataKey(name), None)
         if data is not None:
             if amp.COMMAND not in strings and amp.ANSWER not in strings:
                 raise DeclarationError(_NOT_IN_LIST)
-            stream = connection._reader().acceptInline(data, self._maxSize)
+            stream: IncomingStream = connection.acceptInline(data, self._maxSize)
             if box is not None:
                 box.claimed.append(stream)
             return stream
@@ -399,7 +407,7 @@ class Stream(amp.Argument):
         id: int,
         size: int | None,
     ) -> IncomingStream:
-        stream: IncomingStream = connection.incoming(id, size, self._maxSize)
+        stream: IncomingStream = connection.accept(id, size, self._maxSize)
         return stream
 
 
@@ -418,3 +426,66 @@ def _inlineRoom(strings: amp.AmpBox) -> int:
     """
     used = sum(len(value) for key, value in strings.items() if key.endswith(b".data"))
     return _MOST_INLINE - used
+
+
+class StreamChunk(amp.Argument):
+    """
+    An argument whose value is a L{Chunk}.
+
+    Declared under a name, the bytes go into the key of that name and the rest
+    into the keys C{id}, C{offset}, C{fin} (only when true) and C{sha256} (only
+    when there is one) of the same box.  So a command has room for one chunk, and
+    none of its other arguments can have one of these names.
+
+    @raise InvalidChunk: When a box that arrives has no well-formed chunk.
+
+    @raise KeyClash: When a box is made in which another argument has one of the
+        keys.
+    """
+
+    def fromBox(
+        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        """See L{amp.IArgumentType.fromBox}."""
+        key = argumentKey(name)
+        if self.optional and name not in strings:
+            objects[key] = None
+            return
+        with boxErrors(strings):
+            objects[key] = chunkFromBox(name, strings)
+
+    def toBox(
+        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
+    ) -> None:
+        """See L{amp.IArgumentType.toBox}."""
+        chunk = self.retrieve(objects, argumentKey(name), proto)
+        for key in _CHUNK_KEYS:
+            if key in strings or argumentKey(key) in objects:
+                raise KeyClash(
+                    f"StreamChunk needs the key {key!r}, which another argument of "
+                    "this command has too; rename that one"
+                )
+        if self.optional and chunk is None:
+            return
+        if not isinstance(chunk, Chunk):
+            raise InvalidChunk(f"{name!r} must be a Chunk, not {type(chunk).__name__}")
+        strings[name] = chunk.data
+        strings[b"id"] = b"%d" % chunk.id
+        strings[b"offset"] = b"%d" % chunk.offset
+        if chunk.fin:
+            strings[b"fin"] = b"True"
+        if chunk.sha256 is not None:
+            strings[b"sha256"] = chunk.sha256
+
+    def toString(self, inObject: object) -> NoReturn:
+        """
+        There is no one string for a chunk.
+
+        @raise DeclarationError: Always: somebody declared a list of chunks.
+        """
+        raise DeclarationError(
+            "StreamChunk takes several keys of a box; it cannot be an element of "
+            "ListOf: declare it as an argument of the command"
+        )
+
+    fromString = toString

@@ -24,29 +24,32 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.protocols.amp import ANSWER, RemoteAmpError
 from twisted.python.failure import Failure
 
-from amp_stream._incoming import IncomingStream
 from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
-from amp_stream.errors import KeyTooLong, OversizeValue, StreamError
+from amp_stream._sansio.frames import Chunk, parseNumber
+from amp_stream.errors import (
+    InvalidChunk,
+    KeyTooLong,
+    OversizeValue,
+    StreamError,
+)
 
 __all__ = [
-    "ISendingSide",
-    "IStreamReceiver",
     "OversizeValueTooLong",
     "StreamBox",
-    "answerThere",
-    "asAnswer",
-    "asError",
+    "Streams",
+    "argumentKey",
     "boxErrors",
+    "chunkFromBox",
+    "connectionOf",
     "localError",
     "streamKeys",
 ]
@@ -75,55 +78,6 @@ def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:
 
 
 _log = Logger()
-
-
-def answerThere(result: Deferred[Any]) -> amp.AmpBox | None:
-    """
-    @return: The answer that a Deferred has been fired with, if nothing more is to be
-        done to it; L{None} if it has not been fired yet, or has failed.
-    """
-    fired: Any = result
-    answer = getattr(fired, "result", None)
-    if not isinstance(answer, amp.AmpBox) or fired.paused or fired._runningCallbacks:
-        return None
-    return answer
-
-
-def asAnswer(answer: amp.AmpBox, tag: bytes) -> amp.AmpBox:
-    """
-    Say what a box answers.
-
-    @param tag: The C{_ask} of the command.
-
-    @return: The same box.
-    """
-    answer[amp.ANSWER] = tag
-    return answer
-
-
-def asError(failure: Failure, tag: bytes) -> amp.AmpBox:
-    """
-    Write the failure of a responder.
-
-    @param tag: The C{_ask} of the command.
-
-    @return: A box, with which the connection ends if the failure is fatal, or is one
-        that the command does not declare: that is logged.
-    """
-    error: Any = failure.value
-    if isinstance(error, amp.RemoteAmpError):
-        box = amp.QuitBox() if error.fatal else amp.AmpBox()
-        code, text = error.errorCode, error.description
-        if isinstance(text, str):
-            text = text.encode("utf-8", "replace")
-    else:
-        _log.failure("while a command was carried out", failure)
-        box = amp.QuitBox()
-        code, text = amp.UNKNOWN_ERROR_CODE, b"Unknown Error"
-    box[amp.ERROR] = tag
-    box[amp.ERROR_CODE] = code
-    box[amp.ERROR_DESCRIPTION] = text
-    return box
 
 
 class OversizeValueTooLong(OversizeValue, amp.TooLong):
@@ -157,23 +111,43 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
     return error
 
 
-class ISendingSide(Protocol):
-    """The outgoing streams of a connection, as far as the peer has a say in them."""
+class Streams:
+    """
+    The attribute C{streams} of a protocol or locator.
 
-    def granted(self, id: int, maximum: int) -> None:
-        """The peer will take more."""
+    Its value is made when first needed, as there may be no C{__init__} that is called.
+    It is a non-data descriptor, so that an attribute C{streams} of a subclass wins, and
+    only hides it.
+    """
 
-    def stopped(self, id: int, error: StreamError) -> None:
-        """The peer wants no more."""
+    def __init__(self, attribute: str, make: Callable[[Any], Any]) -> None:
+        """
+        @param attribute: The name of the attribute that keeps the value.
+
+        @param make: Makes the value, for an instance.
+        """
+        self._attribute = attribute
+        self._make = make
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        found = instance.__dict__.get(self._attribute)
+        if found is None:
+            found = instance.__dict__[self._attribute] = self._make(instance)
+        return found
 
 
-class IStreamReceiver(Protocol):
-    """A connection that streams come in by."""
-
-    def incoming(
-        self, id: int, size: int | None = None, maxSize: int | None = None
-    ) -> IncomingStream:
-        """Ask for a stream."""
+def connectionOf(protocol: object) -> Any:
+    """
+    @return: The L{StreamConnection} of a protocol or locator, also where a subclass
+        hides it; L{None} if it has none.
+    """
+    for cls in type(protocol).__mro__:
+        found = cls.__dict__.get("streams")
+        if isinstance(found, Streams):
+            return found.__get__(protocol)
+    return None
 
 
 def streamKeys(declared: list[tuple[bytes, amp.Argument]]) -> list[bytes]:
@@ -199,11 +173,11 @@ class StreamBox(amp.AmpBox):
 
     __slots__ = ("claimed", "connection")
 
-    def __init__(self, connection: IStreamReceiver, values: dict[bytes, bytes]) -> None:
+    def __init__(self, connection: Any, values: dict[bytes, bytes]) -> None:
         # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
         dict.__init__(self, values)
         self.connection = connection
-        self.claimed: list[IncomingStream] = []
+        self.claimed: list[Any] = []
 
     def copy(self) -> StreamBox:
         """
@@ -222,3 +196,34 @@ class StreamBox(amp.AmpBox):
         """
         for stream in self.claimed:
             stream.callEnded(error)
+
+
+def argumentKey(name: bytes) -> str:
+    """@return: The name by which Python knows the argument of a key."""
+    key: str = amp._wireNameToPythonIdentifier(name)
+    return key
+
+
+def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
+    """
+    Take a chunk out of a box.
+
+    @param name: The key of the bytes.
+
+    @param strings: The box; the keys of the chunk are removed from it.
+
+    @raise InvalidChunk: If a key is missing or its value malformed.
+    """
+    data = strings.pop(name, None)
+    if data is None:
+        raise InvalidChunk(f"the bytes of the chunk, {name!r}, are missing")
+    fin = strings.pop(b"fin", b"False")
+    if fin not in (b"True", b"False"):
+        raise InvalidChunk("fin must be True or False")
+    return Chunk(
+        parseNumber("id", strings.pop(b"id", None)),
+        parseNumber("offset", strings.pop(b"offset", None)),
+        data,
+        fin == b"True",
+        strings.pop(b"sha256", None),
+    )

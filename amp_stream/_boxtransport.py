@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -20,8 +20,8 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from amp_stream._config import StreamConfig
 from amp_stream._incoming import IncomingStream
-from amp_stream._multiplexer import StreamDemultiplexer, StreamMultiplexer
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
 from amp_stream._sansio.boxes import (
     MAX_SEGMENT,
@@ -37,22 +37,16 @@ from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
 from amp_stream.errors import BoxTooLong, FramingError, StreamError
 
-__all__ = ["LAYER_COMMANDS", "BoxAssembly", "BoxLayer", "BoxLayerPort", "BoxTaker"]
+if TYPE_CHECKING:
+    from amp_stream._demultiplexer import StreamDemultiplexer
+    from amp_stream._multiplexer import StreamMultiplexer
+
+__all__ = ["LAYER_COMMANDS", "BoxTransport"]
 
 
 _log = Logger()
 
 _BYTES = (bytes, bytearray, memoryview)
-
-
-class BoxTaker(Protocol):
-    """Where boxes go when they are whole."""
-
-    def boxAssembled(self, values: dict[bytes, bytes]) -> None:
-        """A box has arrived."""
-
-    def framingFailed(self, error: FramingError) -> None:
-        """The peer's bytes make no sense."""
 
 
 class BoxAssembly:
@@ -65,7 +59,7 @@ class BoxAssembly:
     """
 
     def __init__(
-        self, incoming: StreamDemultiplexer, limits: Limits, taker: BoxTaker
+        self, incoming: StreamDemultiplexer, limits: Limits, taker: Any
     ) -> None:
         self._incoming = incoming
         self._limits = limits
@@ -146,28 +140,10 @@ def _logFailure(failure: Failure) -> None:
     _log.debug("a box did not come whole: {error}", error=failure.value)
 
 
-LAYER_COMMANDS = frozenset({b"StreamSettings", b"StreamVersion", b"StreamBox"})
+LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
 """
 The names of the commands that are taken here.
 """
-
-
-class BoxLayerPort(BoxTaker, Protocol):
-    """What this needs of the protocol that it belongs to."""
-
-    transport: Any
-
-    def sendBox(self, box: amp.AmpBox) -> None:
-        """Send a box."""
-
-    def mayWriteBoxes(self) -> bool:
-        """
-        Whether what is written now is AMP: not while TLS begins, nor afterwards if
-        the protocol has been switched.
-        """
-
-    def questionFailed(self, tag: bytes, failure: Failure) -> None:
-        """The request with this tag did not reach the peer."""
 
 
 @frozen
@@ -179,7 +155,7 @@ class _Outgoing:
     announced: list[Announcement]
 
 
-class BoxLayer:
+class BoxTransport:
     """
     Writes boxes, and takes the commands by which two ends agree on how.
 
@@ -188,24 +164,22 @@ class BoxLayer:
 
     def __init__(
         self,
-        port: BoxLayerPort,
+        port: Any,
         link: StreamMultiplexer,
-        limits: Limits,
-        version: str | int,
+        config: StreamConfig,
         clock: IReactorTime,
     ) -> None:
         """
+        @param port: The L{StreamConnection}.
+
         @param link: The streams of the connection, which carry fragments.
-
-        @param version: C{"auto"}, 1 or 2.
-
-        @raise ValueError: If C{version} is anything else.
         """
         self._port = port
         self._link = link
-        self._limits = limits
+        self._config = config
+        self._limits = limits = config.limits
         self._clock = clock
-        self._negotiation = Negotiation(version)
+        self._negotiation = Negotiation(config.version)
         self.parser = BoxParser(
             self._negotiation.readVersion,
             limits.maxBoxSize,
@@ -232,12 +206,17 @@ class BoxLayer:
         """Whether a box waits for the peer to say whether it can be sent."""
         return bool(self._waiting)
 
+    @property
+    def hasLarge(self) -> bool:
+        """Whether a box is being sent in fragments, or waits to be."""
+        return bool(self._sending or self._waiting)
+
     def connectionMade(self) -> None:
         """Say what this end can read."""
         if self._negotiation.isAutomatic:
             settings = Settings(frozenset({1, 2}), self._limits.maxBoxSize)
             box = amp.AmpBox(settings.toBox())
-            box[amp.COMMAND] = b"StreamSettings"
+            box[amp.COMMAND] = b"stream.Settings"
             self._link.sendAsking(box, self._settingsAnswered)
 
     def connectionLost(self) -> None:
@@ -302,7 +281,7 @@ class BoxLayer:
             announcement.begin()
 
     def _written(self, box: amp.AmpBox) -> None:
-        if self._isSwitching and box.get(amp.COMMAND) == b"StreamVersion":
+        if self._isSwitching and box.get(amp.COMMAND) == b"stream.Version":
             # Known by what it says: what was sent may be a copy of what we made.
             self._isSwitching = False
             self._negotiation.versionWritten()
@@ -317,9 +296,9 @@ class BoxLayer:
         if command not in LAYER_COMMANDS or not self._negotiation.isAutomatic:
             return False
         try:
-            if command == b"StreamSettings":
+            if command == b"stream.Settings":
                 self._settingsReceived(Settings.fromBox(box))
-            elif command == b"StreamVersion":
+            elif command == b"stream.Version":
                 version = parseNumber("version", box.get(b"version"))
                 self._negotiation.versionAnnounced(version)
                 self.parser.version = self._negotiation.readVersion
@@ -377,7 +356,7 @@ class BoxLayer:
             self._waiting.append(outgoing)
             if self._timeout is None:
                 self._timeout = self._clock.callLater(
-                    self._limits.negotiationTimeout, self._settingsTimedOut
+                    self._config.negotiationTimeout, self._settingsTimedOut
                 )
             return
         if outgoing.size > self._most:
@@ -396,7 +375,7 @@ class BoxLayer:
         source.size = encodedSize(items)
         stream = self._link.open(source, digest=False)
         announcement = amp.AmpBox(
-            _command=b"StreamBox", id=b"%d" % stream.id, size=b"%d" % source.size
+            _command=b"stream.Box", id=b"%d" % stream.id, size=b"%d" % source.size
         )
         self._port.sendBox(announcement)
         tag = outgoing.box.get(amp.ASK)
@@ -459,7 +438,7 @@ class BoxLayer:
         if self._versionDue:
             self._versionDue = False
             self._isSwitching = True
-            self._port.sendBox(amp.AmpBox(_command=b"StreamVersion", version=b"2"))
+            self._port.sendBox(amp.AmpBox(_command=b"stream.Version", version=b"2"))
         self._stopWaiting()
         # What is called back when one of them fails may cancel another, or do
         # anything else to the connection.

@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from amp_stream._sansio.frames import errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import InlineStream, ReceiveState, ReceiveStream
 from amp_stream.errors import (
@@ -39,7 +40,6 @@ from amp_stream.errors import (
     StreamRefused,
     StreamTooLong,
     UsageError,
-    errorToAbortWith,
 )
 
 __all__ = [

@@ -36,6 +36,7 @@ from twisted.python.filepath import FilePath
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from amp_stream._sansio.frames import errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import SendStream
 from amp_stream.errors import (
@@ -44,7 +45,6 @@ from amp_stream.errors import (
     StreamCancelled,
     StreamError,
     UsageError,
-    errorToAbortWith,
 )
 
 __all__ = [

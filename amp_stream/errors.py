@@ -61,7 +61,6 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 __all__ = [
-    "MAX_CODE",
     "STREAM_ERRORS",
     "BigValueError",
     "BoxTooLong",
@@ -106,7 +105,6 @@ __all__ = [
     "UsageError",
     "ValueTooLong",
     "errorForCode",
-    "errorToAbortWith",
     "isStreamCode",
 ]
 
@@ -218,7 +216,7 @@ class TooMuchUnclaimed(LimitExceeded):
     wireCode = b"STREAM_UNCLAIMED"
     _advice = (
         "too many bytes arrived before anybody asked for them; "
-        "announce the stream first, or raise Limits.maxUnclaimedBytes"
+        "announce the stream first, or raise Limits.maxUnacceptedBytes"
     )
 
 
@@ -246,7 +244,7 @@ class FlowControlError(LimitExceeded):
     """
 
     wireCode = b"STREAM_FLOW_CONTROL"
-    _advice = "bytes beyond the window; wait for MaxStreamData, or for each answer"
+    _advice = "bytes beyond the window; wait for stream.MaxData, or for each answer"
 
 
 class BoxTooLong(LimitExceeded):
@@ -419,8 +417,8 @@ class NobodyListens(OutOfBandError):
 
     wireCode = b"OOB_NO_SERVER"
     _advice = (
-        "neither side listens for out-of-band transfers: give the StreamAMP of one of "
-        "them bulkServer=OutOfBandServer(...), or start the file service with "
+        "neither side listens for out-of-band transfers: give the StreamConfig of one "
+        "of them outOfBandServer=OutOfBandServer(...), or start the file service with "
         "--oob-listen"
     )
 
@@ -518,22 +516,3 @@ def errorForCode(code: bytes, message: str = "") -> StreamError:
 def isStreamCode(code: bytes) -> bool:
     """@return: Whether a code is that of a class of this tree."""
     return code in _BY_CODE
-
-
-MAX_CODE = 255
-"""
-The longest code (bytes).
-"""
-
-
-def errorToAbortWith(code: bytes) -> StreamError:
-    """
-    Make the exception that a code of the application stands for.
-
-    @param code: A code of L{amp_stream.errors}, or one of its own.
-
-    @raise UsageError: If no peer would take it.
-    """
-    if not isinstance(code, bytes) or not 0 < len(code) <= MAX_CODE:
-        raise UsageError(f"an error code is 1 to {MAX_CODE} bytes, not {code!r}")
-    return errorForCode(code)

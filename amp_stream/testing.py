@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from attrs import evolve
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
-from amp_stream._protocol import StreamReceiver
+from amp_stream._config import StreamConfig
 
 __all__ = ["ConnectedPair", "connectInMemory"]
 
@@ -100,7 +101,8 @@ def connectInMemory(
     """
     Connect two protocols.
 
-    @param client: A protocol; if it is a L{StreamReceiver}, it gets the clock.
+    @param client: A protocol; if it has a L{StreamConfig} without a reactor, it gets
+        the clock.
 
     @param server: Another one.
 
@@ -112,6 +114,7 @@ def connectInMemory(
         clock = Clock()
     ends: tuple[object, ...] = (client, server)
     for protocol in ends:
-        if isinstance(protocol, StreamReceiver) and protocol.streamClock is None:
-            protocol.streamClock = clock
+        config = getattr(protocol, "streamConfig", None)
+        if isinstance(config, StreamConfig) and config.reactor is None:
+            protocol.streamConfig = evolve(config, reactor=clock)  # type: ignore[attr-defined]
     return ConnectedPair(client, server, clock)

@@ -31,7 +31,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import react
 from twisted.protocols import amp
 
-from amp_stream import OutOfBand, Stream, StreamAMP
+from amp_stream import OutOfBand, Stream, StreamAMP, StreamConfig
 from amp_stream.outofband import OutOfBandServer
 
 ALLOWED = 32 * 2**20
@@ -80,7 +80,7 @@ def generated(size):
         yield block[: size - start]
 
 
-async def bulkServer(wanted):
+async def outOfBandServer(wanted):
     """@return: A server of out-of-band transfers, or L{None} if it is not wanted."""
     if not wanted:
         return None
@@ -91,7 +91,8 @@ async def bulkServer(wanted):
 
 async def receive(reactor, via):
     """The child: say where it listens, and serve until it is ended."""
-    Taker.bulkServer = await bulkServer(via == "put")
+    server = await outOfBandServer(via == "put")
+    Taker.streamConfig = StreamConfig(outOfBandServer=server)
     endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
     port = await endpoint.listen(Factory.forProtocol(Taker))
     print(port.getHost().port, flush=True)
@@ -106,8 +107,10 @@ async def send(reactor, size, via):
     try:
         port = int(child.stdout.readline())
         endpoint = clientFromString(reactor, f"tcp:127.0.0.1:{port}")
-        server = await bulkServer(via == "get")
-        protocol = await connectProtocol(endpoint, StreamAMP(bulkServer=server))
+        server = await outOfBandServer(via == "get")
+        protocol = await connectProtocol(
+            endpoint, StreamAMP(config=StreamConfig(outOfBandServer=server))
+        )
         command = Take if via == "stream" else TakeOutOfBand
         # A first stream loads what is only loaded once.
         await protocol.callRemote(command, body=generated(2**20))

@@ -15,14 +15,17 @@ from amp_stream._sansio.stream import RECEIVING, SENDING
 INTRODUCTION = """\
 # The states of a stream
 
-The two halves are those of RFC 9000, sections 3.1 and 3.2. There is no state for an
-acknowledged reset: the connection below is reliable, so a reset that has been sent
-will arrive. `STOPPED` is a receiver that gave up. It has ended at once: bytes that are
-still under way are thrown away, because the connection remembers that it has.
+A stream has a sending part at one side and a receiving part at the other. Their states
+are those of RFC 9000, sections 3.1 and 3.2, with two differences:
 
-This page is made from the tables in `amp_stream/_sansio/stream.py` by
-`docs/make_states.py`, and a test checks that it is up to date. An input that
-leaves the state as it is is not drawn.
+- There is no state for an acknowledged reset. The connection below is reliable, so a
+  reset that was sent will arrive.
+- `STOPPED` is a receiving part that gave up. It ends at once, and the connection
+  remembers its number to discard the bytes that are still on their way.
+
+`docs/make_states.py` draws the diagrams from the tables in
+`amp_stream/_sansio/stream.py`, and a test checks that they are up to date. The diagrams
+leave out an input that does not change the state.
 """
 
 

@@ -43,7 +43,7 @@ async def main(reactor, endpoint, filename):
             chunk = {"id": STREAM, "offset": b"%d" % offset, "data": data}
             if not left:
                 chunk["fin"] = b"True"
-            await protocol.callRemoteString(b"StreamData", **chunk)
+            await protocol.callRemoteString(b"stream.Data", **chunk)
             offset += len(data)
             if not left:
                 break

@@ -4,6 +4,6 @@
 
 from hypothesis import settings
 
-# How long an example takes says more about the machine than about the code.
+# How long an example takes depends on the machine more than on the code.
 settings.register_profile("amp_stream", settings(deadline=None))
 settings.load_profile("amp_stream")

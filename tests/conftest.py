@@ -1,12 +1,12 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-What pytest must do so that the tests find what trial gives them.
+Options and fixtures that give the tests under pytest what trial gives them.
 
-A C{TestCase} with C{exploration = True} runs many random or simulated histories.  The
-lines that it reaches are reached by other tests as well, and measuring coverage would
-triple its time.  So C{--explorations=without} and C{--explorations=only} let tox
-measure the other tests, and run these beside them.
+A C{TestCase} with C{exploration = True} runs many random or simulated histories. Other
+tests reach the same lines, and measuring coverage would triple its time. So
+C{--explorations=without} and C{--explorations=only} let tox measure the other tests,
+and run these beside them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """If there is no such test among those that were named, nothing is wrong."""
+    """Succeed when C{--explorations} left none of the tests that were named."""
     nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
     if nothing and session.config.getoption("explorations") == "only":
         session.exitstatus = pytest.ExitCode.OK

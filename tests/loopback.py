@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Real connections on this machine, for what depends on the kernel."""
+"""Real connections on this machine, for tests of behaviour that needs the kernel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["LoopbackTestCase", "Plain", "Watched"]
 
 
 class Watched:
-    """A protocol that says when its connection is gone."""
+    """A protocol with a Deferred that fires when its connection is lost."""
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
@@ -37,7 +37,7 @@ class Watched:
 
 
 class Plain(Watched, Protocol):
-    """A protocol that counts what it gets."""
+    """A protocol that counts the bytes that it receives."""
 
     received = 0
 
@@ -54,7 +54,7 @@ class LoopbackTestCase(TestCase):
         """
         Wait for one connection.
 
-        @return: Where.
+        @return: The address to connect to.
         """
         factory = Factory.forProtocol(lambda: server)
         port = await endpoint.listen(factory)
@@ -62,7 +62,7 @@ class LoopbackTestCase(TestCase):
         return port.getHost()
 
     async def connected(self, endpoint: Any, client: Any, server: Any) -> None:
-        """Connect, and see to it that both ends are gone with the test."""
+        """Connect two protocols, and close both ends when the test is over."""
         made: Deferred[None] = Deferred()
         connectionMade = server.connectionMade
 
@@ -106,7 +106,7 @@ class LoopbackTestCase(TestCase):
 
     async def unix(self, client: Any, server: Any) -> None:
         """Connect two protocols over a UNIX socket."""
-        # Its path must be short.
+        # The path of a UNIX socket must be short.
         path = os.path.relpath(self.mktemp())
         await self.listen(serverFromString(reactor, f"unix:{path}"), server)
         await self.connected(clientFromString(reactor, f"unix:{path}"), client, server)

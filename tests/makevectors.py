@@ -19,7 +19,7 @@ from struct import pack
 from typing import Any
 
 FULL = 65_535
-# How long this package makes its chunks where it knows nothing of the link.
+# The length of this package's chunks before it has measured the link.
 CHUNK = 65_280
 WINDOW = 262_144
 
@@ -61,10 +61,7 @@ def wire(box: Box, version: Any) -> bytes:
 
 
 def parts(data: bytes) -> list[Any]:
-    """
-    Describe bytes: long runs of one byte by a rule, the rest in hexadecimal
-    digits.
-    """
+    """Describe bytes: long runs of one byte by a rule, the others in hexadecimal."""
     described: list[Any] = []
     plain = b""
     for byte, run in groupby(data):
@@ -245,7 +242,7 @@ def case(name: str, value: bytes, box: Box) -> Any:
 
 
 class Conversation:
-    """Boxes that go to and fro."""
+    """Boxes that two sides exchange."""
 
     def __init__(self, name: str, *, mode: Any = 1, **settings: Any) -> None:
         """
@@ -272,7 +269,7 @@ class Conversation:
             "bytes": parts(wire(box, self.versions[who])),
         }
         self.steps.append({**step, "free": list(free)} if free else step)
-        if box.get("_command") == "StreamVersion":
+        if box.get("_command") == "stream.Version":
             self.versions[who] = box["version"]
 
     def peer(self, **box: Any) -> None:
@@ -303,7 +300,7 @@ TEXT = "_error_description"
 def streams() -> Any:
     """Conversations about streams."""
     digest = sha256(b"hello").digest()
-    chunk = {"_command": "StreamData", "id": 7}
+    chunk = {"_command": "stream.Data", "id": 7}
 
     one = Conversation("a stream in a request: with _ask, without, with the digest")
     one.peer(_ask=1, _command="Store", name="x", body=7, body__size=5)
@@ -327,13 +324,13 @@ def streams() -> Any:
     three.peer(_ask=1, _command="Store", name="x", body=7)
     for n in range(3):
         three.peer(**chunk, offset=n * FULL, data=b"x" * FULL)
-    three.own("maximum", _command="MaxStreamData", id=7, maximum=1_245_181)
+    three.own("maximum", _command="stream.MaxData", id=7, maximum=1_245_181)
 
     four = Conversation(
         "a stream in an answer: the sender keeps to its window",
         stored={"x": {"bytes": [{"repeat": "78", "count": 400_000}]}},
     )
-    sent = {"_command": "StreamData", "id": 0}
+    sent = {"_command": "stream.Data", "id": 0}
     four.peer(_ask=1, _command="Fetch", name="x")
     four.own(_answer=1, body=0, body__size=400_000)
     for n in range(4):
@@ -341,7 +338,7 @@ def streams() -> Any:
     rest = b"x" * (WINDOW - 4 * CHUNK)
     four.own(**sent, _ask="s5", offset=4 * CHUNK, data=rest)
     four.peer(_answer="s1", maximum=WINDOW)
-    four.peer(_command="MaxStreamData", id=0, maximum=400_000)
+    four.peer(_command="stream.MaxData", id=0, maximum=400_000)
     four.own(**sent, offset=WINDOW, data=b"x" * CHUNK)
     four.own(**sent, offset=WINDOW + CHUNK, data=b"x" * CHUNK)
     end = WINDOW + 2 * CHUNK
@@ -353,16 +350,16 @@ def streams() -> Any:
     five = Conversation("the sender gives up")
     five.peer(_ask=1, _command="Store", name="x", body=7)
     five.peer(**chunk, offset=0, data="he")
-    five.peer(_command="ResetStream", id=7, code="STREAM_SOURCE_FAILED", final_size=2)
+    five.peer(_command="stream.Reset", id=7, code="STREAM_SOURCE_FAILED", final_size=2)
     five.own(TEXT, _error=1, _error_code="STREAM_SOURCE_FAILED", **{TEXT: "gone"})
 
     six = Conversation("the receiver gives up")
     six.peer(_ask=1, _command="Store", name="x", body=7)
     six.peer(**chunk, offset=0, data="he")
     six.do(abort="x")
-    six.own(_command="StopSending", id=7, code="STREAM_ABORTED")
+    six.own(_command="stream.StopSending", id=7, code="STREAM_ABORTED")
     six.own(TEXT, _error=1, _error_code="STREAM_ABORTED", **{TEXT: "gone"})
-    six.peer(_command="ResetStream", id=7, code="STREAM_ABORTED", final_size=2)
+    six.peer(_command="stream.Reset", id=7, code="STREAM_ABORTED", final_size=2)
 
     stored = "hello" * 13_056
     seven = Conversation("the receiver stops this side", stored={"x": stored})
@@ -370,8 +367,8 @@ def streams() -> Any:
     size = len(stored)
     seven.own(_answer=1, body=0, body__size=size)
     seven.own(**sent, _ask="s1", offset=0, data=stored, fin="True")
-    seven.peer(_command="StopSending", id=0, code="STREAM_REFUSED")
-    seven.own(_command="ResetStream", id=0, code="STREAM_REFUSED", final_size=size)
+    seven.peer(_command="stream.StopSending", id=0, code="STREAM_REFUSED")
+    seven.own(_command="stream.Reset", id=0, code="STREAM_REFUSED", final_size=size)
 
     eight = Conversation("a value travels inside its box", stored={"x": "hello"})
     eight.peer(_ask=1, _command="Store", name="y", body__data="abc")
@@ -379,7 +376,38 @@ def streams() -> Any:
     eight.peer(_ask=2, _command="Fetch", name="x")
     eight.own(_answer=2, body__data="hello")
 
+    nine = Conversation("the digest of one chunk needs no announcement")
+    nine.peer(_ask=1, _command="Store", name="x", body=7)
+    nine.peer(**chunk, offset=0, data="hello", fin="True", sha256=digest)
+    nine.own(_answer=1, size=5)
+
+    ten = Conversation("a sender that waits for each answer announces no digest")
+    ten.peer(_ask=1, _command="Store", name="x", body=7)
+    ten.peer(**chunk, _ask=2, offset=0, data="he")
+    ten.own("maximum", _answer=2, maximum=1_048_578)
+    ten.peer(**chunk, _ask=3, offset=2, data="llo", fin="True", sha256=digest)
+    ten.own(_answer=1, size=5)
+    ten.own("maximum", _answer=3, maximum=1_048_578)
+
+    eleven = Conversation("a chunk of a stream that has ended; its id is used again")
+    eleven.peer(_ask=1, _command="Store", name="x", body=7)
+    eleven.peer(**chunk, offset=0, data="hello", fin="True")
+    eleven.own(_answer=1, size=5)
+    eleven.peer(**chunk, offset=0, data="hello")
+    eleven.peer(**chunk, _ask=2, offset=0, data="hello")
+    eleven.own(_answer=2)
+    eleven.peer(_ask=3, _command="Store", name="y", body=7)
+    reused = {"_error_code": "STREAM_REUSED", TEXT: "no"}
+    eleven.own(TEXT, _error=3, **reused)
+
+    twelve = Conversation("a reset before bytes that have arrived")
+    twelve.peer(_ask=1, _command="Store", name="x", body=7)
+    twelve.peer(**chunk, offset=0, data="he")
+    twelve.peer(_command="stream.Reset", id=7, code="MINE", final_size=1)
+    twelve.own(TEXT, _error=1, _error_code="STREAM_FINAL_SIZE", **{TEXT: "no"})
+
     conversations = [one, two, three, four, five, six, seven, eight]
+    conversations += [nine, ten, eleven, twelve]
     for name, code, chunks in [
         (
             "two bytes for one offset",
@@ -401,7 +429,24 @@ def streams() -> Any:
             "STREAM_DIGEST",
             [{"offset": 0, "data": "hallo", "fin": "True", "sha256": digest}],
         ),
+        (
+            "a digest that was not announced",
+            "STREAM_INVALID_CHUNK",
+            [
+                {"offset": 0, "data": "hel"},
+                {"offset": 3, "data": "lo", "fin": "True", "sha256": digest},
+            ],
+        ),
+        (
+            "an announced digest does not come",
+            "STREAM_DIGEST",
+            [
+                {"offset": 0, "data": "hel", "sha256": ""},
+                {"offset": 3, "data": "lo", "fin": "True"},
+            ],
+        ),
         ("no offset", "STREAM_INVALID_CHUNK", [{"data": "x"}]),
+        ("no data", "STREAM_INVALID_CHUNK", [{"offset": 0}]),
     ]:
         wrong = Conversation(f"refused: {name}")
         wrong.peer(_ask=1, _command="Store", name="x", body=7)
@@ -416,7 +461,7 @@ def streams() -> Any:
 
 def negotiations() -> Any:
     """Conversations about versions and large boxes."""
-    settings = {"_command": "StreamSettings", "versions": "1 2", "box": 16_777_216}
+    settings = {"_command": "stream.Settings", "versions": "1 2", "box": 16_777_216}
 
     one = Conversation(
         "both read version 2, and large boxes go in fragments",
@@ -424,23 +469,23 @@ def negotiations() -> Any:
     )
     one.own("box", **settings, _ask="s1")
     one.peer(**settings, _ask="a1")
-    one.own(_command="StreamVersion", version=2)
+    one.own(_command="stream.Version", version=2)
     one.own(_answer="a1")
     one.peer(_answer="s1")
-    one.peer(_command="StreamVersion", version=2)
+    one.peer(_command="stream.Version", version=2)
     one.peer(_ask=1, _command="Fit", value=b"x" * FULL)
     one.own(_answer=1, value=b"x" * FULL)
     request = {"_ask": 2, "_command": "Echo", "value": b"x" * 2 * FULL}
     data = wire(request, 2)
     size = len(data)
-    chunk = {"_command": "StreamData", "id": 0}
-    one.peer(_command="StreamBox", id=0, size=size)
+    chunk = {"_command": "stream.Data", "id": 0}
+    one.peer(_command="stream.Box", id=0, size=size)
     one.peer(**chunk, offset=0, data=data[:FULL])
     one.peer(**chunk, offset=FULL, data=data[FULL : 2 * FULL])
     rest = data[2 * FULL :]
     one.peer(**chunk, _ask="a2", offset=2 * FULL, data=rest, fin="True")
     data = wire({"_answer": 2, "value": b"x" * 2 * FULL}, 2)
-    one.own(_command="StreamBox", id=0, size=len(data))
+    one.own(_command="stream.Box", id=0, size=len(data))
     one.own(**chunk, offset=0, data=data[:CHUNK])
     one.own("maximum", _answer="a2", maximum=1_048_576 + size)
     one.own(**chunk, offset=CHUNK, data=data[CHUNK : 2 * CHUNK])
@@ -456,7 +501,7 @@ def negotiations() -> Any:
 
     three = Conversation("the peer reads version 1 only", mode="auto")
     three.own("box", **settings, _ask="s1")
-    three.peer(_command="StreamSettings", versions="1", box=1_000_000, _ask="a1")
+    three.peer(_command="stream.Settings", versions="1", box=1_000_000, _ask="a1")
     three.own(_answer="a1")
     three.peer(_answer="s1")
     three.peer(_ask=1, _command="Fit", value=b"x" * 1000)
@@ -465,12 +510,12 @@ def negotiations() -> Any:
     four = Conversation("what makes no sense is refused", mode="auto")
     four.own("box", **settings, _ask="s1")
     refused = {"_error_code": "STREAM_INVALID_CHUNK", TEXT: "no"}
-    four.peer(_command="StreamSettings", versions="two", box=1, _ask="a1")
+    four.peer(_command="stream.Settings", versions="two", box=1, _ask="a1")
     four.own(TEXT, _error="a1", **refused)
-    four.peer(_command="StreamSettings", versions="1", _ask="a2")
+    four.peer(_command="stream.Settings", versions="1", _ask="a2")
     four.own(TEXT, _error="a2", **refused)
-    four.peer(_command="StreamBox", id=1, size=17_000_000, _ask="a3")
-    four.own(_command="StopSending", id=1, code="AMP_BOX_TOO_LONG", _ask="s2")
+    four.peer(_command="stream.Box", id=1, size=17_000_000, _ask="a3")
+    four.own(_command="stream.StopSending", id=1, code="AMP_BOX_TOO_LONG", _ask="s2")
     four.own(TEXT, _error="a3", _error_code="AMP_BOX_TOO_LONG", **{TEXT: "no"})
     return [each.data() for each in (one, two, three, four)]
 

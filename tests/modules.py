@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import amp_stream
 
-__all__ = ["CHECKOUT", "PACKAGE", "importedBy", "importsIn", "moduleNames"]
+__all__ = [
+    "CHECKOUT",
+    "PACKAGE",
+    "importedAtOnce",
+    "importedBy",
+    "importsIn",
+    "moduleNames",
+]
 
 PACKAGE = Path(amp_stream.__file__).parent
 """
@@ -40,10 +47,10 @@ def moduleNames(package: Path = PACKAGE) -> dict[str, Path]:
 
 def importsIn(source: str) -> Iterator[str]:
     """
-    Find what a module imports, anywhere in it, in functions and for types only too.
+    Find the modules that a module imports, also in functions and for types only.
 
-    @return: C{a.b} for C{import a.b}, C{a.b.c} for C{from a.b import c}, and
-        C{.a} for a relative import.
+    @return: C{a.b} for C{import a.b}, C{a.b.c} for C{from a.b import c}, and C{.a} for
+        a relative import.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -51,6 +58,31 @@ def importsIn(source: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield "." * node.level + f"{node.module or ''}.{alias.name}".lstrip(".")
+
+
+def importedAtOnce(name: str, modules: dict[str, Path]) -> set[str]:
+    """
+    Find which modules of the package are imported when one of them is: not those that
+    it imports in functions, or for types only.
+
+    @param name: The importing module.
+
+    @param modules: All modules of the package.
+    """
+    tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+    kept = [
+        node
+        for node in tree.body
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))
+        and not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+    source = ast.unparse(ast.Module(kept, []))
+    return _known(importsIn(source), modules) - {name}
+
+
+def _known(imported: Iterable[str], modules: dict[str, Path]) -> set[str]:
+    found = (each if each in modules else each.rpartition(".")[0] for each in imported)
+    return {module for module in found if module in modules}
 
 
 def importedBy(name: str, modules: dict[str, Path]) -> set[str]:
@@ -61,9 +93,4 @@ def importedBy(name: str, modules: dict[str, Path]) -> set[str]:
 
     @param modules: All modules of the package.
     """
-    imported = set()
-    for each in importsIn(modules[name].read_text(encoding="utf-8")):
-        module = each if each in modules else each.rpartition(".")[0]
-        if module in modules:
-            imported.add(module)
-    return imported
+    return _known(importsIn(modules[name].read_text(encoding="utf-8")), modules)

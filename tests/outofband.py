@@ -24,16 +24,17 @@ from twisted.logger import eventAsText, globalLogPublisher
 from twisted.protocols import amp
 from zope.interface import implementer
 
-from amp_stream import OutOfBand, StreamAMP
-from amp_stream._commands import (
-    AskTicket,
-    MaxStreamData,
-    ResetStream,
-    StopSending,
-    TakeTicket,
-)
+from amp_stream import OutOfBand, StreamAMP, StreamConfig
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer
-from tests.commands import Ping, Responders
+from tests.commands import (
+    MaxStreamData,
+    OfferTicket,
+    Ping,
+    RequestTicket,
+    ResetStream,
+    Responders,
+    StopSending,
+)
 from tests.loopback import LoopbackTestCase, Watched
 
 __all__ = [
@@ -211,12 +212,12 @@ class Puppet(Watched, amp.AMP):
         self.asked: Deferred[int] = Deferred()
         self.answer: Any = None
 
-    @TakeTicket.responder
+    @OfferTicket.responder
     def takeTicket(self, **ticket):
         self.ticket.callback(ticket)
         return {}
 
-    @AskTicket.responder
+    @RequestTicket.responder
     def askTicket(self, id):
         self.asked.callback(id)
         return self.answer
@@ -547,11 +548,13 @@ class OutOfBandTestCase(LoopbackTestCase):
         ends = []
         for name, given in (("client", client), ("server", server)):
             taker = OutOfBandClient(allowPlainHTTP=plain)
-            options: dict[str, Any] = {"bulkClient": taker}
+            options: dict[str, Any] = {"outOfBandClient": taker}
             if listens in (name, "both"):
-                options["bulkServer"] = await self.bulk(plain=plain, **(bulk or {}))
+                options["outOfBandServer"] = await self.bulk(
+                    plain=plain, **(bulk or {})
+                )
             options.update(given or {})
-            ends.append(Peer(**options))
+            ends.append(Peer(config=StreamConfig(**options)))
         await self.tcp(*ends)
         return ends[0], ends[1]
 

@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Two connected protocols that send streams, and what must be true of them
-afterwards.
-"""
+"""Two connected protocols that send streams, and checks of the state they leave."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from amp_stream import IncomingStream, OutgoingStream
+from amp_stream import IncomingStream, OutgoingStream, StreamConfig
 from amp_stream.testing import ConnectedPair, connectInMemory
 from tests.commands import Ping, Server
 
@@ -33,18 +30,21 @@ def pieces(value: bytes, size: int) -> list[bytes]:
 
 class StreamTestCase(SynchronousTestCase):
     """
-    Tests with a pair of protocols.  Whatever a test does to its streams, the
-    connection must survive it, and nothing of them must be left.
+    Tests with a pair of protocols.
+
+    The connection must survive everything that a test does to its streams, and keep no
+    trace of them.
     """
 
     def setUp(self) -> None:
         self.pair: ConnectedPair[Server, Server] = connectInMemory(
-            Server(version=1), Server(version=1)
+            Server(config=StreamConfig(version=1)),
+            Server(config=StreamConfig(version=1)),
         )
         self.addCleanup(self.checkNothingLeft)
 
     def checkNothingLeft(self) -> None:
-        """The connection works; when it is gone, so is everything."""
+        """Check that the connection works, and that nothing is left after its end."""
         if self.pair.client.transport is not None:
             self.pair.flush()
             ping = self.pair.client.callRemote(Ping)
@@ -56,18 +56,18 @@ class StreamTestCase(SynchronousTestCase):
 
     def send(self, source: Any, **kw: Any) -> tuple[OutgoingStream, IncomingStream]:
         """
-        Send a stream that nobody takes yet.
+        Send a stream that the receiver does not take yet.
 
         @return: Its two ends.
         """
-        sending = self.pair.client.sendStream(source, **kw)
-        return sending, self.pair.server.incoming(sending.id)
+        sending = self.pair.client.streams.send(source, **kw)
+        return sending, self.pair.server.streams.accept(sending.id)
 
     def transfer(self, source: Any, **kw: Any) -> bytes:
         """
         Send a stream and collect it.
 
-        @return: What arrived.
+        @return: The bytes that arrived.
         """
         sending, receiving = self.send(source, **kw)
         collected = receiving.collect()
@@ -80,7 +80,7 @@ class StreamTestCase(SynchronousTestCase):
         """
         Send a stream that fails on its way.
 
-        @return: What it failed with at the sender.
+        @return: The sender's exception.
         """
         sending, receiving = self.send(source, **kw)
         collected = receiving.collect()
@@ -92,9 +92,9 @@ class StreamTestCase(SynchronousTestCase):
 @implementer(IBodyProducer)
 class TestProducer:
     """
-    A body producer that does what the test says.
+    A body producer that runs a test's callbacks.
 
-    @ivar calls: What was called, in order.
+    @ivar calls: The names of its called methods, in order.
     """
 
     __test__ = False

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Real child processes for tests: what they print, and how they end."""
+"""Real child processes for tests: their output, and their exit status."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def spawnPython(*arguments: str, cwd: str | None = None) -> Child:
     @return: The child, which runs.
     """
     child = Child()
-    # The package that the tests test, be it installed or not.
+    # The package under test, whether or not it is installed.
     package = os.path.dirname(os.path.dirname(os.path.abspath(amp_stream.__file__)))
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     inherited = os.environ.get("PYTHONPATH")

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""What the tests of L{amp_stream._sansio} share."""
+"""Helpers that the tests of L{amp_stream._sansio} share."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Wire:
         return True
 
     def arriveOne(self):
-        """Let the receiver have what was sent first."""
+        """Deliver the sender's oldest chunk or frame."""
         self.collectFrames()
         if not self.forth:
             return False
@@ -97,7 +97,7 @@ class Wire:
         return True
 
     def answerOne(self):
-        """Let the sender have what the receiver sent first."""
+        """Deliver the receiver's oldest frame."""
         self.collectFrames()
         if not self.back:
             return False

@@ -89,12 +89,15 @@ class Network:
         self.at(self._free, served)
 
     def queue(self, percent, start, end):
-        """How long packets stood in the queue in some time: a percentile (seconds)."""
+        """
+        @return: A percentile of the time that packets stood in the queue
+            (seconds).
+        """
         waits = sorted(wait for when, wait in self._waits if start <= when < end)
         return waits[min(len(waits) - 1, int(len(waits) * percent / 100))]
 
     def share(self, sender, start, end):
-        """The part of the link that a sender had in some time."""
+        """@return: The part of the link that a sender had between two times."""
         size = sum(size for when, size in self._passed[sender] if start <= when < end)
         return size * 8 / self.rate / (end - start)
 
@@ -121,7 +124,6 @@ class _Reno:
         self.writable = lambda: None
 
     def write(self, size):
-        """Take bytes."""
         self.bytesUnsent += size
         while size > 0:
             self.unsent.append(min(size, SEGMENT))
@@ -129,7 +131,7 @@ class _Reno:
         self._send()
 
     def sample(self):
-        """What C{TCP_INFO} would say."""
+        """Return the values that C{TCP_INFO} would report."""
         return Sample(
             inFlight=self.bytesFlying + self.bytesUnsent,
             delivered=self.delivered,
@@ -238,7 +240,7 @@ class Sender:
             self._turn()
 
     def _turn(self):
-        """Do what the glue does when the transport asks for more."""
+        """Do what the package does when the transport asks for more."""
         now, kernel = self.network.now, self.kernel
         controller, pace = self.controller, self.pace
         if kernel.bytesUnsent > _NOTSENT_LOWAT:
@@ -269,7 +271,7 @@ class Sender:
 
 
 class Greedy:
-    """A sender that has nothing but its kernel's congestion control."""
+    """A sender whose kernel alone controls its congestion."""
 
     def __init__(self, network, start=0.0, end=1e9):
         self.network = network

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP
-from amp_stream._boxes import answerThere, asAnswer, asError
+from amp_stream._calls import asAnswer, asError, resultIfFired
 from amp_stream.testing import connectInMemory
 from tests.commands import Ping
 
@@ -19,31 +19,31 @@ BOX = amp.AmpBox(x=b"y")
 
 
 class AnswerThereTests(SynchronousTestCase):
-    """L{answerThere}."""
+    """L{resultIfFired}."""
 
     def test_there(self):
-        """An answer that is there is found."""
-        self.assertIs(answerThere(succeed(BOX)), BOX)
+        """C{answerThere} returns the result of a Deferred that has fired."""
+        self.assertIs(resultIfFired(succeed(BOX)), BOX)
 
     def test_notThere(self):
-        """One that is still to come, a failure, or something else is none."""
+        """C{answerThere} ignores unfired and failed Deferreds, and other results."""
         failed = Deferred()
         failed.errback(ValueError())
         for result in (Deferred(), failed, succeed(None), succeed({})):
-            self.assertIsNone(answerThere(result))
+            self.assertIsNone(resultIfFired(result))
         self.failureResultOf(failed, ValueError)
 
     def test_notLast(self):
-        """Nor is one with which something is still to be done."""
+        """C{answerThere} ignores Deferreds that are paused or have callbacks to run."""
         paused = succeed(BOX)
         paused.pause()
-        self.assertIsNone(answerThere(paused))
+        self.assertIsNone(resultIfFired(paused))
         paused.addCallback(lambda box: None)
         paused.unpause()
         running = Deferred()
         found = []
-        running.addCallback(lambda box: found.append(answerThere(running)) or box)
-        running.addCallback(lambda box: found.append(answerThere(running)))
+        running.addCallback(lambda box: found.append(resultIfFired(running)) or box)
+        running.addCallback(lambda box: found.append(resultIfFired(running)))
         running.callback(BOX)
         self.assertEqual(found[0], None)
 
@@ -52,15 +52,15 @@ class BoxTests(SynchronousTestCase):
     """L{asAnswer} and L{asError}."""
 
     def test_answer(self):
-        """An answer has the tag of what it answers."""
+        """An answer carries the tag of the call that it answers."""
         box = amp.AmpBox(x=b"y")
         self.assertIs(asAnswer(box, b"1"), box)
         self.assertEqual(box, {b"x": b"y", b"_answer": b"1"})
 
     def test_declared(self):
         """
-        An error that the command declares has its code and text, and the connection
-        goes on unless it is fatal.
+        An error that the command declares is sent with its code and text, and the
+        connection closes only if it is fatal.
         """
         for fatal, kind in ((False, amp.AmpBox), (True, amp.QuitBox)):
             for text in ("caf\xe9", "caf\xe9".encode()):
@@ -78,7 +78,10 @@ class BoxTests(SynchronousTestCase):
                 )
 
     def test_undeclared(self):
-        """Any other is logged, says nothing about itself, and ends the connection."""
+        """
+        An undeclared error is logged, hidden from the peer, and ends the
+        connection.
+        """
         box = asError(Failure(ZeroDivisionError("secret")), b"1")
         self.assertIs(type(box), amp.QuitBox)
         self.assertEqual(box[b"_error_code"], b"UNKNOWN")
@@ -99,10 +102,10 @@ class Late(StreamAMP):
 
 
 class CommandTests(SynchronousTestCase):
-    """What becomes of answers."""
+    """How the protocol sends the answers of responders."""
 
     def call(self, early=False):
-        """Call somebody who takes time, or not."""
+        """Call a responder that answers at once, or one that answers later."""
         self.pair = connectInMemory(StreamAMP(), Late())
         if early:
             self.pair.server.late.callback({})
@@ -111,7 +114,7 @@ class CommandTests(SynchronousTestCase):
         return called
 
     def test_late(self):
-        """One that comes later is sent then."""
+        """The answer of a responder's Deferred is sent when the Deferred fires."""
         called = self.call()
         self.assertNoResult(called)
         self.pair.server.late.callback({})
@@ -119,7 +122,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(called), {"number": None})
 
     def test_lateFailure(self):
-        """So is a failure."""
+        """The failure of a responder's Deferred is sent when it fires."""
         called = self.call()
         failures = []
         called.addErrback(failures.append)
@@ -130,8 +133,8 @@ class CommandTests(SynchronousTestCase):
 
     def test_unsent(self):
         """
-        If an answer cannot be written for a reason that nobody has thought of, that is
-        logged, and the connection ends, as with C{amp.AMP}.
+        If an answer cannot be written for an unforeseen reason, the error is logged and
+        the connection closes, as with C{amp.AMP}.
         """
         self.patch(Late, "_safeEmit", lambda server, box: 1 / 0)
         for early in (True, False):

@@ -19,7 +19,7 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from zope.interface import implementer
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 from amp_stream.files import (
     GetFileOutOfBand,
     ListFiles,
@@ -224,7 +224,7 @@ class BalancerTests(OutOfBandTestCase):
         """Connect to one of the services, by way of HAProxy."""
         client = OutOfBandClient(**options)
         endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port)
-        protocol = StreamAMP(bulkClient=client)
+        protocol = StreamAMP(config=StreamConfig(outOfBandClient=client))
         await connectProtocol(endpoint, protocol)
         self.addCleanup(protocol.transport.abortConnection)
         return protocol

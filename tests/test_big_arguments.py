@@ -40,14 +40,14 @@ EURO = "\N{EURO SIGN}"
 
 
 class Echo(amp.Command):
-    """Send a value there and back."""
+    """A command that returns the values of its request."""
 
     arguments = [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
     response = [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
 
 
 class Plain(amp.Command):
-    """As L{Echo}, as Twisted alone declares it."""
+    """L{Echo} as Twisted alone declares it."""
 
     commandName = b"Echo"
     arguments = [(b"body", amp.String()), (b"note", amp.Unicode(optional=True))]
@@ -66,7 +66,7 @@ class Small(amp.Command):
 
 
 class Loose(amp.Command):
-    """L{Small} for a caller that knows no bound."""
+    """L{Small} for a caller without a bound."""
 
     commandName = b"Small"
     arguments = [(b"body", BigString())]
@@ -74,14 +74,14 @@ class Loose(amp.Command):
 
 
 class LooseDeclared(Loose):
-    """As L{Loose}, with the errors of this package declared."""
+    """L{Loose} with the errors of this package declared."""
 
     commandName = b"Small"
     errors = STREAM_ERRORS
 
 
 class Broken(amp.Command):
-    """Ask for a response that is no good."""
+    """A command with a response that cannot be read."""
 
     arguments = [(b"keys", amp.ListOf(amp.String()))]
     response = [
@@ -100,7 +100,6 @@ class BrokenRaw(amp.Command):
 
     @classmethod
     def makeResponse(cls, objects: dict[str, Any], proto: Any) -> amp.Box:
-        """Pass a box on as it is."""
         return amp.Box(objects)
 
 
@@ -109,17 +108,14 @@ class Server(amp.AMP):
 
     @Echo.responder
     def echo(self, body: bytes, note: str | None) -> dict[str, Any]:
-        """Return the arguments."""
         return {"body": body, "note": note}
 
     @Small.responder
     def small(self, **arguments: Any) -> dict[str, Any]:
-        """Be content."""
         return {"ok": True}
 
     @BrokenRaw.responder
     def broken(self, keys: list[bytes]) -> dict[bytes, bytes]:
-        """Return what the caller says."""
         return dict(key.split(b"=", 1) for key in keys)  # type: ignore[misc]
 
 
@@ -161,7 +157,10 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_long(self) -> None:
-        """A long value takes further keys of the box, beside those of the others."""
+        """
+        A long value takes further keys of the box, beside the keys of other
+        arguments.
+        """
         box = toBox(
             [(b"id", amp.Integer()), (b"body", BigString()), (b"z", amp.String())],
             id=7,
@@ -182,8 +181,8 @@ class WriteTests(SynchronousTestCase):
 
     def test_optional(self) -> None:
         """
-        An optional value that is L{None} or left out has no key; a required one
-        must be there, and be bytes.
+        An optional value that is L{None} or left out has no key; a required one must be
+        present, and be bytes.
         """
         optional = [(b"body", BigString(optional=True)), (b"t", BigUnicode(True))]
         self.assertEqual(toBox(optional), {})
@@ -195,8 +194,8 @@ class WriteTests(SynchronousTestCase):
 
     def test_wrongType(self) -> None:
         """
-        Text for L{BigString} and bytes for L{BigUnicode} are refused, and the
-        message names the other one.
+        Text for L{BigString} and bytes for L{BigUnicode} are refused with an error that
+        names the right one.
         """
         error = self.assertRaises(
             TypeError, toBox, [(b"body", BigString())], body="text"
@@ -210,7 +209,7 @@ class WriteTests(SynchronousTestCase):
         self.assertIn("BigString", str(error))
 
     def test_splitAfterEncoding(self) -> None:
-        """It is the bytes of a text that are split and counted."""
+        """A text is encoded first; its bytes are split and counted."""
         text = EURO * 30_000
         box = toBox([(b"t", BigUnicode(maxSize=90_000))], t="x" + text[:-1])
         self.assertEqual([len(piece) for piece in box.values()], [65_535, 24_463])
@@ -220,7 +219,10 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_notUTF8(self) -> None:
-        """Text that has no UTF-8 form is refused, with the place and not the text."""
+        """
+        Text that UTF-8 cannot encode is refused; the error does not
+        show the text.
+        """
         error = self.assertRaises(
             InvalidText, toBox, [(b"note", BigUnicode())], note="secret\ud800"
         )
@@ -229,7 +231,7 @@ class WriteTests(SynchronousTestCase):
         self.assertNotIn("secret", str(error))
 
     def test_tooLong(self) -> None:
-        """A value over C{maxSize} is refused, by default from 16 MiB on."""
+        """A value over C{maxSize} is refused; the default is 16 MiB."""
         error = self.assertRaises(
             ValueTooLong, toBox, [(b"body", BigString(maxSize=2))], body=b"abc"
         )
@@ -240,13 +242,13 @@ class WriteTests(SynchronousTestCase):
         )
 
     def test_declaration(self) -> None:
-        """A C{maxSize} that no value can have is refused when it is declared."""
+        """An impossible C{maxSize} is refused when the argument is declared."""
         self.assertRaises(ValueError, BigString, maxSize=-1)
         self.assertRaises(ValueError, BigUnicode, maxSize=-1)
         self.assertEqual(toBox([(b"v", BigString(maxSize=0))], v=b""), {b"v": b""})
 
     def test_callersDictionary(self) -> None:
-        """The dictionary of the caller stays as it was."""
+        """Writing a box leaves the caller's dictionary unchanged."""
         objects = {"body": LONG, "note": "x" * 70_000}
         before = dict(objects)
         Echo.makeArguments(objects, None)
@@ -254,7 +256,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(objects, before)
 
     def test_pythonNames(self) -> None:
-        """Names that Python cannot spell are translated as for any argument."""
+        """Argument names that are Python keywords are translated as AMP does."""
         box = toBox(
             [(b"from", BigString()), (b"big-body", BigString())],
             From=b"a",
@@ -265,8 +267,8 @@ class WriteTests(SynchronousTestCase):
 
     def test_clash(self) -> None:
         """
-        Another argument with the name of a key of the value is an error, wherever
-        it is declared and however short the value is.
+        An argument whose name is a key that the value may need is refused, wherever it
+        is declared and however short the value is.
         """
         big = (b"body", BigString())
         for name in (b"body.0", b"body.1", b"body.2", b"body.77"):
@@ -284,7 +286,7 @@ class ReadTests(SynchronousTestCase):
     """Boxes into values."""
 
     def test_both(self) -> None:
-        """Both numberings give the value."""
+        """Pieces numbered from zero and from two both join to the value."""
         for box in (
             {b"body": b"ab", b"body.2": b"c"},
             {b"body.0": b"ab", b"body.1": b"c"},
@@ -292,7 +294,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(fromBox([(b"body", BigString())], box), {"body": b"abc"})
 
     def test_roundTrip(self) -> None:
-        """What was written is read, with the type that was declared."""
+        """A value that was written is read back as the declared type."""
         arguments = [(b"big-body", BigString()), (b"class", BigUnicode())]
         objects = {"big_body": LONG, "Class": EURO * 50_000}
         box = toBox(arguments, **objects)
@@ -308,7 +310,7 @@ class ReadTests(SynchronousTestCase):
         self.assertIn("'body'", str(error))
 
     def test_gap(self) -> None:
-        """A piece that is not there is an error, for an optional value as well."""
+        """A missing piece is an error, for an optional value as well."""
         box = {b"body": b"a", b"body.3": b"c"}
         for optional in (False, True):
             self.assertRaises(
@@ -316,7 +318,7 @@ class ReadTests(SynchronousTestCase):
             )
 
     def test_notUTF8(self) -> None:
-        """Bytes that are not UTF-8 are an error with the place, not the bytes."""
+        """Bytes that are not UTF-8 are refused; the error does not show the bytes."""
         box = {b"note": b"secret", b"note.2": b"\xff"}
         error = self.assertRaises(InvalidText, fromBox, [(b"note", BigUnicode())], box)
         self.assertIn("byte 6", str(error))
@@ -324,8 +326,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_clash(self) -> None:
         """
-        A piece is never mistaken for another argument, nor the value for a shorter
-        one: not even for an argument that the sender left out.
+        A piece is never mistaken for another argument, nor for a shorter value, even if
+        the sender left out an argument.
         """
         arguments = [(b"body.2", amp.String(optional=True)), (b"body", BigString())]
         box = toBox(arguments, body=b"x" * 70_000)
@@ -333,7 +335,7 @@ class ReadTests(SynchronousTestCase):
         self.assertRaises(KeyClash, fromBox, arguments, {b"body": b"short"})
 
     def test_boxIsKept(self) -> None:
-        """The box of the caller stays as it was."""
+        """Reading a box leaves the caller's box unchanged."""
         box = amp.Box({amp.ANSWER: b"1", b"body": b"a", b"body.2": b"b"})
         before = dict(box)
         Echo.parseResponse(box, None)
@@ -341,23 +343,23 @@ class ReadTests(SynchronousTestCase):
 
 
 class BoxErrorTests(SynchronousTestCase):
-    """L{boxErrors}: which form an error takes."""
+    """C{boxErrors}: the form in which a box's error is raised."""
 
     def fail(self, *box: Any) -> None:  # type: ignore[override]
-        """Raise an error within it."""
+        """Raise an error inside C{boxErrors}."""
         with boxErrors(*box):
             raise ValueTooLong("so long")
 
     def test_response(self) -> None:
-        """In a response an error stays what it is."""
+        """C{boxErrors} leaves an error in a response unchanged."""
         box = amp.Box({amp.ANSWER: b"1"})
         error = self.assertRaises(ValueTooLong, self.fail, box)
         self.assertEqual(str(error), "so long")
 
     def test_request(self) -> None:
         """
-        In anything else it becomes an error that AMP answers without hanging up,
-        with the code, the text and the cause.
+        C{boxErrors} turns an error in a request into one that AMP answers without
+        closing the connection, with the same code, text and cause.
         """
         request = amp.Box({amp.COMMAND: b"Echo", amp.ASK: b"1"})
         for box in ([request], [amp.Box({b"body": b"item"})], []):
@@ -369,7 +371,7 @@ class BoxErrorTests(SynchronousTestCase):
             self.assertIs(error.local.value, error.__cause__)
 
     def test_others(self) -> None:
-        """Errors from outside the tree are none of its business."""
+        """C{boxErrors} passes errors from outside the package's tree through."""
         with self.assertRaises(ZeroDivisionError), boxErrors():
             raise ZeroDivisionError
 
@@ -378,10 +380,7 @@ class ListTests(SynchronousTestCase):
     """Big values in AMP's lists."""
 
     def test_ampList(self) -> None:
-        """
-        The items of an C{AmpList} are boxes, so they hold big values of any
-        length.
-        """
+        """The items of an C{AmpList} are boxes and hold big values of any length."""
         argument = amp.AmpList(
             [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
         )
@@ -393,7 +392,7 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(argument.fromStringProto(written, None), items)
 
     def test_listOf(self) -> None:
-        """The elements of a C{ListOf} work up to 65,535 bytes."""
+        """The elements of a C{ListOf} may have up to 65,535 bytes."""
         for argument, elements in (
             (BigString(), [b"", bytearray(b"a"), b"x" * 65_535]),
             (BigUnicode(), ["", "a", EURO * 21_845]),
@@ -404,7 +403,7 @@ class ListTests(SynchronousTestCase):
             )
 
     def test_longElement(self) -> None:
-        """A longer element is refused with words, not with an error from C{struct}."""
+        """A C{ListOf} element over 65,535 bytes is refused with a clear error text."""
         for argument, element in (
             (BigString(), bytes(65_536)),
             (BigUnicode(), EURO * 21_846),
@@ -416,13 +415,16 @@ class ListTests(SynchronousTestCase):
             self.assertIn("Stream()", str(error))
 
     def test_elementTypes(self) -> None:
-        """An element must be of the declared type, and within C{maxSize}."""
+        """A C{ListOf} element must have the declared type and at most C{maxSize}."""
         self.assertRaises(TypeError, BigString().toString, "text")
         self.assertRaises(TypeError, BigUnicode().toString, b"bytes")
         self.assertRaises(ValueTooLong, BigString(maxSize=2).toString, b"abc")
 
     def test_badElement(self) -> None:
-        """An element that is too long or not UTF-8 is an error that AMP can answer."""
+        """
+        AMP can answer the error of a C{ListOf} element that is too long or
+        not UTF-8.
+        """
         for argument, element, code in (
             (BigString(maxSize=2), b"abc", b"BIG_VALUE_TOO_LONG"),
             (BigUnicode(), b"\xff", b"BIG_VALUE_TEXT"),
@@ -432,19 +434,18 @@ class ListTests(SynchronousTestCase):
 
 
 class StockTests(SynchronousTestCase):
-    """Between two stock C{amp.AMP} that are connected in memory."""
+    """Big arguments between two stock C{amp.AMP} that are connected in memory."""
 
     def setUp(self) -> None:
-        """Connect them."""
         self.client: amp.AMP
         self.server: amp.AMP
         self.pump: IOPump
         self.client, self.server, self.pump = connectedServerAndClient(Server, amp.AMP)
 
     def outcome(self, call: Callable[..., Deferred[Any]], *a: Any, **kw: Any) -> Any:
-        """Make a call, let the bytes flow, and return what its Deferred fires with."""
+        """Make a call, deliver all bytes, and return the Deferred's result."""
         outcomes: list[Any] = []
-        # Before the answer comes: AMP hangs up after a failure that nobody handles.
+        # Before the answer comes: AMP closes the connection after an unhandled failure.
         call(*a, **kw).addBoth(outcomes.append)
         self.pump.flush()
         [outcome] = outcomes
@@ -459,7 +460,7 @@ class StockTests(SynchronousTestCase):
         return failure.value
 
     def test_lengths(self) -> None:
-        """Values around each multiple of 65,535 bytes cross in both directions."""
+        """Values around each multiple of 65,535 bytes arrive in both directions."""
         for pieces in range(4):
             for length in range(
                 max(0, pieces * PIECE_SIZE - 1), pieces * PIECE_SIZE + 2
@@ -469,7 +470,7 @@ class StockTests(SynchronousTestCase):
                 self.assertEqual(answer, {"body": body, "note": None})
 
     def test_text(self) -> None:
-        """So does text, whatever character stands at the end of a piece."""
+        """A text arrives unchanged, whichever character a split between pieces cuts."""
         for shift in range(4):
             note = "x" * shift + "\N{SNAKE}" * 40_000
             answer = self.outcome(self.client.callRemote, Echo, body=b"", note=note)
@@ -477,14 +478,14 @@ class StockTests(SynchronousTestCase):
 
     def test_withPlainDeclarations(self) -> None:
         """
-        A peer that declares C{amp.String} and C{amp.Unicode} is understood, and
-        understands, while values are short.
+        Short values are exchanged with a peer that declares C{amp.String} and
+        C{amp.Unicode}.
         """
         values = {"body": b"x" * 65_535, "note": EURO}
         self.assertEqual(self.outcome(self.client.callRemote, Plain, **values), values)
 
     def test_otherNumbering(self) -> None:
-        """A request in the numbering from zero is answered in our own."""
+        """A request with pieces numbered from zero is answered with our numbering."""
         pieces = {"body.0": b"x" * 65_535, "body.1": b"y" * 10}
         box = self.outcome(self.client.callRemoteString, b"Echo", **pieces)
         self.assertEqual(
@@ -493,8 +494,8 @@ class StockTests(SynchronousTestCase):
 
     def test_badRequests(self) -> None:
         """
-        A request that cannot be read is answered with the code of the error, and
-        the connection goes on.
+        The answer to an unreadable request has the error's code; the
+        connection lives.
         """
         for command, box, code in (
             (b"Echo", {"body": b"a", "body.3": b"c"}, b"BIG_VALUE_GAP"),
@@ -517,8 +518,8 @@ class StockTests(SynchronousTestCase):
 
     def test_declaredErrors(self) -> None:
         """
-        A caller whose command declares the errors gets their classes; another one
-        gets the text in AMP's C{UnknownRemoteError}.
+        A caller whose command declares the errors gets their classes; another gets the
+        text in AMP's C{UnknownRemoteError}.
         """
         error = self.error(self.client.callRemote, Loose, body=b"x" * 11)
         self.assertIsInstance(error, amp.UnknownRemoteError)
@@ -528,8 +529,8 @@ class StockTests(SynchronousTestCase):
 
     def test_badResponses(self) -> None:
         """
-        A response that cannot be read fails the caller's Deferred with the error
-        itself, though the command declares none, and the connection goes on.
+        An unreadable response fails the caller's Deferred with the error itself,
+        although the command declares none, and the connection lives.
         """
         errors: list[tuple[list[bytes], type[StreamError]]] = [
             ([], MissingPiece),
@@ -543,7 +544,10 @@ class StockTests(SynchronousTestCase):
             self.assertIsInstance(error, BigValueError)
 
     def test_badListInResponse(self) -> None:
-        """Within a list of a response the error has lost its class, not its text."""
+        """
+        An unreadable list in a response fails the call with the text of the error,
+        under another class.
+        """
         error = self.error(
             self.client.callRemote, Broken, keys=[b"body=", b"texts=\x00\x01\xff"]
         )
@@ -564,10 +568,10 @@ class StockTests(SynchronousTestCase):
 
 
 class LoopbackTests(TestCase):
-    """Between two stock C{amp.AMP} over TCP."""
+    """Big arguments between two stock C{amp.AMP} over TCP."""
 
     async def test_megabytes(self) -> None:
-        """Several calls of megabytes at once each get their own value back."""
+        """Concurrent calls with values of megabytes each get their own value back."""
         listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             Factory.forProtocol(Server)
         )

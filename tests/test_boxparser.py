@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{BoxParser}: bytes to boxes."""
+"""Tests for L{BoxParser}, which reads boxes from bytes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,6 @@ def peakOf(parser: BoxParser, pieces: Iterable[bytes]) -> int:
 
 
 def sized(size: int, salt: bytes) -> bytes:
-    """Make a value."""
     pattern = salt + b"0123456789"
     return (pattern * (size // len(pattern) + 1))[:size]
 
@@ -103,15 +102,12 @@ def boxesOf(each: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Box]]:
 
 
 class RoundTripTests(SynchronousTestCase):
-    """What was written is read, however the bytes are cut."""
+    """Boxes are read back as they were written, however the bytes are cut."""
 
     @settings(deadline=None)
     @given(boxesOf(smallValues), st.sampled_from([1, 2]))
     def test_byteByByte(self, boxes: list[Box], version: int) -> None:
-        """
-        Boxes whose bytes come one at a time are read, and each as soon as its last
-        byte is there.
-        """
+        """Boxes that arrive one byte at a time are each read with their last byte."""
         parser = parserOf(version)
         for box in boxes:
             data = boxBytes(box, version)
@@ -130,15 +126,15 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_stock(self) -> None:
-        """What C{amp.AMP} writes is read in version 1."""
+        """The parser reads in version 1 the boxes that C{amp.AMP} writes."""
         for size in SIZES[:7]:
             box = amp.AmpBox({b"_command": b"x", b"value": bytes(size)})
             self.assertEqual(readAll(parserOf(1), [box.serialize()]), [box])
 
     def test_lengths(self) -> None:
         """
-        The lengths at which version 2 begins another segment are read, with other
-        keys behind them and with none.
+        Values at the lengths where version 2 begins another segment are read, as the
+        last key of a box or before others.
         """
         for size in SIZES:
             for more in ({}, {b"z": b"1"}):
@@ -148,7 +144,7 @@ class RoundTripTests(SynchronousTestCase):
                 self.assertTrue(parser.isBetweenBoxes)
 
     def test_version(self) -> None:
-        """The version can change between two boxes that came in one piece."""
+        """The version can change between two boxes that arrived in one piece."""
         box = {b"_command": b"x", b"v": FULL}
         parser = parserOf(1)
         parser.feed(boxBytes(box, 1) + boxBytes(box, 2) + boxBytes(box, 1))
@@ -159,7 +155,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_rest(self) -> None:
-        """What is behind a box and has not been read can be taken away, once."""
+        """The bytes behind the last box read can be taken out of the parser, once."""
         parser = parserOf(1)
         self.assertEqual(parser.takeRest(), b"")
         parser.feed(boxBytes({b"a": b"b"}, 1) + b"other")
@@ -172,7 +168,7 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(parser.isBetweenBoxes)
 
     def test_keyTwice(self) -> None:
-        """Of a key that is twice in a box, the last value counts, as in C{amp.AMP}."""
+        """When a key is twice in a box, the last value counts, as in C{amp.AMP}."""
         data = string(b"a") + string(b"1") + string(b"a") + string(b"2") + b"\0\0"
         (stock,) = amp.parseString(data)
         self.assertEqual(stock, {b"a": b"2"})
@@ -181,10 +177,9 @@ class RoundTripTests(SynchronousTestCase):
 
 
 class LimitTests(SynchronousTestCase):
-    """What is too much is refused at its length."""
+    """Boxes over a limit are refused as soon as a length shows it."""
 
     def refused(self, parser: BoxParser, data: bytes, word: str) -> FramingError:
-        """Feed bytes of which the last two are a length."""
         self.assertEqual(readAll(parser, [data[:-1]]), [])
         parser.feed(data[-1:])
         error = self.assertRaises(FramingError, parser.next)
@@ -193,8 +188,8 @@ class LimitTests(SynchronousTestCase):
 
     def test_key(self) -> None:
         """
-        A key of more than 255 bytes is refused before it is there, with an error of
-        its own; one of 255 is not.
+        A key of more than 255 bytes is refused by its length, with an error of its own;
+        one of 255 bytes is read.
         """
         for version in (1, 2):
             key = b"k" * 255
@@ -208,8 +203,8 @@ class LimitTests(SynchronousTestCase):
 
     def test_size(self) -> None:
         """
-        A box of more bytes than allowed is refused at the length that is one too
-        many, and the error names the limit; one of just as many is not.
+        A box over the size limit is refused at the length that exceeds it, and the
+        error names the limit; a box of exactly that size is read.
         """
         for version in (1, 2):
             box = {b"abc": bytes(97), b"d": b""}
@@ -219,14 +214,14 @@ class LimitTests(SynchronousTestCase):
             self.refused(parserOf(version, 99), data[:7], "maxBoxSize")
 
     def test_pieces(self) -> None:
-        """The pieces of one value count together."""
+        """The size limit counts the segments of one value together."""
         data = string(b"a") + string(FULL) + b"\xff\xff"
         self.refused(parserOf(2, 131_070), data, "maxBoxSize")
 
     def test_keys(self) -> None:
         """
-        A box of more keys than allowed is refused at the length of the one too
-        many, and the error names the limit; one of just as many is not.
+        A box with too many keys is refused at the length of the first key too many, and
+        the error names the limit; one with exactly as many is read.
         """
         for version in (1, 2):
             box = {b"%d" % n: b"" for n in range(16)}
@@ -237,7 +232,7 @@ class LimitTests(SynchronousTestCase):
             self.refused(parserOf(version, keys=15), data[:-6], "maxBoxKeys")
 
     def test_empty(self) -> None:
-        """An empty box is refused, be it the first or not."""
+        """An empty box is refused, whether or not it is the first."""
         for version in (1, 2):
             for box in (b"", boxBytes({b"a": b"b"}, version)):
                 parser = parserOf(version)
@@ -249,13 +244,10 @@ class LimitTests(SynchronousTestCase):
 
 
 class CostTests(SynchronousTestCase):
-    """What reading costs."""
+    """The memory and time that reading takes."""
 
     def test_copiedOnce(self) -> None:
-        """
-        A long value is copied once, into its place in the box, be its bytes there
-        at once or in the pieces in which a transport brings them.
-        """
+        """A long value is copied once, whether it arrives in one piece or in many."""
         for version, count in ((1, 1), (2, 64)):
             size = 65_535 * count
             data = boxBytes({b"_command": b"x", b"v": bytes(size)}, version)
@@ -266,10 +258,7 @@ class CostTests(SynchronousTestCase):
                 self.assertLess(peak, size + 65_536)
 
     def test_tinyPieces(self) -> None:
-        """
-        Bytes that come one at a time are gathered: they need about their own
-        size.
-        """
+        """A box that arrives one byte at a time needs about its own size in memory."""
         size = 200_000
         data = string(b"_command") + valueBytes(bytes(size), 2)
         parser = parserOf()
@@ -277,7 +266,7 @@ class CostTests(SynchronousTestCase):
         self.assertLess(peakOf(parser, pieces), 2 * size + 65_536)
 
     def test_neverRescanned(self) -> None:
-        """A piece that completes nothing is not looked at when the next comes."""
+        """A piece that completes nothing is not scanned again when the next arrives."""
         looked = []
 
         class Watched(bytes):
@@ -294,7 +283,7 @@ class CostTests(SynchronousTestCase):
         self.assertEqual(looked, [])
 
     def test_nothingKept(self) -> None:
-        """A parser that has read all its bytes holds none of them."""
+        """A parser that has read all its bytes keeps none of them."""
         tracemalloc.start()
         try:
             parser = parserOf()

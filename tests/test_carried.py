@@ -1,8 +1,8 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The rules for streams whose bytes come by another connection:
-L{amp_stream._sansio.streams} and L{amp_stream._sansio.stream}.
+Streams whose bytes arrive over another connection: L{amp_stream._sansio.streams} and
+L{amp_stream._sansio.stream}.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ANY_ORDER = st.tuples(
 
 
 class CarriedTests(SynchronousTestCase):
-    """One such stream."""
+    """One stream whose bytes arrive over another connection."""
 
     inboundClass = Inbound
 
@@ -59,12 +59,15 @@ class CarriedTests(SynchronousTestCase):
         return b"".join(iter(lambda: self.inbound.read(stream), b""))
 
     def assertEnded(self):
-        """Nothing is left, and the sums say so."""
+        """Check that no stream is left, and that the byte counts are zero."""
         self.assertEqual(self.inbound.streams, {})
         self.assertEqual((self.inbound.unclaimed, self.inbound.promised), (0, 0))
 
     def test_order(self):
-        """The bytes and the end may come in any order, with or without a digest."""
+        """
+        The bytes of a carried stream and its end may arrive in either order, with or
+        without a digest.
+        """
         for digest in (False, True):
             for size in (None, len(VALUE)):
                 for endFirst in (False, True):
@@ -86,7 +89,7 @@ class CarriedTests(SynchronousTestCase):
                     self.assertEqual(self.inbound.frames, [])
 
     def test_empty(self):
-        """A stream of no bytes is complete with both ends."""
+        """A carried stream of no bytes is complete when its end has arrived."""
         for endFirst in (False, True):
             self.setUp()
             stream = self.claim()
@@ -105,10 +108,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEnded()
 
     def test_truncated(self):
-        """
-        Bytes that end before their size fail the stream, whichever is known
-        first.
-        """
+        """A carried stream fails if its bytes end before its size."""
         for known in ("announced", "end", "later"):
             self.setUp()
             self.claim(len(VALUE) if known == "announced" else None)
@@ -122,7 +122,7 @@ class CarriedTests(SynchronousTestCase):
                 self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
 
     def test_senderIsTold(self):
-        """The sender of a stream that fails by its bytes is told why."""
+        """The sender of a carried stream is told with C{StopSending} why it failed."""
         self.claim()
         self.end()
         self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
@@ -130,7 +130,10 @@ class CarriedTests(SynchronousTestCase):
         self.assertEqual(self.inbound.frames, [told])
 
     def test_tooLong(self):
-        """So do more bytes than announced, than the end says, or than allowed."""
+        """
+        A carried stream fails with more bytes than announced, than its end says, or
+        than allowed.
+        """
         self.claim(len(VALUE))
         self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
@@ -152,8 +155,8 @@ class CarriedTests(SynchronousTestCase):
 
     def test_digest(self):
         """
-        Other bytes than those of the digest fail the stream, and so does a digest
-        that was promised and does not come.
+        A carried stream fails with bytes that do not match its digest, or when a
+        promised digest is missing.
         """
         self.claim(None, None, True)
         self.inbound.feed(7, bytes(len(VALUE)))
@@ -164,7 +167,10 @@ class CarriedTests(SynchronousTestCase):
         self.fails(StreamError, self.end)
 
     def test_chunks(self):
-        """Bytes in chunks fail it, before and after it was asked for."""
+        """
+        A carried stream fails when bytes arrive in chunks, before or after
+        the claim.
+        """
         self.claim()
         self.fails(InvalidChunk, self.inbound.receive, 7, 0, b"x")
         self.setUp()
@@ -175,7 +181,7 @@ class CarriedTests(SynchronousTestCase):
         self.fails(InvalidChunk, self.claim)
 
     def test_emptyChunk(self):
-        """A chunk without a byte that is not the last does nothing."""
+        """An empty chunk that is not the last leaves a carried stream unchanged."""
         stream = self.claim()
         self.inbound.receive(7, 0, b"")
         self.inbound.feed(7, b"abc", True)
@@ -183,7 +189,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEqual(self.read(stream), b"abc")
 
     def test_ended(self):
-        """Bytes for a stream that has ended, or that never was, go nowhere."""
+        """Bytes for a stream that has ended, or that never existed, are dropped."""
         self.assertIsNone(self.inbound.feed(7, b"x"))
         stream = self.claim()
         self.inbound.stop(stream, StreamError())
@@ -194,7 +200,7 @@ class CarriedTests(SynchronousTestCase):
             self.claim()
 
     def test_complete(self):
-        """Once it is complete it takes no more."""
+        """A carried stream that is complete refuses more bytes."""
         self.claim()
         self.inbound.feed(7, VALUE, True)
         self.end()
@@ -202,13 +208,13 @@ class CarriedTests(SynchronousTestCase):
             self.inbound.feed(7, b"x")
 
     def test_claimedTwice(self):
-        """It can be asked for once."""
+        """A carried stream can be claimed once."""
         self.claim()
         with self.assertRaises(StreamReused):
             self.claim()
 
     def test_noCredit(self):
-        """Its sender is never granted anything, and answers wait for its end."""
+        """A carried stream grants no credit, and its answers wait for its end."""
         stream = self.claim()
         self.assertFalse(stream.hasRoom)
         self.assertFalse(stream.needsMore)
@@ -221,7 +227,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertTrue(stream.hasRoom)
 
     def test_sums(self):
-        """What it holds counts."""
+        """The bytes that a carried stream holds count towards the connection's sum."""
         stream = self.claim()
         before = self.inbound.promised
         self.inbound.feed(7, bytes(500_000))
@@ -232,7 +238,7 @@ class CarriedTests(SynchronousTestCase):
         self.assertEnded()
 
     def test_reset(self):
-        """Its sender can give it up, whatever has come."""
+        """The sender can reset a carried stream, however many bytes have arrived."""
         for fed, final in ((0, 0), (3, 3), (3, 10)):
             self.setUp()
             stream = self.claim()
@@ -243,8 +249,8 @@ class CarriedTests(SynchronousTestCase):
 
     def test_resetBelow(self):
         """
-        Where its sender stands when it gives up says nothing about what has come by
-        the other connection, but it cannot be behind that.
+        The final size in a carried stream's reset may exceed the bytes that have
+        arrived, but not be below them.
         """
         stream = self.claim()
         self.inbound.feed(7, bytes(3))
@@ -253,8 +259,8 @@ class CarriedTests(SynchronousTestCase):
 
     def checkAnyOrder(self, value, cuts, when, known, digest):
         """
-        However the bytes are cut, and whenever the end comes between them, the value
-        is what was sent, and is complete only with the last of both.
+        Check that the value arrives whole, and is complete only with the last of bytes
+        and end, however the bytes are cut and wherever the end comes between them.
         """
         self.setUp()
         stream = self.claim(len(value) if known else None, None, digest)
@@ -281,5 +287,8 @@ class CarriedTests(SynchronousTestCase):
 
     @given(ANY_ORDER)
     def test_anyOrder(self, how):
-        """See L{checkAnyOrder}."""
+        """
+        A carried stream's value arrives whole, however its bytes are cut and whenever
+        its end arrives.
+        """
         self.checkAnyOrder(*how)

@@ -15,19 +15,16 @@ from amp_stream.errors import InvalidChunk
 
 
 class ChunkTests(SynchronousTestCase):
-    """One piece of a stream."""
+    """A chunk of a stream."""
 
     def test_smallAndLarge(self):
-        """The ends of each range are allowed."""
+        """A chunk may have the smallest and largest values of each field."""
         Chunk(0, 0, b"")
         Chunk(MAX_NUMBER, MAX_NUMBER - MAX_CHUNK, bytes(MAX_CHUNK), True, bytes(32))
         Chunk(MAX_NUMBER, MAX_NUMBER, b"", sha256=b"")
 
     def test_invalid(self):
-        """
-        What is of the wrong kind or out of its range is refused, with the name of
-        what it is.
-        """
+        """The error for a chunk field of the wrong type or range names the field."""
         for word, arguments in (
             ("id", (-1, 0, b"")),
             ("id", (MAX_NUMBER + 1, 0, b"")),
@@ -49,7 +46,7 @@ class ChunkTests(SynchronousTestCase):
             self.assertIn(word, str(error))
 
     def test_value(self):
-        """A chunk is a value: it cannot be changed, and equals one like it."""
+        """A chunk cannot be changed, and equals one with the same fields."""
         chunk = Chunk(1, 2, b"abc")
         self.assertEqual(chunk, Chunk(1, 2, b"abc", False, None))
         self.assertNotEqual(chunk, Chunk(1, 2, b"abc", True))
@@ -57,7 +54,7 @@ class ChunkTests(SynchronousTestCase):
         self.assertRaises(FrozenInstanceError, setattr, chunk, "offset", 3)
 
     def test_repr(self):
-        """Its representation can be logged: it has no bytes of the stream in it."""
+        """A chunk's representation, which may be logged, shows none of its bytes."""
         self.assertEqual(
             repr(Chunk(1, 2, b"secret", True, b"s" * 32)),
             "Chunk(id=1, offset=2, data=<6 bytes>, fin=True)",
@@ -65,7 +62,7 @@ class ChunkTests(SynchronousTestCase):
 
 
 class ParseNumberTests(SynchronousTestCase):
-    """Numbers of the wire."""
+    """Numbers in boxes."""
 
     @given(st.integers(0, MAX_NUMBER))
     def test_number(self, number):
@@ -73,14 +70,14 @@ class ParseNumberTests(SynchronousTestCase):
         self.assertEqual(parseNumber("offset", b"%d" % number), number)
 
     def test_ends(self):
-        """The largest number is allowed, and zeros in front of one of its length."""
+        """The largest number is read, also with leading zeros of the same length."""
         self.assertEqual(parseNumber("id", b"4611686018427387903"), MAX_NUMBER)
         self.assertEqual(parseNumber("id", b"0000000000000000007"), 7)
 
     def test_invalid(self):
         """
-        Whatever else Python takes for a number is none, nor is a longer or larger
-        one; the error names the key.
+        Other text that Python reads as a number, and longer or larger numbers, are
+        refused with an error that names the key.
         """
         for value in (
             None,

@@ -17,9 +17,9 @@ from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 
 
 def serialize(id, offset, data, fin, sha256, ask):
-    """Write the box of a chunk as AMP does."""
+    """Write the box of a chunk as C{amp.AmpBox} does."""
     box = amp.AmpBox(
-        _command=b"StreamData", id=b"%d" % id, offset=b"%d" % offset, data=data
+        _command=b"stream.Data", id=b"%d" % id, offset=b"%d" % offset, data=data
     )
     if fin:
         box[b"fin"] = b"True"
@@ -31,10 +31,13 @@ def serialize(id, offset, data, fin, sha256, ask):
 
 
 class EncodeChunkTests(SynchronousTestCase):
-    """The box of a chunk."""
+    """The bytes of a chunk's box."""
 
     def test_everyCombination(self):
-        """It is byte for byte what AMP would write, whatever keys there are."""
+        """
+        A chunk with any set of keys is encoded byte for byte as AMP
+        writes its box.
+        """
         for arguments in product(
             (0, 7, MAX_NUMBER),
             (0, 65_535, MAX_NUMBER),
@@ -56,22 +59,22 @@ class EncodeChunkTests(SynchronousTestCase):
         st.one_of(st.none(), st.binary(max_size=20)),
     )
     def test_anyValues(self, id, offset, data, fin, sha256, ask):
-        """So it is for any numbers, bytes and tags."""
+        """A chunk with any numbers, bytes and tags is encoded as AMP writes its box."""
         arguments = (id, offset, data, fin, sha256, ask)
         self.assertEqual(b"".join(encodeChunk(*arguments)), serialize(*arguments))
 
     def test_defaults(self):
-        """What is left out is not in the box."""
+        """The fields of a chunk that have their default are left out of the box."""
         self.assertEqual(
             b"".join(encodeChunk(1, 2, b"abc")),
             serialize(1, 2, b"abc", False, None, None),
         )
 
     def test_notCopied(self):
-        """The bytes of the stream are one of the pieces, as they are."""
+        """The encoded chunk contains the stream's bytes without copying them."""
         data = bytes(MAX_CHUNK)
         self.assertIs(encodeChunk(1, 2, data)[1], data)
 
     def test_tooLong(self):
-        """What does not fit into a value is never written."""
+        """A chunk that is too long for a value is refused."""
         self.assertRaises(StructError, encodeChunk, 1, 0, bytes(MAX_CHUNK + 1))

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._commands} and L{amp_stream._commands}: a chunk in a box."""
+"""Tests for L{amp_stream._commands}: a chunk in a box."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Chunk, StreamChunk, StreamData
+from amp_stream import Chunk, StreamChunk
 from amp_stream.errors import DeclarationError, InvalidChunk, KeyClash
+from tests.commands import StreamData
 
 chunks = st.builds(
     Chunk,
@@ -23,24 +24,24 @@ chunks = st.builds(
 
 
 class Named(amp.Command):
-    """A chunk beside another argument."""
+    """A command with a chunk beside another argument."""
 
     arguments = [(b"part", StreamChunk()), (b"name", amp.Unicode())]
 
 
 class Maybe(amp.Command):
-    """A chunk that can be left out."""
+    """A command with an optional chunk."""
 
     arguments = [(b"part", StreamChunk(optional=True))]
 
 
 class StreamChunkTests(SynchronousTestCase):
-    """The argument."""
+    """The chunk as an argument."""
 
     def test_keys(self):
         """
-        The bytes are in the key of the argument, the rest in keys of its own, and
-        what is not so is left out.
+        The bytes take the key of the argument, the other fields keys of their own, and
+        fields with their default are left out.
         """
         box = Named.makeArguments({"part": Chunk(7, 65_535, b"abc"), "name": "x"}, None)
         self.assertEqual(
@@ -62,7 +63,7 @@ class StreamChunkTests(SynchronousTestCase):
 
     @given(chunks)
     def test_roundTrip(self, chunk):
-        """What comes out is what went in."""
+        """A chunk that is written and read is unchanged."""
         box = StreamData.makeArguments({"data": chunk}, None)
         self.assertEqual(StreamData.parseArguments(box, None), {"data": chunk})
 
@@ -73,7 +74,7 @@ class StreamChunkTests(SynchronousTestCase):
         self.assertEqual(Maybe.parseArguments(box, None), {"part": None})
 
     def test_clash(self):
-        """Another argument with one of its keys is refused, before or behind it."""
+        """An argument named like a key of the chunk is refused, before or after it."""
         for name in (b"id", b"offset", b"fin", b"sha256"):
             other = (name, amp.Integer())
             part = (b"part", StreamChunk())
@@ -86,13 +87,13 @@ class StreamChunkTests(SynchronousTestCase):
                 self.assertIn(name.decode(), str(caught.exception))
 
     def test_notAChunk(self):
-        """Any other value is refused."""
+        """A value other than a chunk is refused."""
         with self.assertRaises(InvalidChunk) as caught:
             StreamData.makeArguments({"data": b"abc"}, None)
         self.assertIn("bytes", str(caught.exception))
 
     def test_inList(self):
-        """A list of chunks is refused with words that say what to do."""
+        """A list of chunks is refused with an error that says what to declare."""
         listed = amp.ListOf(StreamChunk())
         with self.assertRaises(DeclarationError):
             listed.toString([Chunk(1, 2, b"")])
@@ -101,11 +102,11 @@ class StreamChunkTests(SynchronousTestCase):
 
     def test_malformed(self):
         """
-        A request that makes no sense is answered with an error of AMP's, a
-        response raises that of this package.
+        A malformed chunk in a request is answered with an AMP error; in a response it
+        raises this package's error.
         """
         for extra, expected in (
-            ({b"_command": b"StreamData"}, amp.RemoteAmpError),
+            ({b"_command": b"stream.Data"}, amp.RemoteAmpError),
             ({b"_answer": b"1"}, InvalidChunk),
         ):
             box = amp.AmpBox({b"data": b"", b"id": b"1", b"offset": b"x", **extra})

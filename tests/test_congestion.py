@@ -3,8 +3,8 @@
 """
 Tests for L{amp_stream._sansio.congestion}: on simulated links, and step by step.
 
-The bounds of the simulated links are those of the latency page, less what a test needs
-to be independent of the seed.
+The bounds are those of the latency page, less a margin that makes a test independent of
+the seed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LinkTestCase(SynchronousTestCase):
 
 
 class AloneTests(LinkTestCase):
-    """One sender on a link."""
+    """One sender alone on a link."""
 
     def check(self, rate, rtt, seconds, p50, p99, share, **options):
         """Run a sender, and look at it from the first second on."""
@@ -62,13 +62,13 @@ class AloneTests(LinkTestCase):
 
     def test_5Mbit(self):
         """
-        On 5 Mbit/s over 100 ms, where four segments are 10 ms, the queue is
-        that long.
+        On 5 Mbit/s over 100 ms, the queue stays about as long as four
+        segments (10 ms).
         """
         self.check(5e6, 0.1, 8, 11 * MS, 15 * MS, 0.98)
 
     def test_50Mbit(self):
-        """A window of half a megabyte is found within the first seconds."""
+        """A sender fills a link with a window of half a megabyte within seconds."""
         network, sender = self.check(50e6, 0.1, 4, 6 * MS, 30 * MS, 0.93)
         self.assertShare(network, sender, 2, 4, 0.99)
 
@@ -77,22 +77,25 @@ class AloneTests(LinkTestCase):
         self.check(100e6, 0.01, 2, 6 * MS, 6 * MS, 0.98)
 
     def test_near(self):
-        """On a slow link without distance, the queue stays below 6 ms."""
+        """On a link with a very short round trip, the queue stays below 6 ms."""
         self.check(20e6, 0.0003, 4, 6 * MS, 6 * MS, 0.99)
 
     def test_verySlow(self):
         """
-        On 2 Mbit/s, where four segments are 23 ms, the link is nearly full and the
+        On 2 Mbit/s, where four segments last 23 ms, the link is nearly full and the
         queue stays below 45 ms.
         """
         self.check(2e6, 0.05, 6, 45 * MS, 150 * MS, 0.9)
 
     def test_lateTimers(self):
-        """A program whose timers are 2 ms late keeps the link full, with more queue."""
+        """
+        A program whose timers are 2 ms late keeps the link full; its queue
+        is longer.
+        """
         self.check(20e6, 0.04, 5, 8 * MS, 15 * MS, 0.97, late=0.002)
 
     def test_unbounded(self):
-        """Without a bound, the queue fills."""
+        """Without C{maxBulkDelay}, the queue fills."""
         network = Network(20e6, 0.04, LARGE)
         sender = Sender(network, maxBulkDelay=None)
         network.run(3)
@@ -100,7 +103,7 @@ class AloneTests(LinkTestCase):
         self.assertShare(network, sender, 1, 3, 0.99)
 
     def test_moreDelay(self):
-        """The queue follows C{maxBulkDelay}."""
+        """A larger C{maxBulkDelay} allows a longer queue."""
         network = Network(20e6, 0.04, LARGE)
         Sender(network, maxBulkDelay=0.05)
         network.run(4)
@@ -109,7 +112,7 @@ class AloneTests(LinkTestCase):
     def test_jitter(self):
         """
         Where round trip times vary by 3 or 10 ms, the link stays full, whether the
-        first of them was long or short.
+        first sample was long or short.
         """
         for jitter, share, seed in (
             (0.003, 0.97, 1),
@@ -124,8 +127,8 @@ class AloneTests(LinkTestCase):
 
     def test_slowSource(self):
         """
-        A source that is slower than the link leaves no queue, and its end finds the
-        link full at once.
+        A source slower than the link leaves no queue, and a faster one after it fills
+        the link at once.
         """
         network = Network(20e6, 0.04, LARGE)
         sender = Sender(network, source=lambda time: 1e6 * (time if time < 3 else 1e3))
@@ -136,7 +139,7 @@ class AloneTests(LinkTestCase):
         self.assertShare(network, sender, 4, 6, 0.98)
 
     def test_pause(self):
-        """A source that pauses leaves no spike when it goes on."""
+        """A source that pauses causes no burst when it resumes."""
         network = Network(20e6, 0.04, LARGE)
         sender = Sender(network, source=lambda time: 0 if 2 < time < 4 else 1e9)
         network.run(7)
@@ -145,7 +148,7 @@ class AloneTests(LinkTestCase):
 
 
 class ChangeTests(LinkTestCase):
-    """Links that change: settled within two seconds."""
+    """Links that change, after which the sender settles within two seconds."""
 
     def check(self, name, value, share=0.97, rtt=0.04):
         """Change something after 2 s."""
@@ -158,19 +161,22 @@ class ChangeTests(LinkTestCase):
         self.assertShare(network, sender, 4, 6, share)
 
     def test_slower(self):
-        """The rate halves."""
+        """The queue is short and the link full again after the rate halves."""
         self.check("rate", 10e6)
 
     def test_faster(self):
-        """The rate doubles."""
+        """The queue is short and the link full again after the rate doubles."""
         self.check("rate", 40e6)
 
     def test_longer(self):
-        """The round trip takes 30 ms more."""
+        """After the round trip grows by 30 ms, the queue is short and the link full."""
         self.check("rtt", 0.07, share=0.93)
 
     def test_shorter(self):
-        """The round trip takes 30 ms less."""
+        """
+        After the round trip shrinks by 30 ms, the queue is short and the
+        link full.
+        """
         self.check("rtt", 0.04, rtt=0.07)
 
 
@@ -178,10 +184,7 @@ class SharingTests(LinkTestCase):
     """Links that two senders share."""
 
     def test_two(self):
-        """
-        Two senders get at least 40 % each over any 5 s, from 3 s after the second has
-        begun.
-        """
+        """Two senders get at least 40 % each over any 5 s, from 3 s on."""
         network = Network(20e6, 0.04, LARGE)
         senders = [Sender(network), Sender(network, start=1.0)]
         network.run(10)
@@ -192,8 +195,8 @@ class SharingTests(LinkTestCase):
 
     def test_greedy(self):
         """
-        Beside a sender that fills the queue, a tenth of a fair share remains; when it
-        has gone, the link is full again within two seconds.
+        Beside a sender that fills the queue, the controller keeps a tenth of a fair
+        share; once it has left, the link is full again within two seconds.
         """
         for queue in (SMALL, LARGE):
             network = Network(20e6, 0.04, queue)
@@ -207,7 +210,7 @@ class SharingTests(LinkTestCase):
 def sample(
     delivered=0, inFlight=0, rtt=0.04, window=100, variation=0.0, segment=SEGMENT
 ):
-    """What the kernel says."""
+    """Make a sample of the kernel's state."""
     return Sample(inFlight, delivered, rtt, variation, segment, window)
 
 
@@ -216,8 +219,8 @@ class StepTests(SynchronousTestCase):
 
     def test_first(self):
         """
-        The first window is eight segments: two less than the kernel's, for a small
-        call.
+        The first window is eight segments, two less than the kernel's, which a small
+        call may use.
         """
         controller = CongestionController()
         self.assertEqual((controller.room, controller.due), (inf, 0.0))
@@ -233,8 +236,8 @@ class StepTests(SynchronousTestCase):
 
     def test_pacing(self):
         """
-        The kernel is asked to pace at 5/2 of the window in a round trip at first, and
-        not at all where the round trip is shorter than 2 ms.
+        The kernel is asked to pace at 5/2 of the window per round trip at first, and
+        not at all where the round trip is below 2 ms.
         """
         controller = CongestionController()
         controller.sampled(1.0, sample())
@@ -245,8 +248,8 @@ class StepTests(SynchronousTestCase):
 
     def test_wait(self):
         """
-        Without room, the wait is at least what a timer can do and at most a quarter of
-        the round trip; an idle connection never waits.
+        A sender without room waits at least the resolution of a timer and at most a
+        quarter of the round trip; an idle connection never waits.
         """
         controller = CongestionController()
         controller.sampled(1.0, sample(inFlight=8 * SEGMENT))
@@ -259,9 +262,9 @@ class StepTests(SynchronousTestCase):
 
     def test_stalledPeer(self):
         """
-        A peer that stops reading, on a link shorter than any timer, costs a few
-        thousand questions at most, then one in each millisecond, and one in ten
-        milliseconds in the end.
+        On a link shorter than any timer, a peer that stops reading costs a few thousand
+        samples at most, then one per millisecond, and in the end one per ten
+        milliseconds.
         """
         controller = CongestionController()
         stalled = sample(rtt=0.0005, inFlight=8 * SEGMENT)
@@ -278,8 +281,8 @@ class StepTests(SynchronousTestCase):
 
     def test_unknown(self):
         """
-        Where the kernel does not say enough, or the segments are those of the loopback
-        interface, nothing is bounded, and nothing is asked again.
+        Where the kernel reports too little, or segments of loopback size, nothing is
+        bounded and the kernel is not asked again.
         """
         for answer in (None, sample(rtt=0.0), sample(segment=0), sample(segment=65483)):
             controller = CongestionController()
@@ -289,14 +292,14 @@ class StepTests(SynchronousTestCase):
             self.assertEqual(controller.wait(1.0, 10**9), 0.0)
 
     def test_off(self):
-        """With L{None}, the kernel is never asked."""
+        """With C{maxBulkDelay=None}, the kernel is never asked."""
         controller = CongestionController(None)
         self.assertEqual((controller.room, controller.due), (inf, inf))
 
     def test_smallKernelWindow(self):
         """
         Where the kernel's window is small, bulk leaves two of its segments to small
-        calls, but takes two.
+        calls, but always gets two itself.
         """
         controller = CongestionController()
         for window, room in ((4, 2), (8, 6), (1, 2), (9, 8)):
@@ -324,8 +327,8 @@ class StepTests(SynchronousTestCase):
     )
     def test_bounds(self, steps):
         """
-        Whatever the kernel says, the window is at least a few segments, and a wait is
-        no longer than 10 ms.
+        For any sample, the window is a few segments at least, a wait 10
+        ms at most.
         """
         controller = CongestionController()
         now, delivered = 0.0, 0

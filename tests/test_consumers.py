@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._incoming} and L{amp_stream._incoming}: what takes the bytes of
-a stream, over a connection in memory.
-"""
+"""Tests for L{amp_stream._incoming}: the consumers of a stream."""
 
 from __future__ import annotations
 
@@ -32,15 +29,15 @@ from amp_stream.errors import (
 )
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, pieces
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 
 
 class Oops(Exception):
-    """What a consumer raises."""
+    """The exception of a failing consumer."""
 
 
 class ConsumerTestCase(StreamTestCase):
-    """Tests of what happens at both ends when a consumer fails."""
+    """Tests of both ends when a consumer fails."""
 
     def assertStopped(self, sending, written, error, told=ConsumerFailed):
         """Check that a consumer failed, and that the sender was told."""
@@ -50,15 +47,15 @@ class ConsumerTestCase(StreamTestCase):
 
 
 class CollectTests(ConsumerTestCase):
-    """The whole value in memory."""
+    """C{collect}: the whole value in memory."""
 
     def test_values(self):
-        """A value of any size, none included, is collected whole."""
+        """C{collect} returns a value of any size, the empty one included."""
         for value in (b"", b"a", VALUE, VALUE * 10):
             self.assertEqual(self.transfer(value), value)
 
     def test_atMost(self):
-        """A value of exactly C{maxSize} bytes is collected."""
+        """C{collect} returns a value of exactly C{maxSize} bytes."""
         for value in (b"", b"abc"):
             _, receiving = self.send(iter([value]))
             collected = receiving.collect(maxSize=len(value))
@@ -67,11 +64,11 @@ class CollectTests(ConsumerTestCase):
 
     def test_announcedTooLong(self):
         """
-        A value that was announced as longer than C{maxSize} is refused before a
-        byte of it has arrived.
+        C{collect} refuses a value announced as over C{maxSize} before its
+        first byte.
         """
-        sending = self.pair.client.sendStream(b"abcd")
-        receiving = self.pair.server.incoming(sending.id, size=4)
+        sending = self.pair.client.streams.send(b"abcd")
+        receiving = self.pair.server.streams.accept(sending.id, size=4)
         error = self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
         self.assertEqual(receiving.received, 0)
         self.assertIn("maxSize", str(error.value))
@@ -80,9 +77,8 @@ class CollectTests(ConsumerTestCase):
 
     def test_growsTooLong(self):
         """
-        A value of unknown size is refused as soon as it is longer than C{maxSize};
-        no part of it is taken for the whole, not even if that happens with its last
-        piece.
+        C{collect} fails as soon as a value of unknown size exceeds C{maxSize}, also
+        with its last piece, and returns no part of it.
         """
         for source in (pieces(VALUE, 10_000), [b"a" * 100_001], [b"a" * 60_000] * 2):
             sending, receiving = self.send(source)
@@ -91,20 +87,20 @@ class CollectTests(ConsumerTestCase):
             self.failureResultOf(receiving.collect(), StreamTooLong)
 
     def test_onePieceTooLong(self):
-        """The same is true of a value that comes in one piece."""
+        """C{collect} fails for a value over C{maxSize} that arrives in one piece."""
         sending, receiving = self.send([b"abcd"])
         collected = receiving.collect(maxSize=3)
         self.assertStopped(sending, collected, StreamTooLong, StreamTooLong)
 
     def test_alreadyTooLong(self):
-        """And of one that is there already."""
+        """C{collect} fails for a value over C{maxSize} that has arrived before."""
         sending, receiving = self.send(b"abcd")
         self.pair.flush()
         self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
         self.assertEqual(self.successResultOf(sending.done), 4)
 
     def test_cancelled(self):
-        """Cancelling stops the stream at both ends."""
+        """Cancelling C{collect} stops the stream at both ends."""
         sending, receiving = self.send(bytes(5_000_000))
         collected = receiving.collect()
         self.pair.step()
@@ -114,7 +110,7 @@ class CollectTests(ConsumerTestCase):
 
 
 class ShortFile(io.RawIOBase):
-    """An unbuffered file that takes a few bytes at once."""
+    """An unbuffered file that writes a few bytes at once."""
 
     def __init__(self):
         super().__init__()
@@ -126,7 +122,7 @@ class ShortFile(io.RawIOBase):
 
 
 class FileTests(ConsumerTestCase):
-    """Files."""
+    """C{writeTo} with files."""
 
     def writeTo(self, file, source=VALUE):
         """
@@ -140,7 +136,10 @@ class FileTests(ConsumerTestCase):
         return sending, written
 
     def test_file(self):
-        """A file, buffered or not, gets every byte, and is not closed."""
+        """
+        C{writeTo} writes every byte to a file, buffered or not, without
+        closing it.
+        """
         for buffering in (-1, 0):
             path = FilePath(self.mktemp())
             with open(path.path, "wb", buffering=buffering) as file:
@@ -150,14 +149,14 @@ class FileTests(ConsumerTestCase):
             self.assertEqual(path.getContent(), VALUE)
 
     def test_empty(self):
-        """A stream of no bytes writes nothing and succeeds."""
+        """C{writeTo} of an empty stream writes nothing and succeeds."""
         file = io.BytesIO()
         _, written = self.writeTo(file, b"")
         self.assertEqual(self.successResultOf(written), 0)
         self.assertEqual(file.getvalue(), b"")
 
     def test_shortWrites(self):
-        """A file that takes less than it is given is given the rest."""
+        """After a short write, C{writeTo} writes the rest."""
         file = ShortFile()
         _, written = self.writeTo(file)
         self.assertEqual(self.successResultOf(written), len(VALUE))
@@ -165,8 +164,8 @@ class FileTests(ConsumerTestCase):
 
     def test_saysNothing(self):
         """
-        Something that does not return a number takes everything that it is given:
-        C{None}, or a truth value that could be mistaken for the number 1.
+        An object whose C{write} returns C{None}, C{True} or text has taken
+        every byte.
         """
         for result in (None, True, "ok"):
             data = bytearray()
@@ -182,8 +181,8 @@ class FileTests(ConsumerTestCase):
 
     def test_takesNothing(self):
         """
-        A file that takes no bytes at all fails, and bytes are not lost in silence:
-        one that does not block, for example.
+        C{writeTo} fails when the C{write} of a raw file returns 0 or C{None}, so that
+        no byte is lost silently.
         """
 
         class Full(ShortFile):
@@ -198,7 +197,7 @@ class FileTests(ConsumerTestCase):
             self.assertStopped(*self.writeTo(file, bytes(5_000_000)), BlockingIOError)
 
     def test_fullPipe(self):
-        """A pipe that does not block fails when it is full."""
+        """C{writeTo} fails when a non-blocking pipe is full."""
         readEnd, writeEnd = os.pipe()
         self.addCleanup(os.close, readEnd)
         os.set_blocking(writeEnd, False)
@@ -207,10 +206,7 @@ class FileTests(ConsumerTestCase):
 
     @skipUnless(os.path.exists("/dev/full"), "there is no /dev/full")
     def test_fullDisk(self):
-        """
-        On a full disk the caller gets the C{OSError}, and the sender
-        L{ConsumerFailed}.
-        """
+        """On a full disk the caller gets C{OSError}, the sender L{ConsumerFailed}."""
         with open("/dev/full", "wb", buffering=0) as file:
             sending, written = self.writeTo(file, bytes(5_000_000))
         error = self.failureResultOf(written, OSError).value
@@ -220,8 +216,8 @@ class FileTests(ConsumerTestCase):
 
     def test_lastWriteFails(self):
         """
-        A file that fails with the last bytes fails, and the sender hears of it,
-        unless it was told before that its bytes have arrived.
+        A file that fails with the last bytes fails C{writeTo}; the sender hears of it,
+        unless it was told before that all bytes have arrived.
         """
 
         class Last(io.BytesIO):
@@ -236,13 +232,13 @@ class FileTests(ConsumerTestCase):
         self.failureResultOf(receiving.collect(), ConsumerFailed)
 
     def test_closedFile(self):
-        """A closed file fails, and stops the sender."""
+        """C{writeTo} with a closed file fails, and stops the sender."""
         file = io.BytesIO()
         file.close()
         self.assertStopped(*self.writeTo(file, bytes(5_000_000)), ValueError)
 
     def test_hiddenText(self):
-        """So does a file of text that does not look like one."""
+        """A text file that looks binary fails C{writeTo}, and stops the sender."""
 
         class Text:
             def write(self, data):
@@ -252,8 +248,8 @@ class FileTests(ConsumerTestCase):
 
     def test_refused(self):
         """
-        What cannot be written to, like a file of text, or a path, is refused at
-        once, and the stream is there for something else.
+        C{writeTo} refuses a text file or a path at once, and the stream
+        stays free.
         """
         _, receiving = self.send(VALUE)
         with open(os.devnull, "w") as text:
@@ -265,7 +261,10 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(self.successResultOf(collected), VALUE)
 
     def test_cancelled(self):
-        """Cancelling stops the stream at both ends; nothing more is written."""
+        """
+        Cancelling C{writeTo} stops the stream at both ends and writes no
+        more bytes.
+        """
         file = io.BytesIO()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(file)
@@ -276,7 +275,7 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(file.tell(), size)
 
     def test_cancelledByTheFile(self):
-        """So it is when the file itself cancels, whatever else it does then."""
+        """A file that cancels C{writeTo} while it is written to stops the stream."""
 
         class Cancels(io.BytesIO):
             def write(self, data):
@@ -289,7 +288,7 @@ class FileTests(ConsumerTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_ownCode(self):
-        """A file may say with which code the stream is to be stopped."""
+        """A file's exception can choose the code with which the stream is stopped."""
 
         class Choosy(io.BytesIO):
             def write(self, data):
@@ -300,13 +299,10 @@ class FileTests(ConsumerTestCase):
 
 
 class ConsumerTests(ConsumerTestCase):
-    """Twisted's consumers."""
+    """C{writeTo} with Twisted's consumers."""
 
     def test_values(self):
-        """
-        A consumer gets every byte of a value, between registering and
-        unregistering.
-        """
+        """A consumer gets every byte between registering and unregistering."""
         for value in (b"", b"abc", VALUE):
             consumer = PausingConsumer()
             _, receiving = self.send(value)
@@ -322,8 +318,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_pausedStopsTheSender(self):
         """
-        While a consumer pauses, no more than a window of bytes is sent; it gets
-        nothing until it resumes.
+        While a consumer pauses, it gets nothing, and the peer sends a
+        window at most.
         """
         consumer = PausingConsumer()
         sending, receiving = self.send(bytes(5_000_000))
@@ -338,7 +334,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(self.successResultOf(written), 5_000_000)
 
     def test_transport(self):
-        """A transport is a consumer."""
+        """C{writeTo} can write to a Twisted transport."""
         transport = StringTransport()
         _, receiving = self.send(VALUE)
         written = receiving.writeTo(transport)
@@ -350,8 +346,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_closesWhenUnregistered(self):
         """
-        A consumer that closes its file when its producer leaves does so before the
-        Deferred fires, and what it raises then is what the Deferred fails with.
+        A consumer's C{unregisterProducer}, which may close its file, runs before the
+        Deferred fires; its exception fails the Deferred.
         """
 
         class Late(io.BytesIO):
@@ -371,8 +367,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_resumesWhileItIsWrittenTo(self):
         """
-        A consumer that pauses and resumes within each write gets the bytes in their
-        order, and without deep recursion.
+        A consumer that pauses and resumes within each write gets the bytes in order,
+        without deep recursion.
         """
         depth = 0
 
@@ -395,7 +391,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.data, VALUE)
 
     def test_stops(self):
-        """A consumer that wants no more stops the stream at both ends, at any time."""
+        """A consumer can stop the stream at both ends at any time."""
         consumer = PausingConsumer()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(consumer)
@@ -405,7 +401,10 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.calls, ["register", "unregister"])
 
     def test_stopsAtOnce(self):
-        """Even as soon as it is told of its producer, as a closed transport does."""
+        """
+        A consumer can stop the stream while it registers the producer, as a closed
+        transport does.
+        """
 
         class Closed(PausingConsumer):
             def registerProducer(self, producer, streaming):
@@ -419,7 +418,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(consumer.calls, ["register", "unregister"])
 
     def test_tooLate(self):
-        """What a consumer tells its producer after the end has no effect."""
+        """Calls that a consumer makes to its producer after the end have no effect."""
         consumer = PausingConsumer()
         _, receiving = self.send(b"abc")
         written = receiving.writeTo(consumer)
@@ -434,8 +433,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_busy(self):
         """
-        A consumer that has a producer already refuses another; the stream is there
-        for something else, and does not stay paused.
+        A consumer that has a producer already refuses another; the stream can be taken
+        by another consumer, and is not left paused.
         """
         transport = StringTransport()
         transport.registerProducer(object(), True)
@@ -449,8 +448,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_writeFails(self):
         """
-        What the consumer raises, the Deferred fails with; it is unregistered, and
-        the sender told.
+        An exception from a consumer's C{write} fails the Deferred, unregisters the
+        producer, and is told to the sender.
         """
 
         class Broken(PausingConsumer):
@@ -468,8 +467,8 @@ class ConsumerTests(ConsumerTestCase):
 
     def test_unregisterFails(self):
         """
-        What it raises when it is unregistered after a failure is logged, and the
-        Deferred fails with the failure.
+        An exception from C{unregisterProducer} after a failure is logged; the Deferred
+        fails with the first failure.
         """
 
         class Broken(PausingConsumer):
@@ -488,7 +487,7 @@ class ConsumerTests(ConsumerTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_cancelled(self):
-        """Cancelling stops the stream at both ends, and unregisters."""
+        """Cancelling stops the stream at both ends, and unregisters the producer."""
         consumer = PausingConsumer()
         sending, receiving = self.send(bytes(5_000_000))
         written = receiving.writeTo(consumer)
@@ -507,7 +506,7 @@ class PausesAndRefuses(PausingConsumer):
 
 
 class Recording(Protocol):
-    """A protocol that does what the test says."""
+    """A protocol that records its events and runs a test's callbacks."""
 
     def __init__(self):
         self.data = bytearray()
@@ -535,7 +534,7 @@ class Recording(Protocol):
 
 
 class DeliverTests(ConsumerTestCase):
-    """Protocols."""
+    """C{deliverTo}: streams for protocols."""
 
     def deliver(self, source=b"abc" * 1_000_000):
         """@return: The sender's end, the receiver's, and a protocol for it."""
@@ -552,7 +551,7 @@ class DeliverTests(ConsumerTestCase):
             self.assertEqual([end.type for end in protocol.ends], [ConnectionDone])
 
     def test_transport(self):
-        """Its transport says what it is, and cannot be written to."""
+        """The transport of C{deliverTo} names the stream, and refuses writes."""
         _, receiving, protocol = self.deliver(b"")
         receiving.deliverTo(protocol)
         transport = protocol.transport
@@ -581,8 +580,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_aborts(self):
         """
-        A protocol can close its connection in each of the ways that it knows: the
-        stream stops at both ends, and the protocol hears that it is not complete.
+        Each way in which a protocol can close its transport stops the stream at both
+        ends, and C{connectionLost} says that it is incomplete.
         """
         for name in ("loseConnection", "abortConnection", "stopProducing"):
             sending, receiving, protocol = self.deliver()
@@ -598,8 +597,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_abortsInside(self):
         """
-        A protocol that closes its connection while it is connected, or gets bytes,
-        hears of the end when it has returned, as from any transport.
+        A protocol that closes its transport in C{connectionMade} or C{dataReceived}
+        gets C{connectionLost} after it has returned, as from any transport.
         """
         for name in ("onConnection", "onData"):
             sending, receiving, protocol = self.deliver()
@@ -626,7 +625,7 @@ class DeliverTests(ConsumerTestCase):
         sending.done.addErrback(lambda failure: failure.trap(StreamAborted))
 
     def test_fails(self):
-        """A stream that fails ends the protocol's connection with its failure."""
+        """A stream that fails calls C{connectionLost} with its failure."""
         sending, receiving, protocol = self.deliver()
         receiving.deliverTo(protocol)
         sending.abort(b"STREAM_REFUSED")
@@ -636,8 +635,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_failed(self):
         """
-        A protocol that is given a stream that has failed is connected, and hears of
-        that.
+        A protocol that is given a failed stream is connected, and then gets
+        C{connectionLost} with the failure.
         """
         sending, receiving, protocol = self.deliver()
         receiving.abort()
@@ -648,7 +647,7 @@ class DeliverTests(ConsumerTestCase):
         self.failureResultOf(sending.done, StreamAborted)
 
     def test_connectionLost(self):
-        """So does a lost connection."""
+        """A lost connection calls the protocol's C{connectionLost}."""
         sending, receiving, protocol = self.deliver()
         receiving.deliverTo(protocol)
         self.pair.step()
@@ -658,8 +657,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_dataReceivedRaises(self):
         """
-        What C{dataReceived} raises is logged, tells the sender, and is the reason
-        of C{connectionLost}.
+        An exception from C{dataReceived} is logged, sent to the peer, and the reason of
+        C{connectionLost}.
         """
         sending, receiving, protocol = self.deliver()
 
@@ -675,8 +674,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_writes(self):
         """
-        For the sender, a protocol that writes to its connection is just a consumer
-        that fails.
+        A protocol that writes to its transport fails the stream like
+        any consumer.
         """
         sending, receiving, protocol = self.deliver()
         protocol.onData = lambda: protocol.transport.write(b"abc")
@@ -688,8 +687,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_makeConnectionRaises(self):
         """
-        What C{makeConnection} raises, C{deliverTo} raises, and the stream is there
-        for something else.
+        C{deliverTo} raises an exception from C{makeConnection}, and the stream can be
+        taken by another.
         """
         _, receiving, protocol = self.deliver(VALUE)
 
@@ -705,8 +704,8 @@ class DeliverTests(ConsumerTestCase):
 
     def test_connectionLostRaises(self):
         """
-        What C{connectionLost} raises is logged; the sender is told that its bytes
-        have arrived, and other streams that end with the connection hear of it.
+        An exception from C{connectionLost} is logged; the sender is told that all bytes
+        arrived, and other streams of a lost connection still hear of it.
         """
 
         def fails(reason):

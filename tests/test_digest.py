@@ -32,25 +32,25 @@ class DigestCheckTests(SynchronousTestCase):
         check.verify()
 
     def test_right(self):
-        """The right digest is accepted."""
+        """A stream whose digest is right is complete."""
         self.check(b"", sha256().digest())
         self.check(b"abc", sha256(b"abc").digest())
         self.check(LARGE, sha256(LARGE).digest(), announced=True)
 
     def test_wrong(self):
-        """Another digest is refused."""
+        """A stream whose digest is wrong fails."""
         wrong = sha256(b"abd").digest()
         for announced in (False, True):
             self.assertRaises(DigestMismatch, self.check, b"abc", wrong, announced)
         self.assertRaises(DigestMismatch, self.check, LARGE, wrong, True)
 
     def test_none(self):
-        """A stream without a digest is as good as any."""
+        """A stream without a digest is complete."""
         self.check(b"abc", None)
         self.check(LARGE, None)
 
     def test_announcedAndMissing(self):
-        """A digest that was announced has to come."""
+        """A stream whose announced digest is missing fails."""
         error = self.assertRaises(
             DigestMismatch, self.check, b"abc", None, announced=True
         )
@@ -58,8 +58,8 @@ class DigestCheckTests(SynchronousTestCase):
 
     def test_twoDigests(self):
         """
-        A sender that repeats its digest is right, and one that gives another is
-        wrong, whichever of the two was true.
+        A sender may repeat its digest; one that gives two different digests fails the
+        stream, whichever is right.
         """
         right, wrong = sha256(b"abc").digest(), sha256(b"abd").digest()
         check = DigestCheck()
@@ -72,10 +72,7 @@ class DigestCheckTests(SynchronousTestCase):
 
     @given(st.binary(max_size=50), st.binary(max_size=50), st.integers(1, 60))
     def test_anyValue(self, sent, arrived, size):
-        """
-        A digest is right for the bytes that it was made from, however they were cut,
-        and for no others.
-        """
+        """A digest matches its bytes, however they are cut, and no others."""
         check = DigestCheck()
         check.note(sha256(sent).digest())
         for _, data, _ in pieces(arrived, size):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import runpy
@@ -21,7 +22,7 @@ from tests.processes import spawnPython
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# README.md is run by test_examples, tutorial.md as two processes below.
+# test_examples runs README.md; TutorialTests runs tutorial.md as two processes.
 SNIPPETS_RUN_ELSEWHERE = {"outofband.md", "tutorial.md"}
 
 
@@ -35,8 +36,20 @@ def blocksIn(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
+def definitionsIn(tree: ast.Module) -> set[str]:
+    """Find the names of the functions and methods of a module."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {node.name for node in tree.body if isinstance(node, kinds)}
+    for outer in tree.body:
+        if isinstance(outer, ast.ClassDef):
+            for node in outer.body:
+                if isinstance(node, kinds):
+                    found.add(f"{outer.name}.{node.name}")
+    return found
+
+
 class DocumentationTests(SynchronousTestCase):
-    """The pages, against what they are about."""
+    """The pages agree with the code and the files."""
 
     def test_states(self):
         """The diagrams in docs/states.md are made from the state tables."""
@@ -56,6 +69,17 @@ class DocumentationTests(SynchronousTestCase):
             for path in re.findall(rf"`((?:{directories})/[\w./]+)`", page.read_text()):
                 if "/_build/" not in path:
                     self.assertTrue((ROOT / path).exists(), (page, path))
+
+    def test_architecture(self):
+        """docs/architecture.md lists every module, and functions that exist."""
+        package = ROOT / "amp_stream"
+        page = (ROOT / "docs" / "architecture.md").read_text()
+        modules = sorted(str(path.relative_to(ROOT)) for path in package.rglob("*.py"))
+        listed = re.findall(r"^\| `([^`]*)` \|", page, re.MULTILINE)
+        self.assertEqual(sorted(listed), modules)
+        for path, name in re.findall(r"`([\w/]+\.py)`\s+`([\w.]+)`", page):
+            tree = ast.parse((package / path).read_text())
+            self.assertIn(name, definitionsIn(tree), path)
 
     def test_contents(self):
         """Every page in docs/ has a place in the table of contents."""
@@ -88,12 +112,12 @@ class TutorialTests(TestCase):
 
     @inlineCallbacks
     def test_runs(self):
-        """The client prints what the tutorial says that it prints."""
+        """The tutorial's client prints the output that the tutorial shows."""
         page = ROOT / "docs" / "tutorial.md"
         directory = Path(self.mktemp())
         directory.mkdir()
         for code in blocksIn(page, "python"):
-            # A socket in that directory, whatever listens on the port.
+            # A socket in that directory, whichever process listens on the port.
             local, addresses = re.subn('"tcp:.*4321.*"', '"unix:socket"', code)
             self.assertEqual(addresses, 1)
             (directory / code.split()[1]).write_text(local)
@@ -116,7 +140,7 @@ def blocksOf(page: str) -> list[str]:
 
 
 def freePorts(count: int) -> list[int]:
-    """Find TCP ports of the loopback interface that nothing listens on."""
+    """Find TCP ports of the loopback interface on which no process listens."""
     with ExitStack() as stack:
         made = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -131,7 +155,7 @@ class SnippetTests(TestCase):
     timeout = 60
 
     def test_outOfBand(self) -> Deferred[None]:
-        """The client of the page about out of band stores a value at its server."""
+        """The client of the out-of-band page stores a value at its server."""
 
         async def test() -> None:
             where = self.mktemp()

@@ -63,13 +63,13 @@ def makeCertificate() -> ssl.PrivateCertificate:
 
 
 class EndpointTests(TestCase):
-    """The same over every kind of connection."""
+    """Streams and calls over every kind of connection."""
 
     timeout = 60
 
     @inlineCallbacks
     def connect(self, serverEndpoint, clientEndpointFor):
-        """Listen, connect, and see to it that both end with the test."""
+        """Listen, connect, and close both ends when the test is over."""
         servers = []
         closed = []
 
@@ -133,7 +133,7 @@ class EndpointTests(TestCase):
         )
 
     def unix(self):
-        # The path of a socket must be short.
+        # The path of a UNIX socket must be short.
         path = os.path.relpath(self.mktemp())
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return self.connect(
@@ -143,7 +143,7 @@ class EndpointTests(TestCase):
 
     @inlineCallbacks
     def exchange(self, connecting):
-        """Several streams up, with small calls between them."""
+        """Send several streams, with small calls between them."""
         client, server = yield connecting
         values = [os.urandom(size) for size in (0, 65_536, 3_000_000, 5_000_000)]
         calls = [
@@ -207,8 +207,8 @@ class EndpointTests(TestCase):
     @inlineCallbacks
     def test_startTLS(self):
         """
-        TLS can be started with streams and large arguments under way in both
-        directions; all of them arrive.
+        C{startTLS} works while streams and large arguments travel in both directions,
+        and all of them arrive.
         """
         client, server = yield self.tcp()
         certificate = makeCertificate()
@@ -220,8 +220,8 @@ class EndpointTests(TestCase):
             for number in range(3)
         ]
         storing.append(client.callRemote(Store, name="x" * 3_000_000, body=up))
-        stream = server.sendStream(down)
-        fetched = client.collect(stream.id)
+        stream = server.streams.send(down)
+        fetched = client.streams.accept(stream.id).collect()
         yield client.callRemote(Ping)
         yield client.callRemote(amp.StartTLS)
         yield client.callRemote(Ping)
@@ -241,8 +241,8 @@ class EndpointTests(TestCase):
             while True:
                 yield bytes(50_000)
 
-        stream = client.sendStream(endless())
-        taken = server.collect(stream.id)
+        stream = client.streams.send(endless())
+        taken = server.streams.accept(stream.id).collect()
         yield client.callRemote(Ping)
         client.transport.loseConnection()
         yield self.assertFailure(stream.done, ConnectionDone)

@@ -32,17 +32,17 @@ def classes() -> list[type[StreamError]]:
 
 
 class TreeTests(SynchronousTestCase):
-    """Classes and codes."""
+    """The tree of error classes and their codes."""
 
     def test_codes(self) -> None:
-        """Each class has a code of its own, which any AMP peer can write."""
+        """Each error class has a code of its own, which any AMP peer can write."""
         codes = [cls.__dict__["wireCode"] for cls in classes()]
         self.assertEqual(len(codes), len(set(codes)))
         for code in codes:
             self.assertRegex(code, rb"\A[A-Z][A-Z_]{0,62}[A-Z]\Z")
 
     def test_advice(self) -> None:
-        """An error without a message says what its class is about."""
+        """An error without a message describes the meaning of its class."""
         for cls in classes():
             self.assertIn("_advice", cls.__dict__)
             self.assertEqual(str(cls()), cls._advice)
@@ -51,8 +51,8 @@ class TreeTests(SynchronousTestCase):
 
     def test_drawing(self) -> None:
         """
-        The tree in the docstring of the module has the very classes, parents and
-        codes of the module, in the same order.
+        The tree in the module's docstring lists the classes, parents and codes of the
+        module, in the same order.
         """
         drawn = []
         ancestors: list[tuple[int, str]] = []
@@ -71,7 +71,7 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(drawn, defined)
 
     def test_all(self) -> None:
-        """C{__all__} has all that the module defines, and each name once."""
+        """C{__all__} of the errors module has every name that it defines, once."""
         names = [
             name
             for name, value in vars(errors).items()
@@ -80,18 +80,15 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(sorted(errors.__all__), sorted([*names, "STREAM_ERRORS"]))
 
     def test_table(self) -> None:
-        """C{STREAM_ERRORS} is every class with its code."""
+        """C{STREAM_ERRORS} maps every class to its code."""
         self.assertEqual(STREAM_ERRORS, {cls: cls.wireCode for cls in classes()})
 
 
 class CodeTests(SynchronousTestCase):
-    """From a code on the wire to its class."""
+    """Error classes found by their code on the wire."""
 
     def test_known(self) -> None:
-        """
-        A known code gives its class, with the message of the peer if there is
-        one.
-        """
+        """A known code becomes its class, with the peer's message if there is one."""
         for cls in classes():
             for message in ("", "as it was"):
                 error = errorForCode(cls.wireCode, message)
@@ -100,7 +97,7 @@ class CodeTests(SynchronousTestCase):
                 self.assertEqual(error.code, cls.wireCode)
 
     def test_unknown(self) -> None:
-        """An unknown code is an abort that keeps the code as it came."""
+        """An unknown code becomes a L{StreamAborted} that keeps the code."""
         error = errorForCode(b"OUT_OF_PAPER")
         self.assertIs(type(error), StreamAborted)
         self.assertEqual(error.code, b"OUT_OF_PAPER")
@@ -108,10 +105,7 @@ class CodeTests(SynchronousTestCase):
         self.assertEqual(str(errorForCode(b"OUT_OF_PAPER", "jam")), "jam")
 
     def test_hostile(self) -> None:
-        """
-        A code of any bytes and any length makes a message that is short and
-        ASCII.
-        """
+        """A code of any bytes and any length gives a short ASCII message."""
         for code in (b"", bytes(range(256)), b"\xff\r\n\x1b[2J", b"A" * 65_535):
             error = errorForCode(code)
             self.assertEqual(error.code, code)
@@ -120,7 +114,7 @@ class CodeTests(SynchronousTestCase):
             self.assertLess(len(str(error)), 500)
 
     def test_isStreamCode(self) -> None:
-        """A code is ours if a class has it."""
+        """C{isStreamCode} is true for the codes of the package's classes only."""
         for cls in classes():
             self.assertTrue(isStreamCode(cls.wireCode))
         for code in (b"", b"UNKNOWN", b"stream_error", b"STREAM_"):

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests of the examples, and of the one in the README: each is run, as a process."""
+"""Tests that run the examples, and the one in the README, as processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ExampleTests(TestCase):
-    """A server, and everything that talks to it."""
+    """The example server, and its clients."""
 
     timeout = 60
 
@@ -56,7 +56,7 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_uploadAndDownload(self):
-        """A file that is uploaded is there whole, and comes back whole."""
+        """An uploaded file is stored whole, and downloaded whole."""
         output = yield self.succeed("upload.py", self.endpoint, self.source)
         self.assertEqual(output, b"stored 1500000 bytes\n")
         name = os.path.basename(self.source)
@@ -67,7 +67,7 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_stopAndWait(self):
-        """A client that is a stock C{amp.AMP} uploads, without this package."""
+        """A client that is a stock C{amp.AMP} uploads without this package."""
         example = ROOT / "examples" / "stop_and_wait.py"
         self.assertNotIn("import amp_stream", example.read_text())
         self.assertNotIn("from amp_stream", example.read_text())
@@ -80,7 +80,7 @@ class ExampleTests(TestCase):
 
     @inlineCallbacks
     def test_missing(self):
-        """A file that the server does not have is an error that says so."""
+        """Downloading a file that the server does not have fails with a clear error."""
         child = self.example("download.py", self.endpoint, "nothing", self.source)
         status = yield child.ended
         self.assertEqual((status, child.errors), (1, b"the server has no nothing\n"))
@@ -93,7 +93,10 @@ class ReadmeTests(TestCase):
 
     @inlineCallbacks
     def test_runs(self):
-        """It has at most 20 lines of code, and does what the README says."""
+        """
+        The README's example has at most 20 lines of code and does what the
+        text says.
+        """
         text = (ROOT / "README.md").read_text()
         (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         lines = [line for line in code.splitlines() if line.strip()]

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""What the package offers, and that importing it starts nothing."""
+"""The names that the package exports, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ COPYRIGHT = "# Copyright (c) the amp_stream authors.  See LICENSE for details.\n
 
 
 def importable() -> list[str]:
-    """Find the modules that are there to be imported, not run."""
+    """Find the modules that are meant for importing, not for running."""
     return [name for name in moduleNames() if not name.endswith(".__main__")]
 
 
 class ExportTests(SynchronousTestCase):
-    """C{__all__} everywhere."""
+    """The names in C{__all__}."""
 
     def test_all(self) -> None:
         """
-        Every public module, and every module of C{_sansio}, says what it exports,
-        in order, and has it, and documents it.
+        Every public module, and every module of C{_sansio}, lists its exports in
+        C{__all__}, in order; each exists and has a docstring.
         """
         public = [
             name
@@ -70,14 +70,14 @@ class ExportTests(SynchronousTestCase):
         self.assertEqual(set(promised.split()) - set(amp_stream.__all__), set())
 
     def test_firstLine(self) -> None:
-        """Every file says whose it is."""
+        """Every file begins with the copyright line."""
         for path in PACKAGE.rglob("*.py"):
             with path.open(encoding="utf-8") as source:
                 self.assertEqual(source.readline(), COPYRIGHT, str(path))
 
 
 class LightTests(SynchronousTestCase):
-    """Importing the package costs no more than it must."""
+    """Importing the package imports no more than it must."""
 
     def test_noCommandLine(self) -> None:
         """

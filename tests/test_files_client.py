@@ -30,6 +30,7 @@ from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from amp_stream import StreamConfig
 from amp_stream.errors import (
     DigestMismatch,
     NobodyListens,
@@ -597,7 +598,7 @@ class NetworkTestCase(TestCase):
     timeout = 60
 
     async def serve(
-        self, maxSize: int = 2**30, bulkServer: OutOfBandServer | None = None
+        self, maxSize: int = 2**30, outOfBandServer: OutOfBandServer | None = None
     ) -> Callable[[], Deferred[FileClient]]:
         """
         Start a service.
@@ -607,7 +608,9 @@ class NetworkTestCase(TestCase):
         self.root: FilePath[str] = FilePath(self.mktemp())
         self.root.makedirs()
         store = FileStore(self.root, maxFileSize=maxSize)
-        factory = FileServerFactory(store, bulkServer=bulkServer)
+        factory = FileServerFactory(
+            store, config=StreamConfig(outOfBandServer=outOfBandServer)
+        )
         description = "tcp:0:interface=127.0.0.1"
         endpoint = serverFromString(reactor, description)
         port = await endpoint.listen(factory)
@@ -728,7 +731,7 @@ class OutOfBandTests(NetworkTestCase):
         server = OutOfBandServer(LOCAL)
         self.addCleanup(server.stopService)
         await startOutOfBand(server)
-        connectOne = await self.serve(bulkServer=server, **options)
+        connectOne = await self.serve(outOfBandServer=server, **options)
         return await connectOne()
 
     def test_roundTrip(self) -> Deferred[None]:

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from amp_stream import StreamConfig
 from amp_stream.errors import NobodyListens
 from amp_stream.files import (
     FileClient,
@@ -248,7 +249,8 @@ class ServiceTests(TestCase):
         """
 
         async def test() -> None:
-            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL)
+            bulk = OutOfBandServer(LOCAL)
+            self.factory.config = StreamConfig(outOfBandServer=bulk)
             service = self.service(LOCAL)
             service.privilegedStartService()
             url = bulk._urlFor("")
@@ -293,13 +295,14 @@ class ServiceTests(TestCase):
             os.unlink(self.addressFile)
             there = f"tcp:{port}:interface=127.0.0.1"
             for bulk, main in [(there, LOCAL), (LOCAL, there)]:
-                server = self.factory.bulkServer = OutOfBandServer(bulk, plainHTTP=True)
+                server = OutOfBandServer(bulk, plainHTTP=True)
+                self.factory.config = StreamConfig(outOfBandServer=server)
                 service = self.service(main)
                 self.assertRaises(CannotListenError, service.privilegedStartService)
                 self.assertFalse(os.path.lexists(self.addressFile))
                 self.assertRaises(NobodyListens, server._urlFor, "")
                 await service.stopService()
-            self.factory.bulkServer = None
+            self.factory.config = StreamConfig()
             await taken.stopService()
 
         return ensureDeferred(test())
@@ -314,7 +317,8 @@ class ServiceTests(TestCase):
 
         async def test() -> None:
             slow: Any = Slow()
-            self.factory.bulkServer = OutOfBandServer(slow, plainHTTP=True)
+            server = OutOfBandServer(slow, plainHTTP=True)
+            self.factory.config = StreamConfig(outOfBandServer=server)
             service = self.service(LOCAL)
             service.startService()
             self.assertFalse(os.path.lexists(self.addressFile))

@@ -94,7 +94,8 @@ class OptionsTests(SynchronousTestCase):
             self.assertIsInstance(parsed["oob-server"], OutOfBandServer)
             service: Any = makeService(parsed)
             protocol = service._factory.buildProtocol(None)
-            self.assertIs(protocol.bulkServer, parsed["oob-server"])
+            config = protocol.streams.config
+            self.assertIs(config.outOfBandServer, parsed["oob-server"])
 
     test_outOfBand.skip = NO_HTTP  # type: ignore[attr-defined]
 

@@ -29,16 +29,15 @@ BOXES = st.dictionaries(
 
 
 def parser(version=2, maxBoxSize=1_000_000):
-    """Make a parser."""
     return BoxParser(version, maxBoxSize, 100)
 
 
 def boxOf(item):
-    """A chunk as the box that it came in."""
+    """Write a chunk as the box that it came in."""
     if not isinstance(item, StreamFrame):
         return item
     return {
-        b"_command": b"StreamData",
+        b"_command": b"stream.Data",
         b"data": item.data,
         b"id": b"%d" % item.id,
         b"offset": b"%d" % item.offset,
@@ -46,7 +45,7 @@ def boxOf(item):
 
 
 def inOne(boxes):
-    """The boxes of plain chunks that go on where another ended, joined to one each."""
+    """Join each run of consecutive plain chunks to one box."""
     joined = []
     for box in boxes:
         before = joined[-1] if joined else {}
@@ -105,14 +104,14 @@ class ReadTests(SynchronousTestCase):
     """L{BoxParser.read}."""
 
     def test_whole(self):
-        """A plain chunk in one piece is recognised."""
+        """A plain chunk that arrives in one piece is read as a frame."""
         data = b"".join(encodeChunk(7, 100, b"abc"))
         (chunk,) = readAll(parser(), [data])
         self.assertEqual(chunk, StreamFrame(7, 100, b"abc"))
         self.assertIs(type(chunk.data), bytes)
 
     def test_several(self):
-        """Chunks that were fed one after the other are all recognised."""
+        """Chunks that were fed one after the other are all read as frames."""
         reading = parser()
         for offset in (0, 3000):
             reading.feed(b"".join(encodeChunk(7, offset, bytes(3000))))
@@ -121,10 +120,7 @@ class ReadTests(SynchronousTestCase):
         self.assertIsNone(reading.read())
 
     def test_run(self):
-        """
-        Those that go on where another ended are read as one, as far as they are here in
-        one piece.
-        """
+        """Consecutive chunks of a stream that arrive in one piece make one frame."""
         value = bytes(range(256)) * 800
         wire = b"".join(
             b"".join(encodeChunk(7, at, value[at : at + 40_000]))
@@ -137,8 +133,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_runEnds(self):
         """
-        A run ends before a chunk of another stream, before one that begins elsewhere,
-        has an end, or is too long; and where the numbers end.
+        A run of chunks ends before a chunk of another stream, another offset, a fin or
+        too many bytes, and at the largest offset.
         """
         wire = b"".join(encodeChunk(7, 0, b"abc")) + b"".join(encodeChunk(7, 3, b"de"))
         for other in (
@@ -160,7 +156,10 @@ class ReadTests(SynchronousTestCase):
         self.assertIs(type(second), dict)
 
     def test_runToTheBrim(self):
-        """In version 2, one of 65,535 bytes is none of a run; in version 1, it is."""
+        """
+        A chunk of 65,535 bytes joins a run in version 1, but not in version 2, which
+        writes it in two segments.
+        """
         for version, most in ((1, 65_538), (2, 3)):
             wire = b"".join(encodeChunk(7, 0, b"abc", version=version))
             wire += b"".join(encodeChunk(7, 3, bytes(MAX_CHUNK), version=version))
@@ -168,10 +167,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(len(first.data), most)
 
     def test_largest(self):
-        """
-        A frame of 65,535 bytes, which version 2 writes in two segments, is
-        recognised.
-        """
+        """A chunk of 65,535 bytes, two segments in version 2, is read as a frame."""
         for version in (1, 2):
             data = b"".join(encodeChunk(7, 0, bytes(MAX_CHUNK), version=version))
             (read,) = readAll(parser(version), [data, b""])
@@ -179,8 +175,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_others(self):
         """
-        All others come as boxes: with an end, a digest, a question; without a key,
-        with one more, with numbers that are none or too large.
+        A chunk with a fin, a digest, an ask, a missing or extra key, or a number that
+        is malformed or too large is read as a box.
         """
         plain = b"".join(encodeChunk(7, 100, b"abc"))
         for data in (
@@ -200,7 +196,7 @@ class ReadTests(SynchronousTestCase):
             self.assertEqual(read, other.next())
 
     def test_tooLong(self):
-        """The bounds of boxes hold for chunks."""
+        """A chunk over the limits of boxes is refused."""
         data = b"".join(encodeChunk(7, 100, bytes(2000)))
         short = parser(maxBoxSize=1024)
         short.feed(data[:40])
@@ -213,8 +209,8 @@ class ReadTests(SynchronousTestCase):
     )
     def test_same(self, chunks, places, version):
         """
-        However the bytes are cut, the same comes out as on the long way, in the same
-        order.
+        However the bytes are cut, C{read} returns the same chunks and boxes, in the
+        same order, as C{next} does.
         """
         wire = b"".join(
             SMALL if chunk is None else b"".join(encodeChunk(*chunk, version=version))
@@ -233,7 +229,7 @@ class ReadTests(SynchronousTestCase):
         st.sampled_from([1, 2]),
     )
     def test_boxes(self, boxes, places, version):
-        """Other boxes, in one piece or several, come out as they went in."""
+        """Boxes that are not chunks are read unchanged, in one piece or several."""
         for box in boxes:
             box[b"_answer"] = b"1"
         wire = b"".join(
@@ -244,7 +240,7 @@ class ReadTests(SynchronousTestCase):
         self.assertTrue(reading.isBetweenBoxes)
 
     def test_limits(self):
-        """A box in one piece is held to the limits, like any other."""
+        """A box that arrives in one piece is held to the limits."""
         for reading, box in (
             (parser(maxBoxSize=1024), [(b"_answer", bytes(1100))]),
             (BoxParser(1, 1024, 2), [(b"%d" % key, b"") for key in range(3)]),
@@ -258,7 +254,7 @@ class ReadTests(SynchronousTestCase):
                 self.assertRaises(FramingError, reading.read)
 
     def test_atTheLimit(self):
-        """One whose keys and values have just as many bytes as they may is read."""
+        """A box whose keys and values have exactly the allowed bytes is read."""
         reading = parser(maxBoxSize=1024)
         box = {b"_answer": bytes(1024 - 7)}
         reading.feed(b"".join(encodeBox(box.items(), 1)))
@@ -266,7 +262,7 @@ class ReadTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(0, 10**6), max_size=30), st.binary(max_size=200))
     def test_garbage(self, places, noise):
-        """Neither way takes what the other does not."""
+        """For any bytes, C{read} accepts exactly what C{next} accepts."""
         wire = b"".join(encodeChunk(7, 100, b"abc"))
         place = (places or [0])[0] % len(wire)
         wire = SMALL + wire[:place] + noise + wire[place:] + SMALL
@@ -294,12 +290,12 @@ class FaultyFrameTests(SynchronousTestCase):
 
     def test_protocol(self):
         """
-        What a peer gets wrong by a plain chunk is told to it, and logged if there is
-        no telling; the connection goes on.
+        A peer's mistake in a plain chunk fails its stream, and the
+        connection goes on.
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()
-        stream = pair.server.incoming(0)
+        stream = pair.server.streams.accept(0)
         collected = stream.collect()
         pair.client.transport.write(b"".join(encodeChunk(0, 300_000, b"abc")))
         pair.flush()
@@ -307,19 +303,19 @@ class FaultyFrameTests(SynchronousTestCase):
             self.failureResultOf(collected).value.code, b"STREAM_FLOW_CONTROL"
         )
         self.assertFalse(pair.server.transport.disconnecting)
-        sending = pair.server.sendStream(VALUE)
-        value = pair.client.incoming(sending.id).collect()
+        sending = pair.server.streams.send(VALUE)
+        value = pair.client.streams.accept(sending.id).collect()
         pair.flush()
         self.assertEqual(self.successResultOf(value), VALUE)
 
     def test_consumerRaises(self):
         """
-        What a mistake in this program raises is logged, and the connection goes
-        on.
+        An exception of this program while it handles a frame is logged, and the
+        connection goes on.
         """
         pair = connectInMemory(Server(), Server())
         pair.flush()
-        incoming = pair.server._reader()
+        incoming = pair.server.streams._demultiplexer
         self.patch(incoming._inbound, "receive", lambda *a, **kw: 1 / 0)
         pair.client.transport.write(b"".join(encodeChunk(0, 0, b"abc")))
         pair.flush()

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._sansio.boxes}: boxes to bytes."""
+"""Tests for L{amp_stream._sansio.boxes}: writing boxes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ boxes = st.dictionaries(st.binary(min_size=1, max_size=255), values, min_size=1)
 
 
 class EncodeInlineTests(SynchronousTestCase):
-    """Boxes that are the same in both versions are written in one go."""
+    """Boxes that both versions write alike."""
 
     @given(boxes)
     def test_sameAsStock(self, box):
@@ -60,7 +60,7 @@ class EncodeInlineTests(SynchronousTestCase):
 
 
 class EncodeTests(SynchronousTestCase):
-    """Boxes become bytes."""
+    """Boxes of either version."""
 
     @settings(deadline=None)
     @given(boxes)
@@ -78,10 +78,7 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(encoded(box, 2) == stock, longest < 65_535)
 
     def test_pieces(self) -> None:
-        """
-        In version 2, a piece of 65,535 bytes is followed by another, if need be an
-        empty one.
-        """
+        """In version 2, another segment, maybe empty, follows one of 65,535 bytes."""
         for size, lengths in (
             (0, [0]),
             (1, [1]),
@@ -102,7 +99,7 @@ class EncodeTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=50)
     @given(boxes, st.integers(1, 200_000))
     def test_roundTrip(self, box: dict[bytes, bytes], step: int) -> None:
-        """What is written in version 2 is read, in whatever cuts."""
+        """A box written in version 2 is read back, however its bytes are cut."""
         data = encoded(box, 2)
         parser = BoxParser(2, 2**24, 8192)
         for start in range(0, len(data), step):
@@ -114,7 +111,7 @@ class EncodeTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=50)
     @given(boxes)
     def test_bitByBit(self, box: dict[bytes, bytes]) -> None:
-        """A box can be written bit by bit, and its size be known before."""
+        """A box can be written in steps, and its size be known before."""
         data = b"".join(iterateBox(box.items()))
         self.assertEqual(data, b"".join(encodeBox(box.items(), 2)))
         self.assertEqual(encodedSize(box.items()), len(data))
@@ -126,8 +123,8 @@ class EncodeTests(SynchronousTestCase):
 
     def test_oversize(self) -> None:
         """
-        A value that version 1 cannot carry is refused with its key, its size and
-        what to do.
+        A value that version 1 cannot carry is refused with an error that names its key,
+        its size and the way out.
         """
         error = self.assertRaises(
             OversizeValue, encodeBox, [(b"body", bytes(65_536))], 1
@@ -137,8 +134,8 @@ class EncodeTests(SynchronousTestCase):
 
     def test_keys(self) -> None:
         """
-        A key has 1 to 255 bytes; others are refused with their length, and the
-        message does not grow with the key.
+        A key has 1 to 255 bytes; the error for another names its length
+        and is short.
         """
         self.assertEqual(encoded({b"k" * 255: b""}, 1)[:2], b"\0\xff")
         for size in (0, 256, 100_000):
@@ -150,10 +147,7 @@ class EncodeTests(SynchronousTestCase):
                 self.assertLess(len(str(error)), 120)
 
     def test_copies(self) -> None:
-        """
-        A value that is not cut is not copied; of one that is, each byte is copied
-        once.
-        """
+        """A value that is not split is not copied; one that is split is copied once."""
         value = bytes(65_534)
         self.assertIs(encodeBox([(b"v", value)], 2)[2], value)
         value = bytes(64 * 65_535)

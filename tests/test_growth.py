@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._sansio.window}: windows that grow where senders wait for
-credit.
-"""
+"""Tests for L{amp_stream._sansio.window}: windows that grow while senders wait."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ MIB = 1_048_576
 
 
 class WindowGrowthTests(SynchronousTestCase):
-    """The rule."""
+    """The rule by which a window grows."""
 
     def test_factors(self):
         """
-        A noticeable wait doubles the size, one of most of the time makes it four times
-        as large, and another changes nothing.
+        A noticeable wait doubles the window, a wait for most of the time quadruples it,
+        and a shorter one changes nothing.
         """
         for lost, size in ((0.0, 1000), (0.06, 1000), (0.07, 2000), (0.6, 4000)):
             growth = WindowGrowth(1000, 1_000_000)
@@ -33,8 +30,8 @@ class WindowGrowthTests(SynchronousTestCase):
 
     def test_smallerWindow(self):
         """
-        A wait with a window that was smaller than those to come counts as if it had
-        been one of those.
+        A wait with a window below the current size counts as if it had been
+        that size.
         """
         for lost, size in ((0.7, 1000), (0.8, 2000), (0.9, 4000)):
             growth = WindowGrowth(1000, 1_000_000)
@@ -42,7 +39,7 @@ class WindowGrowthTests(SynchronousTestCase):
             self.assertEqual(growth.size, size, lost)
 
     def test_most(self):
-        """There is an end, and it is not below the beginning."""
+        """A window never grows beyond its limit, nor is it below its first size."""
         growth = WindowGrowth(1000, 1500)
         growth.waited(1.0, 1.0, 1000)
         self.assertEqual(growth.size, 1500)
@@ -60,8 +57,7 @@ class Link:
 
     def __init__(self, limits, delay, rate):
         """
-        @param delay: How long a byte, or a message, is under way (seconds).
-
+        @param delay: The one-way delay of the link (seconds).
         @param rate: How many chunks of 65,536 bytes pass in a second.
         """
         self.inbound = Inbound(limits)
@@ -76,7 +72,6 @@ class Link:
 
     @property
     def size(self):
-        """How large windows are now."""
         return self.inbound._growth.size
 
     def chunk(self):
@@ -94,7 +89,7 @@ class Link:
         self.sent += count
 
     def consume(self):
-        """Take what has arrived."""
+        """Read the bytes that have arrived."""
         while data := self.inbound.read(self.stream, self.now):
             self.received += len(data)
         for frame in self.inbound.frames:
@@ -104,7 +99,7 @@ class Link:
 
 
 class LinkTests(SynchronousTestCase):
-    """Links of different lengths."""
+    """Windows on links of different lengths."""
 
     def run_(self, link, until):
         while link.received < until:
@@ -113,8 +108,8 @@ class LinkTests(SynchronousTestCase):
 
     def test_long(self):
         """
-        On a long and fast link the window grows until the sender does not wait any
-        more; most of the time of a large stream is that of the link.
+        On a long and fast link the window grows until the sender no longer waits; a
+        large stream takes little longer than the link needs.
         """
         link = Link(Limits(maxWindow=64 * MIB), 0.05, 1000)
         self.run_(link, 256 * MIB)
@@ -122,23 +117,23 @@ class LinkTests(SynchronousTestCase):
         self.assertLess(link.now, 1.2 * 256 * MIB / 65_536 / 1000)
 
     def test_bounded(self):
-        """It does not grow beyond its limit."""
+        """A window does not grow beyond C{maxWindow}."""
         link = Link(Limits(maxWindow=2 * MIB), 0.05, 1000)
         self.run_(link, 64 * MIB)
         self.assertEqual(link.size, 2 * MIB)
         self.assertLessEqual(max(maximum for _, maximum in link.grants), 66 * MIB)
 
     def test_short(self):
-        """On a link whose round trip takes less than half a window, nothing grows."""
+        """
+        A window does not grow on a link whose round trip takes less than
+        half of it.
+        """
         link = Link(Limits(), 0.001, 1000)
         self.run_(link, 64 * MIB)
         self.assertEqual(link.size, MIB)
 
     def test_lateConsumer(self):
-        """
-        A consumer that lets the bytes wait makes nothing grow, however long the link
-        is.
-        """
+        """A consumer that lets bytes wait makes no window grow, on any link."""
         link = Link(Limits(), 0.05, 1000)
         for _ in range(20):
             while link.sent < link.stream.window.told:
@@ -149,8 +144,8 @@ class LinkTests(SynchronousTestCase):
 
     def test_lateAfterwards(self):
         """
-        A window that has grown is for consumers that are never late: the next
-        grants after one was are those of a window of the first size.
+        A grown window is for consumers that keep up: after a late read, the next grants
+        are for a window of the first size.
         """
         link = Link(Limits(), 0.05, 1000)
         self.run_(link, 64 * MIB)
@@ -168,8 +163,8 @@ class LinkTests(SynchronousTestCase):
 
     def test_shared(self):
         """
-        What the connection has learnt is for all of its streams, but all together
-        they have no more than before.
+        All streams of a connection use the grown window, but together they get no more
+        than the connection's limit.
         """
         limits = Limits(maxBufferedBytes=32 * MIB)
         link = Link(limits, 0.05, 1000)

@@ -12,7 +12,7 @@ from amp_stream._sansio.streams import IdleWatch
 
 
 class Waiting:
-    """Something to watch."""
+    """An object to watch."""
 
     def __init__(self):
         self.isIdle = True
@@ -21,12 +21,12 @@ class Waiting:
 
 
 class IdleWatchTests(SynchronousTestCase):
-    """Streams that do not move."""
+    """Streams that make no progress."""
 
     def test_expires(self):
         """
-        What has not moved for the whole time is found, not before, and as often as
-        somebody looks.
+        A stream without progress expires after the whole timeout, not before, and at
+        each check after that.
         """
         watch, stream = IdleWatch(8.0), Waiting()
         self.assertEqual(watch.interval, 2.0)
@@ -36,7 +36,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(110.0, [stream]), [stream])
 
     def test_progress(self):
-        """Each step of progress starts the time anew."""
+        """Each step of progress restarts the timeout."""
         watch, stream = IdleWatch(8.0), Waiting()
         for now in range(0, 100, 6):
             stream.progress += 1
@@ -44,10 +44,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(now + 8, [stream]), [stream])
 
     def test_notIdle(self):
-        """
-        The time in which a stream does not wait does not count, and not that before
-        it either.
-        """
+        """Time in which a stream is not waiting restarts its timeout."""
         watch, stream = IdleWatch(8.0), Waiting()
         watch.look(0, [stream])
         stream.isIdle = False
@@ -58,7 +55,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(110, [stream]), [stream])
 
     def test_eachForItself(self):
-        """Streams are measured one by one, each since it was first seen."""
+        """Each stream has its own timeout, which starts when it is first seen."""
         watch = IdleWatch(8.0)
         first, second, third = Waiting(), Waiting(), Waiting()
         watch.look(0, [first])
@@ -68,7 +65,7 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual(watch.look(12, [second, third]), [second])
 
     def test_never(self):
-        """Without a limit nobody needs to look, and whoever does finds nothing."""
+        """Without a timeout, the watch asks for no checks, and finds no stream."""
         watch, stream = IdleWatch(None), Waiting()
         self.assertIsNone(watch.interval)
         for now in (0, 1e9, 1e18):
@@ -81,8 +78,8 @@ class IdleWatchTests(SynchronousTestCase):
     )
     def test_howExact(self, timeout, begin, part):
         """
-        Who looks at each interval finds a stream after it has waited for as long as
-        allowed, and at most a quarter longer.
+        Checks at the watch's interval find a stream after at least the timeout, and at
+        most a quarter later.
         """
         watch, stream = IdleWatch(timeout), Waiting()
         moved = begin - part * watch.interval

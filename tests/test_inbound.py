@@ -42,17 +42,18 @@ MEBIBYTE = 1_048_576
 
 
 def readAll(inbound, stream):
-    """Read what there is, and note the end."""
+    """Read every byte that is ready, and note the end."""
     return b"".join(iter(lambda: inbound.read(stream), b""))
 
 
 class InboundTests(SynchronousTestCase):
-    """Something to test with."""
+    """Tests of an L{Inbound}."""
 
     limits = Limits()
+    timeout: float | None = None
 
     def setUp(self):
-        self.inbound = Inbound(self.limits)
+        self.inbound = Inbound(self.limits, self.timeout)
 
     def frames(self):
         """Take the frames out."""
@@ -60,17 +61,17 @@ class InboundTests(SynchronousTestCase):
         return frames
 
     def assertNothingHeld(self):
-        """Nothing is left, and the sums say so."""
+        """Check that no stream is left, and that the byte counts are zero."""
         inbound = self.inbound
         self.assertEqual(inbound.streams, {})
         self.assertEqual((inbound.unclaimed, inbound.promised), (0, 0))
 
 
 class StreamTests(InboundTests):
-    """How a stream comes to be, and how it ends."""
+    """How streams begin and end."""
 
     def test_claimFirst(self):
-        """A stream can be asked for before its first chunk."""
+        """A stream can be claimed before its first chunk."""
         stream = self.inbound.claim(3)
         self.assertTrue(stream.claimed)
         self.assertIs(self.inbound.receive(3, 0, b"abc", True), stream)
@@ -79,7 +80,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_claimAfterwards(self):
-        """Or after its last."""
+        """A stream can be claimed after its last chunk."""
         stream = self.inbound.receive(3, 0, b"abc", True)
         self.assertFalse(stream.claimed)
         self.assertEqual(self.inbound.unclaimed, 3)
@@ -89,7 +90,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_empty(self):
-        """A stream without bytes waits for somebody who asks for it, like any other."""
+        """A stream without bytes waits for its claim, like any other."""
         self.inbound.receive(3, 0, b"", True)
         stream = self.inbound.claim(3, 0)
         self.assertTrue(stream.isComplete)
@@ -97,7 +98,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_claimTwice(self):
-        """A stream can be asked for once, also when it has been read."""
+        """A stream can be claimed once, also after it has been read."""
         stream = self.inbound.claim(3)
         self.assertRaises(StreamReused, self.inbound.claim, 3)
         self.assertFalse(stream.isEnded)
@@ -106,7 +107,7 @@ class StreamTests(InboundTests):
         self.assertRaises(StreamReused, self.inbound.claim, 3)
 
     def test_readWhenGone(self):
-        """A complete stream can still be read when the connection is gone."""
+        """A complete stream can still be read after the connection is lost."""
         stream = self.inbound.claim(3)
         self.inbound.receive(3, 0, b"abc", True)
         self.assertEqual(self.inbound.clear(), [stream])
@@ -116,7 +117,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_clear(self):
-        """When the connection is gone, nothing is left of it."""
+        """Clearing the streams of a lost connection leaves nothing behind."""
         self.inbound.receive(1, 0, b"abc")
         self.inbound.claim(2)
         self.inbound.refuse(3, StreamAborted())
@@ -126,7 +127,7 @@ class StreamTests(InboundTests):
         self.assertNothingHeld()
 
     def test_independent(self):
-        """The error of one stream is no other's."""
+        """The error of one stream does not affect another."""
         good, bad = self.inbound.claim(1), self.inbound.claim(2)
         self.inbound.receive(1, 0, b"abc")
         self.inbound.receive(2, 0, b"abc")
@@ -139,8 +140,8 @@ class StreamTests(InboundTests):
 
     def test_announcement(self):
         """
-        What the announcement says is held against what has come, and the sender of
-        a stream that breaks it is told.
+        An announcement is checked against the bytes that have arrived; the sender of a
+        stream that breaks it is told to stop.
         """
         self.inbound.receive(1, 0, b"abc")
         self.assertRaises(FinalSizeError, self.inbound.claim, 1, 2)
@@ -159,8 +160,8 @@ class GiveUpTests(InboundTests):
 
     def test_stop(self):
         """
-        The sender of a stream that is given up is told, once, and what it has sent
-        before it hears of that is thrown away.
+        The sender of a stopped stream is told once, and bytes that still arrive
+        are dropped.
         """
         stream = self.inbound.claim(3)
         self.inbound.receive(3, 0, b"abc")
@@ -176,20 +177,26 @@ class GiveUpTests(InboundTests):
         self.assertNothingHeld()
 
     def test_stopComplete(self):
-        """A sender that has sent everything need not be told."""
+        """The sender of a complete stream is not told that the stream was stopped."""
         stream = self.inbound.receive(3, 0, b"abc", True)
         self.inbound.stop(stream, StreamAborted())
         self.assertEqual(self.frames(), [])
         self.assertNothingHeld()
 
     def test_stopQuietly(self):
-        """Nor one that gets an answer."""
+        """
+        C{stop(tell=False)} does not tell the sender, who learns it from
+        an answer.
+        """
         stream = self.inbound.claim(3)
         self.inbound.stop(stream, StreamAborted(), tell=False)
         self.assertEqual(self.frames(), [])
 
     def test_reset(self):
-        """A stream that its sender gave up is forgotten, but why is remembered."""
+        """
+        A stream that its sender resets is forgotten; a later claim gets the
+        reset's error.
+        """
         stream = self.inbound.receive(3, 0, b"abc")
         error = StreamAborted("no more", b"MY_CODE")
         self.assertIs(self.inbound.reset(3, error, 3), stream)
@@ -199,7 +206,10 @@ class GiveUpTests(InboundTests):
         self.assertEqual((raised.code, str(raised)), (b"MY_CODE", "no more"))
 
     def test_resetUnknown(self):
-        """So it is where nothing of the stream had come."""
+        """
+        A reset before the first chunk makes a later claim fail with the
+        reset's error.
+        """
         self.assertIsNone(self.inbound.reset(3, StreamCancelled(), 0))
         self.assertRaises(StreamCancelled, self.inbound.claim, 3)
         self.assertIsNone(self.inbound.receive(3, 0, b"abc"))
@@ -208,8 +218,8 @@ class GiveUpTests(InboundTests):
 
     def test_refuse(self):
         """
-        A stream can be refused before it is one, or while it is, but not when it
-        has ended.
+        A stream can be refused before its first chunk or while it is open; after its
+        end the first error stands.
         """
         self.inbound.refuse(1, StreamAborted())
         stream = self.inbound.claim(2)
@@ -239,7 +249,7 @@ class GiveUpTests(InboundTests):
 class AskedTests(InboundTests):
     """Senders that wait for each answer."""
 
-    limits = Limits(window=300_000, maxStreams=2)
+    limits = Limits(initialWindow=300_000, maxStreams=2)
 
     def ask(self, offset, data, fin=False, id=0):
         """Let a chunk arrive whose sender waits for an answer."""
@@ -247,8 +257,8 @@ class AskedTests(InboundTests):
 
     def test_errorIsTheAnswer(self):
         """
-        The error goes into the answer, and into no message of its own; it does so
-        again with each chunk that comes later.
+        When a sender waits for answers, a stream's error is raised for each answer, and
+        no frame is sent.
         """
         self.ask(0, b"abc")
         for _ in range(3):
@@ -258,7 +268,10 @@ class AskedTests(InboundTests):
         self.assertNothingHeld()
 
     def test_tooMany(self):
-        """So it does where there are too many streams."""
+        """
+        When a sender waits for answers, a stream too many is refused
+        without a frame.
+        """
         self.ask(0, b"abc", id=1)
         self.ask(0, b"abc", id=2)
         self.assertRaises(TooManyStreams, self.ask, 0, b"abc", id=3)
@@ -266,8 +279,8 @@ class AskedTests(InboundTests):
 
     def test_stopped(self):
         """
-        A sender that had no answer left hears of a stop with its next chunk, and
-        keeps no place that another could have.
+        A sender that waits for answers learns of a stop with its next chunk; until then
+        the stopped stream takes no place.
         """
         for id in range(10):
             stream = self.ask(0, b"abc", id=id)
@@ -276,15 +289,18 @@ class AskedTests(InboundTests):
             self.assertRaises(StreamCancelled, self.ask, 3, b"def", id=id)
 
     def test_heldToWhatFits(self):
-        """It need not know what was granted, but not more is taken than fits."""
+        """
+        A sender that waits for answers need not know the credit, but may not exceed
+        the window.
+        """
         self.ask(0, bytes(262_144))
         self.ask(262_144, bytes(37_856))
         self.assertRaises(FlowControlError, self.ask, 300_000, b"x")
 
     def test_windowedIsHeldToWhatItKnows(self):
         """
-        A sender that does not wait is held to what it was granted, also where
-        somebody wanted to read before its first chunk.
+        A sender that does not wait for answers may not exceed its credit, even if the
+        stream was read before its first chunk.
         """
         self.inbound.read(self.inbound.claim(0))
         stream = self.inbound.receive(0, 0, bytes(262_144))
@@ -295,8 +311,8 @@ class AskedTests(InboundTests):
 
     def test_stopAndWait(self):
         """
-        Who waits for room after each chunk gets any stream across, and no chunk of
-        it is refused, however slowly it is read.
+        A sender that waits for room after each chunk can send a stream of any size, and
+        no chunk is refused, however slowly it is read.
         """
         value = VALUE[:1_000_000]
         stream = self.inbound.claim(0)
@@ -314,8 +330,8 @@ class AskedTests(InboundTests):
 
     def test_anyOrder(self):
         """
-        Who sends the last chunk of the window first gets an answer, too: without one
-        it could not send what is missing.
+        A sender that sends the last chunk of the window first gets an answer, so that
+        it can send the missing bytes.
         """
         stream = self.inbound.claim(0)
         parts = pieces(VALUE[:300_000], 50_000)
@@ -329,10 +345,10 @@ class AskedTests(InboundTests):
 
     def test_answerIsKept(self):
         """
-        What an answer has promised is there, whatever the other streams have taken
-        before and take afterwards.
+        The room promised in an answer stays available, whatever other
+        streams use.
         """
-        self.limits = Limits(window=600_000, maxBufferedBytes=700_000)
+        self.limits = Limits(initialWindow=600_000, maxBufferedBytes=700_000)
         self.setUp()
         stream = self.inbound.claim(0)
         end = 0
@@ -351,10 +367,7 @@ class AskedTests(InboundTests):
         self.ask(end, bytes(MAX_CHUNK))
 
     def test_fewMessages(self):
-        """
-        A sender that learns from its answers how far it may go is sent no
-        messages.
-        """
+        """A sender that learns its credit from answers is sent no frames."""
         stream = self.inbound.claim(0)
         for offset, data, fin in pieces(VALUE, MAX_CHUNK):
             self.ask(offset, data, fin)
@@ -365,8 +378,8 @@ class AskedTests(InboundTests):
 
     def test_changesItsMind(self):
         """
-        A sender may wait for some answers and not for others: it is told of room
-        that none of its answers could tell of.
+        A sender that waits for some answers only is sent frames for the credit that no
+        answer could carry.
         """
         stream = self.inbound.claim(0)
         self.ask(0, bytes(250_000))
@@ -381,15 +394,15 @@ class AskedTests(InboundTests):
 
 
 class GrantTests(InboundTests):
-    """How senders are let go on."""
+    """How receivers grant credit."""
 
     def transfer(self, size, announced=None, ends=True):
         """
-        Send a stream whose bytes are read as they come.
+        Send a stream whose bytes are read as they arrive.
 
-        @return: What it was granted.
+        @return: The grants.
         """
-        wire = Wire(Outbound(Limits()), self.inbound)
+        wire = Wire(Outbound(), self.inbound)
         sender = wire.open(size)
         stream = self.inbound.claim(sender.id, announced)
         moved = True
@@ -404,15 +417,15 @@ class GrantTests(InboundTests):
         return wire.told
 
     def test_rare(self):
-        """A stream of 64 MiB takes one message for each half of its window."""
+        """A stream of 64 MiB takes one grant for each half of its window."""
         told = self.transfer(64 * MEBIBYTE)
         self.assertLessEqual(len(told), 128)
         self.assertGreaterEqual(len(told), 64)
 
     def test_noneForSmallStreams(self):
         """
-        A stream that fits into its first 262,144 bytes is granted nothing, if its
-        size is known or half of that.
+        A stream that fits into the initial 262,144 bytes is granted no credit, if its
+        size is known; if not, one of half that size.
         """
         for size in (0, 1, 131_071, 200_000, 262_144):
             self.setUp()
@@ -421,15 +434,15 @@ class GrantTests(InboundTests):
         self.assertEqual(self.transfer(131_071), [])
 
     def test_noneBeyondTheEnd(self):
-        """No stream is granted more after it could send everything."""
+        """A stream gets no more grants once its credit covers its size."""
         told = self.transfer(MEBIBYTE, MEBIBYTE)
         self.assertEqual(len(told), 1)
         self.assertGreaterEqual(told[0].maximum, MEBIBYTE)
 
     def test_endWithoutBytes(self):
         """
-        A sender that has used up everything when it learns that this was all can
-        say so, even if it waits for credit first.
+        A sender that has used up its credit is granted more, so that it can
+        send its fin.
         """
         stream = self.inbound.claim(0, INITIAL_MAXIMUM)
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
@@ -439,7 +452,7 @@ class GrantTests(InboundTests):
         self.assertGreater(frame.maximum, INITIAL_MAXIMUM)
 
     def test_notUnread(self):
-        """Bytes that nobody reads are not credited."""
+        """Unread bytes are not credited."""
         self.inbound.claim(0)
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
         self.assertEqual(self.frames(), [])
@@ -448,7 +461,7 @@ class GrantTests(InboundTests):
         )
 
     def test_window(self):
-        """A grant lets the window and no more wait for the consumer."""
+        """A grant lets exactly the window wait for the consumer."""
         stream = self.inbound.claim(0)
         self.inbound.receive(0, 0, bytes(200_000))
         self.inbound.read(stream)
@@ -456,8 +469,8 @@ class GrantTests(InboundTests):
 
     def test_shared(self):
         """
-        Where the streams together may hold more than the connection allows, a grant
-        is what is left, but never less than every stream is entitled to.
+        When streams reach the connection's limit, a grant is the rest of it, but never
+        less than the initial credit.
         """
         self.limits = Limits(maxBufferedBytes=1_000_000)
         self.setUp()
@@ -471,7 +484,7 @@ class GrantTests(InboundTests):
         self.assertEqual(self.inbound.promised, 1_000_000 + 3 * 262_144)
 
     def test_returned(self):
-        """What a stream had is there for others when it has ended."""
+        """A stream that ends returns its credit to the other streams."""
         self.limits = Limits(maxBufferedBytes=1_000_000)
         for end in (
             lambda stream: self.inbound.stop(stream, StreamAborted()),
@@ -491,16 +504,16 @@ class GrantTests(InboundTests):
 
 
 class LimitTests(InboundTests):
-    """What a peer cannot do."""
+    """Limits on a peer."""
 
     limits = Limits(
-        maxStreams=3, maxUnclaimedBytes=100_000, maxGaps=2, maxStreamSize=500_000
+        maxStreams=3, maxUnacceptedBytes=100_000, maxGaps=2, maxStreamSize=500_000
     )
 
     def test_tooManyStreams(self):
         """
-        One stream too many is refused, and those before it go on; when one has
-        ended there is a place.
+        A stream over C{maxStreams} is refused, and those before it go on; a stream that
+        ends frees a place.
         """
         streams = [self.inbound.receive(id, 0, b"abc") for id in range(2)]
         self.inbound.claim(2)
@@ -515,8 +528,8 @@ class LimitTests(InboundTests):
 
     def test_tooManyClaims(self):
         """
-        A peer that announces streams instead of sending them gets no more of them;
-        asking for one that is there is always possible.
+        Announced streams count towards C{maxStreams}; claiming an open stream is
+        always possible.
         """
         self.inbound.receive(0, 0, b"abc")
         for id in (1, 2):
@@ -529,8 +542,8 @@ class LimitTests(InboundTests):
 
     def test_flood(self):
         """
-        However many streams a peer begins, as many as allowed are kept, and what is
-        remembered of the others has a bound.
+        A flood of streams is held to C{maxStreams}, and the memory of refused streams
+        is bounded.
         """
         for id in range(3):
             self.inbound.claim(id)
@@ -543,8 +556,8 @@ class LimitTests(InboundTests):
 
     def test_remembersTheLatest(self):
         """
-        As many streams that ended are remembered as may be open, at least 1,024, and
-        those that ended last.
+        The latest ended streams are remembered, as many as may be open, and at
+        least 1,024.
         """
         for maxStreams, remembered in ((1, 1024), (2000, 2000)):
             inbound = Inbound(Limits(maxStreams=maxStreams))
@@ -556,8 +569,8 @@ class LimitTests(InboundTests):
 
     def test_rememberedErrorsKeepNothingAlive(self):
         """
-        What is remembered of a stream that failed costs little: no chunk is kept
-        alive by an error, and no error grows by being raised again.
+        A remembered error keeps no chunk alive, and does not grow when it is
+        raised again.
         """
         tracemalloc.start()
         try:
@@ -588,8 +601,8 @@ class LimitTests(InboundTests):
 
     def test_unclaimed(self):
         """
-        There is a bound to the bytes that nobody has asked for, over all streams;
-        the stream that exceeds it fails, and claimed ones do not count.
+        The unclaimed bytes of all streams are bounded; the stream that exceeds the
+        bound fails, and claimed streams do not count.
         """
         claimed = self.inbound.claim(0)
         self.inbound.receive(0, 0, bytes(200_000))
@@ -605,7 +618,7 @@ class LimitTests(InboundTests):
         self.assertTrue(claimed.isOpen)
 
     def test_unclaimedComplete(self):
-        """Streams that have arrived whole count like others."""
+        """The bytes of complete streams count as unclaimed until their claim."""
         self.inbound.receive(0, 0, bytes(60_000), True)
         self.assertRaises(
             TooMuchUnclaimed, self.inbound.receive, 1, 0, bytes(60_000), True
@@ -629,14 +642,14 @@ class LimitTests(InboundTests):
         self.assertNothingHeld()
 
     def test_length(self):
-        """A stream that gets too long fails."""
+        """A stream that grows beyond C{maxStreamSize} fails."""
         self.assertRaises(StreamTooLong, self.inbound.receive, 0, 500_000, b"x")
         self.assertNothingHeld()
 
     def test_promise(self):
         """
-        A peer that uses everything it is entitled to makes a connection hold no more
-        than the limits say.
+        A peer that uses all its credit makes the connection hold no more than the
+        limits allow.
         """
         inbound = Inbound(Limits(maxStreams=20, maxBufferedBytes=4_000_000))
         streams = []
@@ -655,9 +668,9 @@ class LimitTests(InboundTests):
 
 
 class ExpiryTests(InboundTests):
-    """Streams that wait for too long."""
+    """Streams that expire."""
 
-    limits = Limits(idleTimeout=60)
+    timeout = 60
 
     def pass_(self, *times):
         """
@@ -668,7 +681,7 @@ class ExpiryTests(InboundTests):
         return [stream.id for now in times for stream in self.inbound.expire(now)]
 
     def test_waiting(self):
-        """A stream without progress is given up, and its sender told."""
+        """A stream without progress expires, and its sender is told."""
         self.assertEqual(self.inbound.interval, 15)
         stream = self.inbound.claim(1)
         self.inbound.receive(1, 0, b"abc")
@@ -681,14 +694,17 @@ class ExpiryTests(InboundTests):
         self.assertRaises(StreamTimedOut, self.inbound.claim, 1)
 
     def test_truncated(self):
-        """If its end has come and bytes before it have not, that is the error."""
+        """
+        A stream that expires after its fin, with bytes missing, fails with
+        C{StreamTruncated}.
+        """
         stream = self.inbound.claim(1)
         self.inbound.receive(1, 3, b"def", True)
         self.assertEqual(self.pass_(0, 60), [1])
         self.assertIsInstance(stream.error, StreamTruncated)
 
     def test_neverClaimed(self):
-        """What nobody ever asks for is not kept, complete or not."""
+        """An unclaimed stream expires, complete or not."""
         self.inbound.receive(1, 0, b"abc", True)
         self.inbound.receive(2, 0, b"abc")
         self.assertEqual(self.pass_(0, 60), [1, 2])
@@ -696,7 +712,7 @@ class ExpiryTests(InboundTests):
         self.assertNothingHeld()
 
     def test_pausedConsumer(self):
-        """A consumer may take its time with the bytes that there are."""
+        """A stream does not expire while its consumer has bytes to take."""
         stream = self.inbound.claim(1)
         stream.attended = True
         self.inbound.receive(1, 0, b"abc")
@@ -710,8 +726,8 @@ class ExpiryTests(InboundTests):
         self.assertIs(stream.state, ReceiveState.DATA_READ)
 
     def test_never(self):
-        """Without a limit a stream waits for ever."""
-        self.limits = Limits(idleTimeout=None)
+        """Without a timeout a stream never expires."""
+        self.timeout = None
         self.setUp()
         self.assertIsNone(self.inbound.interval)
         self.inbound.claim(1)
@@ -722,12 +738,11 @@ class ExpiryTests(InboundTests):
 SLOTS = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 SIZES = st.sampled_from([65_535, 50_000, 1])
 LIMITS = Limits(
-    window=400_000,
+    initialWindow=400_000,
     maxStreams=3,
-    maxUnclaimedBytes=150_000,
+    maxUnacceptedBytes=150_000,
     maxBufferedBytes=900_000,
     maxGaps=3,
-    idleTimeout=20,
 )
 
 
@@ -739,7 +754,7 @@ class Receiving(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.inbound = Inbound(LIMITS)
+        self.inbound = Inbound(LIMITS, 20)
         self.now = 0.0
         self.ids = list(range(4))
         # By id: all streams that there ever were, what was read of them, which
@@ -755,7 +770,7 @@ class Receiving(RuleBasedStateMachine):
         return id, self.seen.get(id)
 
     def bound(self, stream):
-        """@return: How long a stream may get."""
+        """@return: The stream's size limit."""
         size = len(VALUE) if stream.size is None else stream.size
         return min(size, self.allowed.get(stream.id, len(VALUE)))
 
@@ -789,8 +804,8 @@ class Receiving(RuleBasedStateMachine):
     @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
     def keepsWindow(self, slot, times, size):
         """
-        A sender that keeps within what it was told is never refused, unless nobody
-        wants its bytes.
+        Check that chunks within the known credit are accepted while the stream
+        is wanted.
         """
         id, stream = self.at(slot)
         for _ in range(times):
@@ -802,7 +817,7 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
     def waitsForAnswers(self, slot, times, size):
-        """Nor is one that waits for the answer to each chunk."""
+        """Check that chunks of a sender that waits for answers are accepted."""
         id, stream = self.at(slot)
         for _ in range(times):
             if stream is None or not stream.isOpen or not stream.claimed:
@@ -949,14 +964,14 @@ class Receiving(RuleBasedStateMachine):
         assert inbound.unclaimed == sum(
             stream.held for stream in streams if not stream.claimed
         )
-        assert 0 <= inbound.unclaimed <= LIMITS.maxUnclaimedBytes
+        assert 0 <= inbound.unclaimed <= LIMITS.maxUnacceptedBytes
         held = sum(stream.held for stream in streams)
         entitled = INITIAL_MAXIMUM * len(streams)
         assert held <= inbound.promised <= LIMITS.maxBufferedBytes + entitled
         assert len(streams) <= LIMITS.maxStreams
         for stream in streams:
             assert not stream.isEnded
-            assert 0 <= stream.held <= stream.promised <= LIMITS.window
+            assert 0 <= stream.held <= stream.promised <= LIMITS.initialWindow
         for id, stream in self.seen.items():
             assert stream.isEnded == (id not in inbound.streams)
 
@@ -983,8 +998,8 @@ class ReceivingTests(SynchronousTestCase):
 
     def test_anything(self):
         """
-        Whatever a peer sends and an application does, the sums are right, the bounds
-        hold, the bytes are right, and nothing is left when all have ended.
+        For any chunks and claims, the byte counts and bounds hold, the bytes are right,
+        and nothing is left when all streams have ended.
         """
         run_state_machine_as_test(
             Receiving,

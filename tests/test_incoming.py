@@ -1,8 +1,8 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream._incoming} and L{amp_stream._incoming}: what a receiver sees,
-over a connection in memory.
+Tests for L{amp_stream._incoming}: the receiver's view, over a
+connection in memory.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from amp_stream.errors import (
     StreamTooLong,
     UsageError,
 )
-from tests.commands import Fetch, Store
+from tests.commands import Fetch, Store, collect
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase
 from tests.test_consumers import Recording
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 LONG = bytes(5_000_000)
 """
 A value that needs several windows.
@@ -36,16 +36,16 @@ A value that needs several windows.
 
 
 class Oops(Exception):
-    """What a loop raises."""
+    """The exception of a failing loop."""
 
 
 class StreamTests(StreamTestCase):
-    """What every stream can do."""
+    """Attributes and methods of every incoming stream."""
 
     def test_attributes(self):
         """
-        A stream has the number that its sender gave it, says how much has arrived
-        and, as soon as that is known, how much it will be, and shows that.
+        A stream's C{id}, C{size}, C{received} and C{repr} tell its number, its size
+        once known, and the bytes that have arrived.
         """
         sending, receiving = self.send(iter([VALUE]))
         self.assertEqual(receiving.id, sending.id)
@@ -60,7 +60,7 @@ class StreamTests(StreamTestCase):
         )
 
     def test_announcedSize(self):
-        """A stream that was announced with its size knows it before its first byte."""
+        """A stream announced with its size knows the size before its first byte."""
         sizes = []
 
         def note(name, body):
@@ -76,9 +76,8 @@ class StreamTests(StreamTestCase):
 
     def test_oneConsumer(self):
         """
-        A stream has one consumer at a time: any other is refused, however it takes
-        the bytes, and the one that is there goes on, even when the other would not
-        have wanted a value of that size.
+        A stream has one consumer at a time: another is refused, and the first gets
+        every byte.
         """
         for value in (VALUE, LONG):
             sending, receiving = self.send(value)
@@ -92,7 +91,7 @@ class StreamTests(StreamTestCase):
             self.assertEqual(self.successResultOf(sending.done), len(value))
 
     def assertRefusesAll(self, receiving):
-        """Check that nobody else can have a stream."""
+        """Check that a stream refuses every kind of consumer."""
         self.failureResultOf(receiving.collect(), StreamBusy)
         self.failureResultOf(receiving.collect(maxSize=0), StreamBusy)
         consumer = PausingConsumer()
@@ -107,8 +106,8 @@ class StreamTests(StreamTestCase):
 
     def test_abort(self):
         """
-        C{abort} stops the stream at both ends with the error of its code, whether
-        or not somebody takes it, and whoever comes later gets that error at once.
+        C{abort} stops the stream at both ends with its code; the consumer, if any, and
+        later ones fail with that error.
         """
         for code, error in (
             (b"STREAM_ABORTED", StreamAborted),
@@ -131,7 +130,7 @@ class StreamTests(StreamTestCase):
                 receiving.abort()
 
     def test_abortTooLate(self):
-        """What has been taken cannot be aborted."""
+        """C{abort} has no effect on a stream that was collected."""
         sending, receiving = self.send(VALUE)
         collected = receiving.collect()
         self.pair.flush()
@@ -140,14 +139,14 @@ class StreamTests(StreamTestCase):
         self.assertEqual(self.successResultOf(sending.done), len(VALUE))
 
     def test_abortComplete(self):
-        """What has arrived and not been taken can: it is forgotten."""
+        """C{abort} drops the bytes of a complete stream that was not taken."""
         _, receiving = self.send(VALUE)
         self.pair.flush()
         receiving.abort()
         self.failureResultOf(receiving.collect(), StreamAborted)
 
     def test_badCode(self):
-        """A code that the peer would not take is refused at once."""
+        """C{abort} refuses a code that the peer could not read."""
         _, receiving = self.send(VALUE)
         for code in (b"", b"x" * 256, "STREAM_ABORTED"):
             with self.assertRaises(UsageError):
@@ -157,26 +156,23 @@ class StreamTests(StreamTestCase):
         self.assertEqual(self.successResultOf(collected), VALUE)
 
     def test_corrupted(self):
-        """
-        Bytes that do not have the digest that came with them are not taken for the
-        value.
-        """
-        sending = self.pair.client.sendStream(b"abc", digest=True)
+        """Bytes that do not match their digest fail the stream at both ends."""
+        sending = self.pair.client.streams.send(b"abc", digest=True)
         stream = self.pair.client.transport.stream
         stream[:] = [b"".join(stream).replace(b"abc", b"abd")]
-        collected = self.pair.server.collect(sending.id)
+        collected = collect(self.pair.server, sending.id)
         self.pair.flush()
         self.failureResultOf(collected, DigestMismatch)
         self.failureResultOf(sending.done, DigestMismatch)
 
 
 class LostTests(StreamTestCase):
-    """Lost connections."""
+    """Incoming streams when the connection is lost."""
 
     def test_fails(self):
         """
-        A lost connection fails whatever takes an incomplete stream with the reason,
-        at once, and whoever comes later, too.
+        A lost connection fails incomplete streams with its reason, at once, for present
+        and later consumers.
         """
         sent, streams = zip(*(self.send(LONG) for _ in range(5)), strict=True)
         results = [
@@ -193,10 +189,7 @@ class LostTests(StreamTestCase):
             self.failureResultOf(sending.done, ConnectionDone)
 
     def test_complete(self):
-        """
-        A stream of which every byte has arrived can be taken after the connection
-        was lost: its sender was told that it has arrived.
-        """
+        """A complete stream can be taken after the connection was lost."""
         sending, first = self.send(VALUE)
         _, second = self.send(VALUE)
         self.pair.flush()
@@ -208,7 +201,10 @@ class LostTests(StreamTestCase):
         self.failureResultOf(first.collect(), StreamBusy)
 
     def test_completeAndPaused(self):
-        """The same is true for who was taking it, and pausing, at that time."""
+        """
+        A paused consumer of a complete stream gets the rest after the
+        connection was lost.
+        """
         consumer = PausingConsumer()
         _, first = self.send(VALUE)
         written = first.writeTo(consumer)
@@ -227,7 +223,10 @@ class LostTests(StreamTestCase):
         self.assertEqual(self.successResultOf(gathered), VALUE)
 
     def test_completeAndUnwanted(self):
-        """It can also be given up."""
+        """
+        A complete stream can be aborted, cancelled or refused after the
+        connection was lost.
+        """
         _, first = self.send(VALUE)
         _, second = self.send(VALUE)
         _, third = self.send(VALUE)
@@ -245,7 +244,7 @@ async def gather(stream, gate=None):
     """
     Take a stream piece by piece.
 
-    @param gate: What to wait for after each piece.
+    @param gate: A Deferred to wait for after each piece.
     """
     value = b""
     async for data in stream:
@@ -256,10 +255,10 @@ async def gather(stream, gate=None):
 
 
 class IterationTests(StreamTestCase):
-    """C{async for}."""
+    """C{async for} over an incoming stream."""
 
     def test_values(self):
-        """A loop gets every byte of a value, in pieces that are not empty."""
+        """C{async for} gets every byte of a value, in pieces that are not empty."""
         sizes = []
 
         async def measure(stream):
@@ -276,7 +275,7 @@ class IterationTests(StreamTestCase):
         self.assertNotIn(0, sizes)
 
     def test_manyPieces(self):
-        """A long stream that has arrived is no deep recursion."""
+        """C{async for} over a long stream that has arrived causes no deep recursion."""
 
         async def generate():
             for _ in range(20_000):
@@ -289,10 +288,7 @@ class IterationTests(StreamTestCase):
         self.assertEqual(self.successResultOf(gathered), b"a" * 20_000)
 
     def test_slowLoop(self):
-        """
-        While the body of the loop is busy, no more than a window of bytes is
-        sent.
-        """
+        """While the body of an C{async for} waits, the peer sends a window at most."""
         gate = Deferred()
         sending, receiving = self.send(LONG)
         gathered = ensureDeferred(gather(receiving, gate))
@@ -304,8 +300,8 @@ class IterationTests(StreamTestCase):
 
     def test_break(self):
         """
-        Leaving the loop leaves the rest to whoever comes next, in the same moment
-        or later.
+        The consumer after a loop that was left gets the remaining bytes, at
+        once or later.
         """
 
         async def first(stream):
@@ -334,7 +330,7 @@ class IterationTests(StreamTestCase):
         self.assertEqual(value, LONG)
 
     def test_raise(self):
-        """So does an exception in its body."""
+        """The consumer after a loop that raised gets the remaining bytes."""
 
         async def fails(stream):
             async for _ in stream:
@@ -349,7 +345,10 @@ class IterationTests(StreamTestCase):
         self.assertGreater(len(self.successResultOf(rest)), 4_900_000)
 
     def test_unstarted(self):
-        """An iterator that is never asked, and is let go of, leaves everything."""
+        """
+        An iterator that is deleted before its first piece leaves every byte to the
+        next consumer.
+        """
         _, receiving = self.send(VALUE)
         self.pair.flush()
         iterator = aiter(receiving)
@@ -361,8 +360,8 @@ class IterationTests(StreamTestCase):
 
     def test_fails(self):
         """
-        A stream that fails raises its failure in the loop, where it waits or when
-        it asks for the next piece, again and again.
+        A stream's failure is raised in its loop, while it waits or at the next piece,
+        and again at each further piece.
         """
         gate = Deferred()
         for wait in (None, gate):
@@ -386,7 +385,7 @@ class IterationTests(StreamTestCase):
         self.failureResultOf(sending.done, StreamAborted)
 
     def test_end(self):
-        """An iterator that has come to its end stays there."""
+        """An iterator that has ended stays at its end."""
         _, receiving = self.send(b"")
         self.pair.flush()
         iterator = aiter(receiving)
@@ -396,7 +395,7 @@ class IterationTests(StreamTestCase):
             )
 
     def test_oneAfterTheOther(self):
-        """Who asks for a piece while another waits for one is refused."""
+        """Asking for a piece while another request waits raises C{StreamBusy}."""
         _, receiving = self.send(VALUE)
         iterator = aiter(receiving)
         first = ensureDeferred(anext(iterator))
@@ -406,8 +405,8 @@ class IterationTests(StreamTestCase):
 
     def test_cancelled(self):
         """
-        Cancelling the Deferred of a coroutine that waits for a piece stops the
-        stream at both ends.
+        Cancelling the Deferred of a coroutine that waits for a piece stops the stream
+        at both ends.
         """
         gate = Deferred()
 
@@ -426,8 +425,8 @@ class IterationTests(StreamTestCase):
 
     def test_closed(self):
         """
-        An iterator that is closed, as C{contextlib.aclosing} does, stops the stream
-        at both ends, while a piece is waited for or between two, and once.
+        Closing an iterator, as C{contextlib.aclosing} does, stops the stream at both
+        ends, while it waits for a piece or between two.
         """
         for waiting in (False, True):
             sending, receiving = self.send(LONG)
@@ -444,7 +443,7 @@ class IterationTests(StreamTestCase):
             self.failureResultOf(next, StreamCancelled)
 
     def test_closedAfterIt(self):
-        """An iterator that has let go of its stream does not disturb whoever has it."""
+        """An iterator that has ended does not disturb the stream when it is closed."""
         _, receiving = self.send(b"abc")
         iterator = aiter(receiving)
         piece = ensureDeferred(anext(iterator))
@@ -456,13 +455,13 @@ class IterationTests(StreamTestCase):
 
 
 class CallTests(StreamTestCase):
-    """Streams that came with a call, when that is answered."""
+    """The streams of a call when it is answered."""
 
     def call(self, take, body=LONG):
         """
         Call with a stream.
 
-        @return: Where the result goes.
+        @return: A list that gets the result.
         """
         results = []
         self.pair.server.take = take
@@ -472,7 +471,7 @@ class CallTests(StreamTestCase):
         return results
 
     def test_taken(self):
-        """A stream that something takes goes on after the answer."""
+        """A stream with a consumer goes on after its call was answered."""
         file = io.BytesIO()
 
         def take(name, body):
@@ -483,7 +482,10 @@ class CallTests(StreamTestCase):
         self.assertEqual(self.successResultOf(self.written), len(LONG))
 
     def test_untouched(self):
-        """One that nobody takes is refused, complete or not."""
+        """
+        A stream without a consumer is refused when its call is answered,
+        complete or not.
+        """
         for value in (LONG, b"abc", b""):
 
             def take(name, body):
@@ -494,12 +496,15 @@ class CallTests(StreamTestCase):
             self.failureResultOf(self.body.collect(), StreamRefused)
 
     def test_read(self):
-        """One that was read before the answer stays that."""
+        """A stream that was read before the answer stays read."""
         self.assertEqual(self.call(self.pair.server.collectIt), [{"size": len(LONG)}])
-        self.failureResultOf(self.pair.server.streams["x"].collect(), StreamBusy)
+        self.failureResultOf(self.pair.server.taken["x"].collect(), StreamBusy)
 
     def test_failed(self):
-        """A call that fails takes the stream with it, at whoever takes it."""
+        """
+        A call that fails stops its stream, and its consumer fails with
+        C{CallFailed}.
+        """
 
         def take(name, body):
             self.collected = body.collect()
@@ -511,8 +516,8 @@ class CallTests(StreamTestCase):
 
     def test_droppedAfterIt(self):
         """
-        A loop that goes on after the answer, and then stops, stops the stream:
-        nobody else is to come.
+        A loop that ends after the answer, before the stream does, stops
+        the stream.
         """
         gate = Deferred()
         closed = []
@@ -542,7 +547,7 @@ class CallTests(StreamTestCase):
         self.failureResultOf(self.body.collect(), StreamRefused)
 
     def test_response(self):
-        """The stream of a response is the caller's, to take whenever it likes."""
+        """A caller can take the stream of a response at any time."""
         self.pair.server.stored["x"] = VALUE
         call = self.pair.client.callRemote(Fetch, name="x")
         self.pair.flush()

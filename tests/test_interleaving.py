@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Many streams at once, with every kind of trouble, between two protocols."""
+"""Many streams at once, with every kind of failure, between two protocols."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import StreamError
 from amp_stream.testing import connectInMemory
 
-LIMITS = Limits(window=262_144, chunk=30_000, maxStreams=64)
+LIMITS = Limits(initialWindow=262_144, chunk=30_000, maxStreams=64)
 
 
 class Broken(Exception):
-    """What a source or a consumer raises."""
+    """The exception of a broken source or consumer."""
 
 
 class PausingConsumer:
@@ -51,7 +51,7 @@ class PausingConsumer:
 
 
 class Transfer:
-    """One stream, and what should come of it."""
+    """One stream, and its expected outcome."""
 
     def __init__(self, sender, receiver, value, claimFirst):
         self.value = value
@@ -62,9 +62,9 @@ class Transfer:
         self.gate = None
         self.disturbed = False
         if claimFirst:
-            id = sender._link()._outbound._nextId
+            id = sender.streams._multiplexer._outbound._nextId
             self.take(receiver, id)
-        self.outgoing = sender.sendStream(self.source, digest=True)
+        self.outgoing = sender.streams.send(self.source, digest=True)
         self.outgoing.done.addBoth(self.setSent)
         if not claimFirst:
             self.take(receiver, self.outgoing.id)
@@ -74,7 +74,7 @@ class Transfer:
         from zope.interface import directlyProvides
 
         directlyProvides(self.consumer, IConsumer)
-        self.incoming = receiver.incoming(id)
+        self.incoming = receiver.streams.accept(id)
         self.written = self.incoming.writeTo(self.consumer)
         self.written.addBoth(self.setTaken)
 
@@ -96,16 +96,16 @@ class Transfer:
 
 class Interleaving(RuleBasedStateMachine):
     """
-    Two connected protocols; streams both ways; at any moment one of them may lose
-    interest, pause, break, or go on.
+    Two connected protocols with streams both ways, any of which may stop, pause, fail
+    or go on at any moment.
     """
 
     def __init__(self):
         super().__init__()
         self.clock = Clock()
         self.pair = connectInMemory(
-            StreamAMP(limits=LIMITS, reactor=self.clock),
-            StreamAMP(limits=LIMITS, reactor=self.clock),
+            StreamAMP(config=StreamConfig(limits=LIMITS, reactor=self.clock)),
+            StreamAMP(config=StreamConfig(limits=LIMITS, reactor=self.clock)),
             self.clock,
         )
         self.transfers = []
@@ -185,7 +185,10 @@ class Interleaving(RuleBasedStateMachine):
 
     @invariant()
     def bytesAreRight(self):
-        """What has arrived is a beginning of the value, and a success is all of it."""
+        """
+        The bytes received are a beginning of the value, and all of it after
+        a success.
+        """
         for transfer in self.transfers:
             assert transfer.value.startswith(transfer.consumer.data)
             if isinstance(transfer.taken, int):
@@ -194,12 +197,12 @@ class Interleaving(RuleBasedStateMachine):
             if isinstance(transfer.sent, int):
                 assert transfer.sent == len(transfer.value)
             held = transfer.incoming.received - len(transfer.consumer.data)
-            assert held <= LIMITS.window or transfer.taken is not None
+            assert held <= LIMITS.initialWindow or transfer.taken is not None
 
     def teardown(self):
         """
-        Let everything go on: all that was not disturbed arrives, all that was ends,
-        and nothing is left.
+        Let everything go on: undisturbed streams arrive, all streams end, and
+        nothing is left.
         """
         for _ in range(3):
             for transfer in self.transfers:
@@ -218,7 +221,7 @@ class Interleaving(RuleBasedStateMachine):
                     assert transfer.disturbed, result
                     result.trap(StreamError, CancelledError, Broken)
         for protocol in (self.pair.client, self.pair.server):
-            link = protocol._link()
+            link = protocol.streams._multiplexer
             assert link._inbound.streams == {}
             assert link._inbound.promised == 0
             assert link._inbound.unclaimed == 0

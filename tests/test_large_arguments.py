@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-A value of 256 MiB in an argument that was never made for it, between two
-processes.
-"""
+"""A value of 256 MiB in an ordinary C{amp.String} argument, between two processes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.protocols import amp
 from twisted.trial.unittest import TestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from tests.processes import spawnPython
 
 SIZE = 256 * 2**20
@@ -26,11 +23,11 @@ LIMITS = "Limits(maxBoxSize=300 * 2**20)"
 SERVER = f"""
 from twisted.internet import endpoints, protocol, reactor
 from twisted.protocols import amp
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from tests.test_large_arguments import Measure, Ping
 
 class Server(StreamAMP):
-    limits = {LIMITS}
+    streamConfig = StreamConfig(limits={LIMITS})
 
     @Measure.responder
     def measure(self, value):
@@ -50,7 +47,7 @@ reactor.run()
 
 
 class Measure(amp.Command):
-    """A command that knows nothing of large values."""
+    """A command of stock arguments."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"size", amp.Integer())]
@@ -61,9 +58,7 @@ class Ping(amp.Command):
 
 
 class Client(StreamAMP):
-    """The near end."""
-
-    limits = Limits(maxBoxSize=300 * 2**20)
+    streamConfig = StreamConfig(limits=Limits(maxBoxSize=300 * 2**20))
 
     def connectionMade(self):
         self.gone = Deferred()
@@ -74,16 +69,16 @@ class Client(StreamAMP):
 
 
 class LargeArgumentTests(TestCase):
-    """Two processes, one connection."""
+    """A large argument over a connection of two processes."""
 
     timeout = 120
 
     @inlineCallbacks
     def test_smallCallsMeanwhile(self):
         """
-        While a value of 256 MiB travels in one C{amp.String}, at least 100 small
-        calls are made and answered, one after the other; where it travels too fast for
-        so many, while up to four such values do.
+        While a value of 256 MiB travels in a C{amp.String}, at least 100 small calls
+        are made and answered, one after the other; on a fast machine, up to four such
+        values travel.
         """
         child = spawnPython("-c", SERVER)
         try:

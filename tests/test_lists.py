@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import AmpList, ListOf, StreamAMP
+from amp_stream import AmpList, ListOf, StreamAMP, StreamConfig
 from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
 from amp_stream.errors import FramingError, OversizeValue
 from amp_stream.testing import connectInMemory
@@ -38,15 +38,13 @@ Stock = command(amp.ListOf, amp.AmpList)
 
 
 class Server(StreamAMP):
-    """Sends the lists back."""
-
     @Ours.responder
     def lists(self, strings, boxes):
         return {"strings": strings, "boxes": boxes}
 
 
 class ListTests(SynchronousTestCase):
-    """The arguments."""
+    """Lists as arguments."""
 
     @given(
         st.lists(st.binary(max_size=50)),
@@ -56,8 +54,8 @@ class ListTests(SynchronousTestCase):
     )
     def test_sameAsStock(self, strings, boxes):
         """
-        Where stock AMP can write a list, these write the same bytes, and each reads
-        what the other wrote.
+        A list that stock AMP can carry is written as the same bytes, and either reads
+        the other's.
         """
         values = {"strings": strings, "boxes": boxes}
         ours = Ours.makeArguments(values, None)
@@ -66,7 +64,7 @@ class ListTests(SynchronousTestCase):
             self.assertEqual(one.parseArguments(ours, None), values)
 
     def test_optional(self):
-        """A list can be left out; one without elements is something else."""
+        """A list can be left out, and differs then from an empty list."""
         for values in (
             {"strings": None, "boxes": None},
             {"strings": [], "boxes": []},
@@ -75,13 +73,16 @@ class ListTests(SynchronousTestCase):
             self.assertEqual(Ours.parseArguments(box, None), values)
 
     def test_longElements(self):
-        """Between two protocols that agree, elements may have any length."""
+        """Two protocols that agreed on version 2 exchange elements of any length."""
         values = {
             "strings": [bytes([number]) * size for number, size in enumerate(LENGTHS)],
             "boxes": [{"name": str(size), "data": bytes(size)} for size in LENGTHS],
         }
         for version in ("auto", 2):
-            pair = connectInMemory(StreamAMP(version=version), Server(version=version))
+            pair = connectInMemory(
+                StreamAMP(config=StreamConfig(version=version)),
+                Server(config=StreamConfig(version=version)),
+            )
             result = pair.client.callRemote(Ours, **values)
             pair.flush()
             self.assertEqual(self.successResultOf(result), values)
@@ -89,10 +90,13 @@ class ListTests(SynchronousTestCase):
 
     def test_version1(self):
         """
-        Where the connection cannot carry the list, the call fails with the error that
-        says so.
+        A list that the connection cannot carry fails the call with
+        C{OversizeValue}.
         """
-        pair = connectInMemory(StreamAMP(version=1), Server(version=1))
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            Server(config=StreamConfig(version=1)),
+        )
         for size in LENGTHS[2:]:
             kept = Deferred()
             result = pair.client.callRemote(Ours, strings=[bytes(size)])
@@ -105,10 +109,7 @@ class ListTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformed(self):
-        """
-        A list that ends in the middle is an error of the call, not of the
-        connection.
-        """
+        """A truncated list fails its call, and the connection lives."""
         pair = connectInMemory(amp.AMP(), Server())
         for name, value in (
             ("strings", b"\x00\x05abc"),
@@ -129,17 +130,20 @@ class CodecTests(SynchronousTestCase):
     """The bytes of a list."""
 
     def test_strings(self):
-        """What is joined can be split again, at every length."""
+        """Strings of every length are split again as they were joined."""
         strings = [bytes(size) for size in LENGTHS]
         self.assertEqual(splitStrings(joinStrings(strings)), strings)
 
     def test_boxes(self):
-        """So can boxes, and a box may be empty."""
+        """
+        Boxes of every length, also empty ones, are split again as they
+        were joined.
+        """
         boxes = [{}, *({b"k": bytes(size)} for size in LENGTHS), {}]
         self.assertEqual(splitBoxes(joinBoxes(boxes)), boxes)
 
     def test_exactBytes(self):
-        """An element of exactly 65,535 bytes is followed by an empty piece."""
+        """An element of exactly 65,535 bytes is followed by an empty segment."""
         self.assertEqual(
             joinStrings([b"x" * 65_535, b"y"]),
             b"\xff\xff" + b"x" * 65_535 + b"\x00\x00" + b"\x00\x01y",

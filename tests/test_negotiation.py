@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._sansio.negotiation}: what two ends agree on."""
+"""
+Tests for L{amp_stream._sansio.negotiation}: the versions and sizes that two
+ends agree on.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ ONE = Settings(frozenset({1}), 1000)
 
 
 class SettingsTests(SynchronousTestCase):
-    """What an end says of itself."""
+    """The settings that an end announces."""
 
     def test_keys(self) -> None:
-        """The versions are numbers with a space between them, the size is a number."""
+        """
+        In a settings box, versions are numbers with a space between, and the size
+        is a number.
+        """
         self.assertEqual(BOTH.toBox(), {b"versions": b"1 2", b"box": b"1000"})
         self.assertEqual(Settings.fromBox(BOTH.toBox()), BOTH)
 
@@ -27,19 +33,19 @@ class SettingsTests(SynchronousTestCase):
         st.frozensets(st.sampled_from([1, 2]), min_size=1), st.integers(0, 2**62 - 1)
     )
     def test_roundTrip(self, versions: frozenset[int], box: int) -> None:
-        """What is said is understood."""
+        """Settings are read back as they were written."""
         said = Settings(versions, box)
         self.assertEqual(Settings.fromBox(said.toBox()), said)
 
     def test_later(self) -> None:
-        """Versions and keys that nobody here knows are passed over."""
+        """Unknown versions and keys in settings are ignored."""
         self.assertEqual(
             Settings.fromBox({b"versions": b"3 2 1 4", b"box": b"1000", b"z": b"?"}),
             BOTH,
         )
 
     def test_malformed(self) -> None:
-        """What makes no sense is an error that says which key it is."""
+        """The error for malformed settings names the key."""
         for box, word in (
             ({b"box": b"1"}, "versions"),
             ({b"versions": b"", b"box": b"1"}, "versions"),
@@ -53,12 +59,12 @@ class SettingsTests(SynchronousTestCase):
 
 
 class NegotiationTests(SynchronousTestCase):
-    """When an end may make use of what it knows."""
+    """When an end may use the settings of its peer."""
 
     def test_modes(self) -> None:
         """
-        With 1 or 2, that is read and written from the first byte and nothing else
-        is expected of the peer; C{"auto"} begins with 1.
+        Modes 1 and 2 read and write that version from the first byte and expect no
+        negotiation; C{"auto"} begins with version 1.
         """
         for mode, version, peer in (
             ("auto", 1, Peer.UNKNOWN),
@@ -73,15 +79,15 @@ class NegotiationTests(SynchronousTestCase):
             self.assertIsNone(negotiation.settings)
 
     def test_noSuchMode(self) -> None:
-        """Any other mode is refused with the ones that there are."""
+        """An unknown mode is refused, and the error lists the valid ones."""
         for mode in ("2", 3, 0, "", None):
             error = self.assertRaises(ValueError, Negotiation, mode)
             self.assertIn("'auto', 1 or 2", str(error))
 
     def test_agreed(self) -> None:
         """
-        Version 2 is written once the peer has said that it reads it and has been
-        told that it comes, and is announced once.
+        Version 2 is written once the peer has said that it reads it and the change has
+        been announced, once.
         """
         negotiation = Negotiation("auto")
         self.assertTrue(negotiation.settingsReceived(BOTH))
@@ -94,7 +100,7 @@ class NegotiationTests(SynchronousTestCase):
         self.assertFalse(negotiation.settingsReceived(BOTH))
 
     def test_onlyOne(self) -> None:
-        """A peer that reads version 1 only gets that, and is known all the same."""
+        """A peer that reads only version 1 is written version 1."""
         negotiation = Negotiation("auto")
         self.assertFalse(negotiation.settingsReceived(ONE))
         self.assertEqual(negotiation.peer, Peer.KNOWN)
@@ -102,8 +108,8 @@ class NegotiationTests(SynchronousTestCase):
 
     def test_announced(self) -> None:
         """
-        The peer's boxes are read in the version that it announces, which says
-        nothing about those that are written.
+        The peer's boxes are read in the version that it announces; the version written
+        does not change.
         """
         negotiation = Negotiation("auto")
         negotiation.versionAnnounced(2)
@@ -112,8 +118,8 @@ class NegotiationTests(SynchronousTestCase):
 
     def test_notAgreed(self) -> None:
         """
-        A version that this end cannot read, or any where none is negotiated, is
-        refused.
+        An announced version that this end cannot read, or has not negotiated,
+        is refused.
         """
         for mode, version in (("auto", 3), ("auto", 0), (1, 2), (2, 1), (2, 2)):
             negotiation = Negotiation(mode)
@@ -123,8 +129,8 @@ class NegotiationTests(SynchronousTestCase):
 
     def test_noAnswer(self) -> None:
         """
-        A peer that does not answer is a plain one, until it says something; one
-        that has said something is not forgotten.
+        A peer that does not answer counts as stock AMP until it sends settings, which
+        are then kept.
         """
         negotiation = Negotiation("auto")
         negotiation.noAnswer()

@@ -35,7 +35,7 @@ class OfferTests(OutOfBandTestCase):
         @return: It, and its AMP connection.
         """
         _client, server = await self.pair("server")
-        return await server.offer(source), server
+        return await server.streams.offer(source), server
 
     async def get(self, offer: Any) -> Any:
         """Make the request that an offer is for."""
@@ -113,7 +113,7 @@ class OfferTests(OutOfBandTestCase):
     async def test_noServer(self):
         """Without a server, an offer cannot be made, and says so."""
         _, server = await self.pair("none")
-        await self.fails(server.offer(b"abc"), NobodyListens)
+        await self.fails(server.streams.offer(b"abc"), NobodyListens)
 
 
 @implementer(IStreamServerEndpoint)
@@ -146,7 +146,7 @@ class StartingTests(OutOfBandTestCase):
         bulk = OutOfBandServer(endpoint, plainHTTP=True)
         bulk.startService()
         self.addCleanup(bulk.stopService)
-        client, server = await self.pair("none", server={"bulkServer": bulk})
+        client, server = await self.pair("none", server={"outOfBandServer": bulk})
         return client, server, endpoint
 
     @run
@@ -155,7 +155,7 @@ class StartingTests(OutOfBandTestCase):
         client, server, endpoint = await self.starting()
         call = client.callRemote(Put, body=b"abc")
         await server.arrived
-        offering = server.offer(b"abc")
+        offering = server.streams.offer(b"abc")
         await self.works(client)
         self.assertFalse(call.called or offering.called)
         endpoint.may.callback(None)
@@ -170,7 +170,7 @@ class StartingTests(OutOfBandTestCase):
         client, server, endpoint = await self.starting()
         call = client.callRemote(Put, body=b"abc")
         await server.arrived
-        waiting = server.bulkServer.whenListening()
+        waiting = server.streams.config.outOfBandServer.whenListening()
         endpoint.may.errback(CannotListenError("a", 1, OSError("taken")))
         await self.fails(call, NobodyListens)
         await self.fails(waiting, CannotListenError)
@@ -185,21 +185,21 @@ class StartingTests(OutOfBandTestCase):
         call.cancel()
         await self.fails(call, Exception)
         await self.works(client)
-        waiting = server.bulkServer.whenListening()
-        cancelled = server.bulkServer.whenListening()
+        waiting = server.streams.config.outOfBandServer.whenListening()
+        cancelled = server.streams.config.outOfBandServer.whenListening()
         cancelled.cancel()
         await self.fails(cancelled, Exception)
         endpoint.may.callback(None)
         await waiting
-        self.assertIn("0 tickets", repr(server.bulkServer))
+        self.assertIn("0 tickets", repr(server.streams.config.outOfBandServer))
 
     @run
     async def test_connectionLost(self):
         """An offer that waits fails with the reason for which AMP is lost."""
         _client, server, endpoint = await self.starting()
-        offering = server.offer(b"abc")
+        offering = server.streams.offer(b"abc")
         server.transport.abortConnection()
         await self.fails(offering, ConnectionClosed)
         endpoint.may.callback(None)
-        await server.bulkServer.whenListening()
-        self.assertIn("0 tickets", repr(server.bulkServer))
+        await server.streams.config.outOfBandServer.whenListening()
+        self.assertIn("0 tickets", repr(server.streams.config.outOfBandServer))

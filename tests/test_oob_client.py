@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits
 from amp_stream.errors import (
     OutOfBandError,
     StreamError,
@@ -242,6 +241,26 @@ class RequestTests(OutOfBandTestCase):
             self.assertIn("Content-Encoding", str(error))
             self.assertEqual(bytes(receiver.received), b"")
             await server.connections[0].closed
+
+    @run
+    async def test_noAnswer(self):
+        """
+        A server that accepts a request, and does not answer it, fails the request after
+        a bounded time, with an error that says so; so does one whose head never ends.
+        """
+        for answer in (b"", b"HTTP/1.1 200 OK\r\nX: y\r\n"):
+            clock = Clock()
+            self.client = OutOfBandClient(allowPlainHTTP=True, reactor=Clocked(clock))
+            receiver, server = await self.get(answer, close=False)
+            raw = await server.connected
+            await raw.until(b"\r\n\r\n")
+            await self.settled(receiver.received.__len__, 50)
+            clock.advance(59)
+            self.assertFalse(receiver.over.called)
+            clock.advance(1)
+            error = await self.fails(receiver.over, Unreachable)
+            self.assertIn("has not answered", str(error))
+            await raw.closed
 
     @run
     async def test_expectEnd(self):
@@ -565,7 +584,7 @@ class HostileServerTests(OutOfBandTestCase):
         """Set a transfer up whose ticket leads elsewhere."""
         client, server = await self.pair(**kw)
         for end in (client, server):
-            made = end.bulkClient
+            made = end.streams.config.outOfBandClient
             for name in ("_get", "_put"):
                 method = getattr(made, name)
 
@@ -584,7 +603,7 @@ class HostileServerTests(OutOfBandTestCase):
         for put in (True, False):
             never = await self.rawServer()
             clock = Clock()
-            patient = {"reactor": clock, "limits": Limits(idleTimeout=40)}
+            patient = {"reactor": clock, "streamTimeout": 40}
             client, server = await self.detour(never.url, client=patient)
             server.value = b"abc"
             if put:
@@ -674,7 +693,7 @@ class HostileServerTests(OutOfBandTestCase):
         endpoint = "ssl:0:interface=127.0.0.1:privateKey=own.pem"
         bulk = await self.bulk(endpoint)
         client, server = await self.pair(
-            "none", plain=False, server={"bulkServer": bulk}
+            "none", plain=False, server={"outOfBandServer": bulk}
         )
         await self.fails(client.callRemote(Put, body=b"abc"), UntrustedServer)
         self.assertIsInstance(await server.ended, UntrustedServer)
@@ -697,8 +716,8 @@ class HostileServerTests(OutOfBandTestCase):
             )
             client, _ = await self.pair(
                 "none",
-                server={"bulkServer": bulk},
-                client={"bulkClient": OutOfBandClient(allowedHosts=hosts)},
+                server={"outOfBandServer": bulk},
+                client={"outOfBandClient": OutOfBandClient(allowedHosts=hosts)},
             )
             answer = await client.callRemote(Put, body=b"abc")
             self.assertEqual(answer, {"size": 3})

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import h11
 from attrs import evolve
-from incremental import Version
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream.errors import (
     NobodyListens,
@@ -27,6 +30,7 @@ from amp_stream.errors import (
     TransferRefused,
 )
 from amp_stream.outofband import OutOfBandServer, _server
+from amp_stream.outofband._http import _ChunkedBody, _MalformedChunks
 from tests.outofband import (
     LOCAL,
     Clocked,
@@ -38,7 +42,6 @@ from tests.outofband import (
     run,
 )
 from tests.test_endpoints import makeCertificate
-from twisted import version as twistedVersion
 
 CLIENTS = 100
 
@@ -352,16 +355,10 @@ class HttpTests(ServerTestCase):
 
     @run
     async def test_chunked(self):
-        """
-        A chunked body is taken, with extensions and, where C{twisted.web} has learnt
-        that, a trailer.
-        """
-        trailer = (
-            b"X: y\r\n" if twistedVersion >= Version("Twisted", 24, 10, 0) else b""
-        )
+        """A chunked body is taken, with extensions and a trailer."""
         raw, exchange = await self.put(
             "Transfer-Encoding: chunked",
-            body=b"1;x=y\r\na\r\n2\r\nbc\r\n0\r\n" + trailer + b"\r\n",
+            body=b"1;x=y\r\na\r\n2\r\nbc\r\n0\r\nX: y\r\n\r\n",
         )
         await raw.until(b" 204 ")
         self.assertEqual(bytes(exchange.received), b"abc")
@@ -696,6 +693,100 @@ class HttpTests(ServerTestCase):
         self.assertEqual(bulk._factory.connections, set())
 
 
+PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
+
+
+def inPieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    """Cut data at some places."""
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[i:j] for i, j in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+class ChunkTests(SynchronousTestCase):
+    """Chunked bodies."""
+
+    def encoded(self, pieces: list[bytes]) -> bytes:
+        """Let C{h11} write a chunked body."""
+        client = h11.Connection(h11.CLIENT)
+        headers = [("Host", "a"), ("Transfer-Encoding", "chunked")]
+        client.send(h11.Request(method="PUT", target="/", headers=headers))
+        parts = [client.send(h11.Data(data=piece)) for piece in pieces]
+        return b"".join([*parts, client.send(h11.EndOfMessage())])
+
+    @given(PIECES, st.lists(st.integers(0, 400), max_size=12), st.binary(max_size=9))
+    def test_roundTrip(self, pieces, cuts, behind):
+        """
+        A chunked body arrives as it was sent, however it is cut on the way, and bytes
+        behind it do not belong to it.
+        """
+        body = _ChunkedBody()
+        found = bytearray()
+        for data in inPieces(self.encoded(pieces) + behind, cuts):
+            for piece in body.feed(data):
+                found += piece
+        self.assertEqual(bytes(found), b"".join(pieces))
+        self.assertTrue(body.isComplete)
+
+    @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=6))
+    def test_anything(self, data, cuts):
+        """
+        Bytes that are no chunks are refused or wait for more, and are refused however
+        they are cut.
+        """
+        outcomes = []
+        for pieces in ([data], inPieces(data, cuts)):
+            body, found = _ChunkedBody(), b""
+            try:
+                for piece in pieces:
+                    found += b"".join(body.feed(piece))
+            except _MalformedChunks:
+                outcomes.append(None)
+            else:
+                outcomes.append((found, body.isComplete))
+        self.assertEqual(*outcomes)
+
+    def test_malformed(self):
+        """
+        A chunk with a malformed size, with a bare line feed, of another length than
+        it says, or with endless extensions or trailers is refused.
+        """
+        for data in (
+            b"\r\n",
+            b"x\r\n",
+            b"-1\r\n",
+            b"+1\r\n",
+            b"0x1\r\n",
+            b"1_0\r\n",
+            b" 1\r\n",
+            b"1 x\r\n",
+            b"1\nab",
+            b"1\r\naXX\r\n",
+            b"1\r\na\nb",
+            b"1\r\nab\r\n",
+            b"1" * 17 + b"\r\n",
+            b"1;\0\r\n",
+            b"1;" + b"x" * 2000,
+            b"0\r\nX: y\n\n",
+            b"0\r\n" + b"X: y\r\n" * 10_000,
+        ):
+            for size in (1, len(data)):
+                body = _ChunkedBody()
+                with self.assertRaises(_MalformedChunks):
+                    for start in range(0, len(data), size):
+                        list(body.feed(data[start : start + size]))
+
+    def test_accepted(self):
+        """Sizes in either case, extensions and trailers are accepted."""
+        for data in (
+            b"A\r\n0123456789\r\n0\r\n\r\n",
+            b"0a\r\n0123456789\r\n00\r\n\r\n",
+            b"a;x=y\r\n0123456789\r\n0;z\r\nX: y\r\nZ: z\r\n\r\n",
+        ):
+            body = _ChunkedBody()
+            self.assertEqual(b"".join(body.feed(data)), b"0123456789")
+            self.assertTrue(body.isComplete)
+
+
 class ServiceTests(ServerTestCase):
     """Starting, stopping, and where it is."""
 
@@ -891,17 +982,20 @@ class SecrecyTests(ServerTestCase):
         for listens in ("server", "client"):
             tokens: list[bytes] = []
             client, server = await self.pair(listens)
-            bulk = client.bulkServer or server.bulkServer
+            bulk = (
+                client.streams.config.outOfBandServer
+                or server.streams.config.outOfBandServer
+            )
             relay, heard = await self.relay(bulk._urlFor(""))
             other = server if listens == "client" else client
             for name in ("_get", "_put"):
-                method = getattr(other.bulkClient, name)
+                method = getattr(other.streams.config.outOfBandClient, name)
 
                 def detour(ticket, *args, do=method, tokens=tokens, relay=relay):
                     tokens.append(ticket.token)
                     return do(evolve(ticket, url=relay.url), *args)
 
-                setattr(other.bulkClient, name, detour)
+                setattr(other.streams.config.outOfBandClient, name, detour)
             self.assertEqual(
                 await client.callRemote(Put, body=b"abc" * 1000), {"size": 3000}
             )

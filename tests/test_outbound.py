@@ -27,21 +27,21 @@ class OutboundTests(SynchronousTestCase):
     """The sending side of a connection."""
 
     def setUp(self):
-        self.outbound = Outbound(Limits(chunk=1000, idleTimeout=60))
+        self.outbound = Outbound(1000, 60)
 
     def openMany(self, count):
-        """Make streams that have something to send."""
+        """Open streams that have bytes to send."""
         streams = [self.outbound.open() for _ in range(count)]
         for stream in streams:
             self.outbound.offer(stream)
         return streams
 
     def sendAll(self, stream):
-        """Use all the credit of a stream up."""
+        """Use up the credit of a stream."""
         stream.send(stream.window.available, False)
 
     def test_numbers(self):
-        """Each stream has a number of its own, also when others have ended."""
+        """Each stream has a number of its own, also after others have ended."""
         first = self.outbound.open()
         self.outbound.reset(first.id, StreamAborted())
         second, third = self.outbound.open(), self.outbound.open()
@@ -49,7 +49,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.streams, {1: second, 2: third})
 
     def test_nothingBeforeItIsOffered(self):
-        """A stream gets no turn before there is something to send."""
+        """A stream gets no turn before it is offered."""
         stream = self.outbound.open()
         self.assertFalse(self.outbound.hasTurn)
         self.assertFalse(self.outbound.grant(stream.id, 1_000_000))
@@ -59,10 +59,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertIs(self.outbound.next(), stream)
 
     def test_roundRobin(self):
-        """
-        All that have something get one turn each, one that begins later like the
-        others.
-        """
+        """Offered streams get one turn each, also one that is opened later."""
         first, second = self.openMany(2)
         order = []
         for turn in range(7):
@@ -74,7 +71,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(order, [first, second, first, second, first, third, second])
 
     def test_allowance(self):
-        """A turn is one chunk, or what is left of the credit."""
+        """A turn allows one chunk, or the remaining credit if that is less."""
         (stream,) = self.openMany(1)
         self.assertEqual(self.outbound.allowance(stream), 1000)
         stream.send(262_144 - 300, False)
@@ -82,8 +79,8 @@ class OutboundTests(SynchronousTestCase):
 
     def test_credit(self):
         """
-        A stream without credit gets no turn, until it is granted some; it is the
-        same whether it was offered before that or after it.
+        A stream without credit gets a turn once it is granted some, whether it was
+        offered before or after.
         """
         (stream,) = self.openMany(1)
         self.outbound.next()
@@ -96,7 +93,7 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.allowance(stream), 1)
 
     def test_withdraw(self):
-        """A stream whose source has nothing gets no turn, with whatever credit."""
+        """A withdrawn stream gets no turn, whatever its credit."""
         (stream,) = self.openMany(1)
         self.outbound.withdraw(stream)
         self.assertFalse(self.outbound.hasTurn)
@@ -107,8 +104,8 @@ class OutboundTests(SynchronousTestCase):
 
     def test_offeredInItsTurn(self):
         """
-        A source may have more in the middle of its turn.  If the turn then uses the
-        credit up, or is the last, there is no other one.
+        A stream that is offered in its own turn gets no other one if that turn uses up
+        its credit or sends its fin.
         """
         for fin in (False, True):
             first, second = self.openMany(2)
@@ -120,7 +117,7 @@ class OutboundTests(SynchronousTestCase):
             self.assertIsNone(self.outbound.next())
 
     def test_acknowledgedWhileItWaits(self):
-        """So it is if the peer has every byte before the turn would come."""
+        """A stream gets no turn after the peer has acknowledged every byte."""
         (stream,) = self.openMany(1)
         self.outbound.next()
         self.outbound.offer(stream)
@@ -129,7 +126,10 @@ class OutboundTests(SynchronousTestCase):
         self.assertIsNone(self.outbound.next())
 
     def test_acknowledge(self):
-        """A stream has ended when the peer has every byte, which it says once."""
+        """
+        A stream ends when the peer acknowledges every byte; another acknowledgement
+        is ignored.
+        """
         (stream,) = self.openMany(1)
         self.assertIsNone(self.outbound.acknowledge(stream.id))
         stream.send(3, True)
@@ -141,8 +141,8 @@ class OutboundTests(SynchronousTestCase):
 
     def test_reset(self):
         """
-        Whoever gives a stream up, the peer is told how far it had got, once, and it
-        gets no turn any more.
+        A reset tells the peer the final size, once, and the stream gets no
+        more turns.
         """
         (stream,) = self.openMany(1)
         stream.send(300, False)
@@ -160,20 +160,20 @@ class OutboundTests(SynchronousTestCase):
         self.assertFalse(self.outbound.grant(stream.id, 1_000_000))
 
     def test_resetQuietly(self):
-        """A peer that has never heard of a stream is told nothing."""
+        """A peer that has not heard of a stream is not told of its reset."""
         stream = self.outbound.open()
         self.outbound.reset(stream.id, StreamAborted(), tell=False)
         self.assertEqual(self.outbound.frames, [])
 
     def test_unknown(self):
-        """What a peer says about streams that there are not is ignored."""
+        """Grants, acknowledgements and resets of unknown streams are ignored."""
         self.assertFalse(self.outbound.grant(5, 1_000_000))
         self.assertIsNone(self.outbound.acknowledge(5))
         self.assertIsNone(self.outbound.reset(5, StreamAborted()))
         self.assertEqual(self.outbound.frames, [])
 
     def test_clear(self):
-        """When the connection is gone, nothing is left of it."""
+        """Clearing the streams of a lost connection leaves nothing behind."""
         streams = self.openMany(2)
         self.outbound.reset(self.outbound.open().id, StreamAborted())
         self.assertEqual(self.outbound.clear(), streams)
@@ -185,8 +185,8 @@ class OutboundTests(SynchronousTestCase):
 
     def test_expire(self):
         """
-        A stream whose peer lets it wait for too long is given up; one that waits
-        for its source is not.
+        A stream whose peer grants no credit expires; one that waits for its
+        source does not.
         """
         self.assertEqual(self.outbound.interval, 15)
         waiting, other = self.openMany(2)
@@ -204,7 +204,10 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.streams, {other.id: other})
 
     def test_expireAfterTheEnd(self):
-        """So is one whose last chunk is never answered, counted from that chunk."""
+        """
+        A stream whose last chunk is not acknowledged expires, counted from
+        that chunk.
+        """
         (stream,) = self.openMany(1)
         self.outbound.expire(0)
         stream.send(0, True)
@@ -212,8 +215,8 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(self.outbound.expire(120), [stream])
 
     def test_neverExpire(self):
-        """Without a limit a stream waits for ever."""
-        self.outbound = Outbound(Limits(idleTimeout=None))
+        """Without a timeout a stream never expires."""
+        self.outbound = Outbound()
         self.openMany(1)
         self.assertIsNone(self.outbound.interval)
         for now in (0, 1e9, 2e9):
@@ -221,7 +224,7 @@ class OutboundTests(SynchronousTestCase):
 
 
 class FairnessTests(SynchronousTestCase):
-    """Turns are fair."""
+    """The fairness of turns."""
 
     @given(
         st.lists(st.integers(0, 8000), min_size=1, max_size=8),
@@ -229,10 +232,10 @@ class FairnessTests(SynchronousTestCase):
     )
     def test_equalShares(self, sizes, chunk):
         """
-        While two streams both have bytes, neither gets ahead of the other by more
-        than one chunk, whatever the others do.
+        While two streams both have bytes, neither gets more than one chunk ahead,
+        whatever the other streams do.
         """
-        wire = Wire(Outbound(Limits(chunk=chunk)), Inbound(Limits()))
+        wire = Wire(Outbound(chunk), Inbound(Limits()))
         streams = [wire.open(size) for size in sizes]
         turns = Counter()
         while wire.sendOne():
@@ -246,11 +249,14 @@ class FairnessTests(SynchronousTestCase):
 
 
 class Sending(RuleBasedStateMachine):
-    """Sources and a peer that do anything, beside a few numbers for each stream."""
+    """
+    Sources and a peer that do anything, checked against a few numbers for
+    each stream.
+    """
 
     def __init__(self):
         super().__init__()
-        self.outbound = Outbound(Limits(chunk=65_535, idleTimeout=4))
+        self.outbound = Outbound(65_535, 4)
         self.streams = []
         self.ended = set()
         self.sent = Counter()
@@ -381,11 +387,11 @@ class Sending(RuleBasedStateMachine):
 class Transfers(RuleBasedStateMachine):
     """The two sides of a connection, with any delay between them."""
 
-    limits = Limits(window=300_000, maxStreams=5, maxBufferedBytes=500_000)
+    limits = Limits(initialWindow=300_000, maxStreams=5, maxBufferedBytes=500_000)
 
     def __init__(self):
         super().__init__()
-        self.wire = Wire(Outbound(self.limits), Inbound(self.limits))
+        self.wire = Wire(Outbound(), Inbound(self.limits))
         # By stream that is sent: its size, the stream that arrives, what was read.
         self.streams = {}
 
@@ -444,7 +450,7 @@ class Transfers(RuleBasedStateMachine):
         return data
 
     def teardown(self):
-        """Whatever was left undone, all that was not given up arrives."""
+        """Whatever was left unfinished, every stream that was not given up arrives."""
         moved = True
         while moved:
             moved = any(
@@ -474,8 +480,8 @@ class MachineTests(SynchronousTestCase):
 
     def test_sending(self):
         """
-        Whatever the sources and the peer do, every stream that may send gets its
-        turn, no other does, and nobody gets two while another waits.
+        For any sources and peer, every stream that may send gets its turn, no other
+        does, and none gets two while another waits.
         """
         run_state_machine_as_test(
             Sending,
@@ -484,8 +490,8 @@ class MachineTests(SynchronousTestCase):
 
     def test_transfers(self):
         """
-        However long everything takes on its way, each stream ends at both ends, with
-        the right bytes or an error, and never stalls.
+        With any delays, each stream ends at both ends, with the right bytes or an
+        error, and never stalls.
         """
         run_state_machine_as_test(
             Transfers,

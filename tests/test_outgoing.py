@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._outgoing}: what a sender sees, over a connection in
-memory.
-"""
+"""Tests for L{amp_stream._outgoing}: the sender's view, over a connection in memory."""
 
 from __future__ import annotations
 
@@ -31,14 +28,14 @@ from amp_stream.errors import (
 from tests.commands import Store, Swap
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, TestProducer, pieces
 
-WINDOW = Limits().window
+WINDOW = Limits().initialWindow
 """
 How much of a stream may be sent to a peer that takes nothing of it (bytes).
 """
 
 
 class Oops(Exception):
-    """What a source raises."""
+    """The exception of a failing source."""
 
 
 class CountingFile(io.BytesIO):
@@ -80,7 +77,7 @@ class SendingTests(StreamTestCase):
         """
         Let everything be sent.
 
-        @return: The boxes of its chunks.
+        @return: The boxes of the chunks.
         """
         boxes = self.pair.sent(self.pair.client)
         while self.pair.step():
@@ -89,8 +86,8 @@ class SendingTests(StreamTestCase):
 
     def test_everyKind(self):
         """
-        The value of every kind of source arrives, and its sender hears how many
-        bytes it had.
+        The value of every kind of source arrives, and C{done} fires
+        with its size.
         """
         path = FilePath(self.mktemp())
         path.setContent(VALUE)
@@ -115,7 +112,7 @@ class SendingTests(StreamTestCase):
             self.assertEqual(self.transfer(source), VALUE)
 
     def test_emptyOfEveryKind(self):
-        """So does one of no bytes."""
+        """An empty source of every kind makes an empty stream."""
         path = FilePath(self.mktemp())
         path.setContent(b"")
         producer = TestProducer(length=0)
@@ -130,8 +127,8 @@ class SendingTests(StreamTestCase):
 
     def test_attributes(self):
         """
-        A stream has a number of its own, says how much it will have and how much it
-        has sent, and shows that.
+        A stream's C{id}, C{size}, C{sent} and C{repr} tell its number, its size if
+        known, and the bytes sent.
         """
         first, _ = self.send(VALUE)
         second, _ = self.send(iter([VALUE]))
@@ -148,8 +145,8 @@ class SendingTests(StreamTestCase):
 
     def test_doneBeforeItIsRead(self):
         """
-        C{done} fires when the peer has every byte, whether or not anybody there has
-        taken them.
+        C{done} fires when the peer has every byte, whether or not they were
+        taken there.
         """
         sending, receiving = self.send(VALUE)
         self.pair.flush()
@@ -172,8 +169,8 @@ class SendingTests(StreamTestCase):
 
     def test_window(self):
         """
-        Not one byte more is sent, or read, than the peer takes; and no chunk
-        without bytes.
+        The sender reads and sends the window, not a byte more, in chunks that are
+        not empty.
         """
         file = io.BytesIO(bytes(2_000_000))
         sending, receiving = self.send(file)
@@ -186,8 +183,8 @@ class SendingTests(StreamTestCase):
 
     def test_eagerProducer(self):
         """
-        A producer that writes more, and ends, as soon as it is resumed makes no
-        empty chunks, nothing beyond the window, and no trouble after its end.
+        A producer that writes and ends as soon as it is resumed causes no empty chunk,
+        and nothing beyond the window.
         """
         producer = TestProducer()
         producer.done = Deferred()
@@ -215,8 +212,8 @@ class SendingTests(StreamTestCase):
 
     def test_slowProducer(self):
         """
-        A producer that has nothing to write for a while is waited for, and its
-        stream lets others go on meanwhile.
+        A stream whose producer has nothing to write waits, and other streams go on
+        meanwhile.
         """
         producer = TestProducer()
         producer.done = Deferred()
@@ -233,24 +230,24 @@ class SendingTests(StreamTestCase):
 
     def test_digest(self):
         """
-        With a digest, the first chunk says that there will be one, and the last has
-        the SHA-256 of the whole.
+        With a digest, the first chunk announces it, and the last carries the SHA-256 of
+        the whole.
         """
-        self.pair.client.sendStream(VALUE, digest=True)
+        self.pair.client.streams.send(VALUE, digest=True)
         digests = [box.get(b"sha256") for box in self.chunks()]
         self.assertEqual(digests[0], b"")
         self.assertEqual(digests[-1], hashlib.sha256(VALUE).digest())
         self.assertEqual(set(digests[1:-1]), {None})
 
     def test_digestOfNothing(self):
-        """A stream of no bytes has the digest of no bytes."""
-        self.pair.client.sendStream(b"", digest=True)
+        """An empty stream carries the digest of no bytes."""
+        self.pair.client.streams.send(b"", digest=True)
         (box,) = self.pair.sent(self.pair.client)
         self.assertEqual(box[b"sha256"], hashlib.sha256(b"").digest())
 
 
 class FailingSourceTests(StreamTestCase):
-    """Sources that cannot be read to their end."""
+    """Sources that fail."""
 
     def broken(self):
         """A generator that raises an exception."""
@@ -259,15 +256,18 @@ class FailingSourceTests(StreamTestCase):
 
     def test_raises(self):
         """
-        What a source raises is the cause of L{SourceFailed} at the sender; the
-        receiver hears that the source failed, and gets no truncated value.
+        A source's exception is the cause of L{SourceFailed} at the sender; the receiver
+        fails with L{SourceFailed} and gets no truncated value.
         """
         error = self.fails(self.broken(), SourceFailed)
         self.assertIsInstance(error.__cause__, Oops)
         self.assertIn("no more", str(error))
 
     def test_raisesAsynchronously(self):
-        """The same is true of an async iterable, at once or later."""
+        """
+        An async iterable's exception, at once or later, fails the stream with
+        L{SourceFailed}.
+        """
         gate = Deferred()
 
         async def late():
@@ -289,12 +289,15 @@ class FailingSourceTests(StreamTestCase):
         self.assertIsInstance(error.__cause__, Oops)
 
     def test_notBytes(self):
-        """And of pieces that are not bytes."""
+        """A piece that is not bytes fails the stream with L{SourceFailed}."""
         error = self.fails([b"abc", "text"], SourceFailed)
         self.assertIsInstance(error.__cause__, UsageError)
 
     def test_producerFails(self):
-        """And of a producer that fails, at once or later."""
+        """
+        A producer's failure, at once or later, fails the stream with
+        L{SourceFailed}.
+        """
         producer = TestProducer()
         producer.done = fail(Failure(Oops()))
         self.assertIsInstance(self.fails(producer, SourceFailed).__cause__, Oops)
@@ -310,8 +313,8 @@ class FailingSourceTests(StreamTestCase):
 
     def test_startProducingRaises(self):
         """
-        A producer that raises an exception when it is started fails its stream,
-        and nothing else; so does one that returns no Deferred, and that is stopped.
+        A producer whose C{startProducing} raises, or returns no Deferred, fails its
+        stream; in the second case it is stopped.
         """
         producer = TestProducer()
         producer.onStart = lambda: 1 / 0
@@ -323,7 +326,10 @@ class FailingSourceTests(StreamTestCase):
         self.assertEqual(producer.calls, ["start", "stop"])
 
     def test_startProducingRaisesInACall(self):
-        """In the argument of a call, it is the call that fails."""
+        """
+        A producer whose C{startProducing} raises fails the call that it is an
+        argument of.
+        """
         producer = TestProducer()
         producer.onStart = lambda: 1 / 0
         failures = []
@@ -335,8 +341,8 @@ class FailingSourceTests(StreamTestCase):
 
     def test_resumeProducingRaises(self):
         """
-        A producer that raises an exception when it is resumed fails its stream,
-        and is stopped.
+        A producer whose C{resumeProducing} raises fails its stream, and
+        is stopped.
         """
         producer = TestProducer()
         producer.done = Deferred()
@@ -347,8 +353,8 @@ class FailingSourceTests(StreamTestCase):
 
     def test_producerWritesText(self):
         """
-        A producer that writes text is stopped, and the stream fails, even if it
-        goes on to write bytes.
+        A producer that writes text is stopped and its stream fails, even if it goes on
+        to write bytes.
         """
         producer = TestProducer()
         producer.done = Deferred()
@@ -362,7 +368,7 @@ class FailingSourceTests(StreamTestCase):
         self.assertEqual(producer.calls, ["start", "stop"])
 
     def test_otherSize(self):
-        """A source that has more or fewer bytes than it, or its sender, said fails."""
+        """A source with more or fewer bytes than its stated size fails."""
         for source, size in (([b"abc"], 2), ([b"abc"], 4), (b"abc", 2), (b"", 1)):
             error = self.fails(source, SourceFailed, size=size)
             self.assertIn(f"{size} bytes", str(error))
@@ -373,11 +379,11 @@ class FailingSourceTests(StreamTestCase):
             self.fails(producer, SourceFailed)
 
     def test_thatSize(self):
-        """One that has as many is sent."""
+        """A source with exactly its stated size is sent."""
         self.assertEqual(self.transfer([b"abc"], size=3), b"abc")
 
     def test_shrinkingFile(self):
-        """A file that becomes shorter while it is sent fails."""
+        """A file that becomes shorter while it is sent fails the stream."""
         path = FilePath(self.mktemp())
         path.setContent(bytes(1_000_000))
         sending, receiving = self.send(path)
@@ -391,8 +397,8 @@ class FailingSourceTests(StreamTestCase):
 
     def test_closeFails(self):
         """
-        What a source raises when it is closed is logged; its bytes arrive, and the
-        connection goes on.
+        An exception from a source's C{close} is logged; the stream's outcome and the
+        connection are not affected.
         """
 
         class Stubborn(io.BytesIO):
@@ -408,12 +414,12 @@ class FailingSourceTests(StreamTestCase):
 
 
 class EndingTests(StreamTestCase):
-    """Streams that somebody ends."""
+    """Streams that end early."""
 
     def test_abort(self):
         """
-        C{abort} stops the stream at both ends with the error of its code, of the
-        package or of the application, and closes the source once.
+        C{abort} stops the stream at both ends with its code, the package's or the
+        application's, and closes the source once.
         """
         for code, error in (
             (b"STREAM_ABORTED", StreamAborted),
@@ -433,7 +439,7 @@ class EndingTests(StreamTestCase):
             self.assertEqual(file.closings, 1)
 
     def test_abortTooLate(self):
-        """When the peer has every byte, there is nothing to abort."""
+        """C{abort} has no effect when the peer has every byte."""
         sending, receiving = self.send(VALUE)
         self.pair.flush()
         sending.abort()
@@ -442,8 +448,8 @@ class EndingTests(StreamTestCase):
 
     def test_abortBeforeItIsAcknowledged(self):
         """
-        A stream whose last byte is on its way can be aborted, as long as nobody has
-        taken it.
+        A stream whose last byte is on its way can be aborted until it is
+        acknowledged.
         """
         sending, receiving = self.send(b"abc")
         sending.abort()
@@ -452,7 +458,7 @@ class EndingTests(StreamTestCase):
         self.failureResultOf(receiving.collect(), StreamAborted)
 
     def test_badCode(self):
-        """A code that the peer would not take is refused at once."""
+        """C{abort} refuses a code that the peer could not read."""
         sending, _ = self.send(VALUE)
         for code in (b"", b"x" * 256, "STREAM_ABORTED"):
             with self.assertRaises(UsageError):
@@ -462,8 +468,8 @@ class EndingTests(StreamTestCase):
 
     def test_cancel(self):
         """
-        Cancelling C{done} stops the stream at both ends, and closes the source
-        once.
+        Cancelling C{done} stops the stream at both ends, and closes the
+        source once.
         """
         file = CountingFile(bytes(1_000_000))
         sending, receiving = self.send(file)
@@ -477,8 +483,8 @@ class EndingTests(StreamTestCase):
 
     def test_peerCancels(self):
         """
-        When the peer cancels what takes the stream, C{done} fails with
-        L{StreamCancelled}, nothing more is sent, and the source is closed once.
+        When the peer cancels its consumer, C{done} fails with L{StreamCancelled},
+        sending stops, and the source is closed once.
         """
         for kind in (iter, lambda source: source.__aiter__()):
             source = Recorder()
@@ -494,8 +500,8 @@ class EndingTests(StreamTestCase):
 
     def test_connectionLost(self):
         """
-        A lost connection fails C{done} with the reason and closes the source once;
-        what is done to the stream afterwards has no effect.
+        A lost connection fails C{done} with its reason and closes the source once;
+        later calls on the stream have no effect.
         """
         file = CountingFile(bytes(1_000_000))
         sending, _ = self.send(file)
@@ -509,24 +515,24 @@ class EndingTests(StreamTestCase):
 
     def test_connectionLostBefore(self):
         """
-        A stream that is begun after the connection was lost fails at once, and its
-        source is closed.
+        A stream that begins after the connection was lost fails at once, and its source
+        is closed.
         """
         self.pair.lose()
         file = CountingFile(VALUE)
-        sending = self.pair.client.sendStream(file)
+        sending = self.pair.client.streams.send(file)
         self.failureResultOf(sending.done, ConnectionDone)
         self.assertEqual(file.closings, 1)
 
     def test_lateTurn(self):
-        """A turn that comes after the end sends nothing."""
+        """A turn after the end of a stream sends nothing."""
         sending, _ = self.send(VALUE)
         self.pair.flush()
         self.assertFalse(sending.sendChunk())
         self.assertEqual(self.successResultOf(sending.done), len(VALUE))
 
     def test_lateProducer(self):
-        """A producer that goes on after its stream has ended disturbs nobody."""
+        """A producer that goes on after its stream has ended has no effect."""
         producer = TestProducer()
         producer.done = Deferred()
         sending, _ = self.send(producer)
@@ -564,7 +570,7 @@ class FromInsideTests(StreamTestCase):
         self.assertEqual(closed, [True])
 
     def test_asyncGenerator(self):
-        """So may an async generator, in a piece that it makes at once or later."""
+        """An async generator may abort the stream that it feeds, at once or later."""
         closed = []
 
         async def generate(gate):
@@ -587,8 +593,8 @@ class FromInsideTests(StreamTestCase):
 
     def test_producer(self):
         """
-        So may a producer, as soon as it is resumed; it is stopped when it has
-        returned.
+        A producer may abort its stream while it is resumed, and is stopped
+        after it returns.
         """
         producer = TestProducer()
         producer.done = Deferred()
@@ -605,8 +611,8 @@ class FromInsideTests(StreamTestCase):
 
     def test_closedDuringStart(self):
         """
-        A producer whose very first bytes are wrong is stopped when it has returned
-        from starting, and not before.
+        A producer whose first bytes are wrong is stopped after it returns from
+        C{startProducing}, not before.
         """
         producer = TestProducer(length=2)
         producer.done = Deferred()
@@ -621,20 +627,21 @@ class FromInsideTests(StreamTestCase):
 
 
 class RelayTests(StreamTestCase):
-    """A stream whose source is another that comes in."""
+    """Streams whose source is an incoming stream."""
 
     def relay(self, source):
         """
-        Send a stream there, and what comes of it back.
+        Send a stream, and send it back from the server.
 
-        @return: The three ends that there are, but for the one in the middle.
+        @return: The client's outgoing stream, the server's, and the client's incoming
+            one.
         """
         sending, middle = self.send(source)
-        back = self.pair.server.sendStream(middle)
-        return sending, back, self.pair.client.incoming(back.id)
+        back = self.pair.server.streams.send(middle)
+        return sending, back, self.pair.client.streams.accept(back.id)
 
     def test_relay(self):
-        """A stream that comes in can be sent on, whole."""
+        """An incoming stream can be sent on, whole."""
         value = VALUE * 20
         for source in (value, b""):
             sending, back, receiving = self.relay(source)
@@ -645,7 +652,7 @@ class RelayTests(StreamTestCase):
             self.assertEqual(self.successResultOf(back.done), len(source))
 
     def test_backPressure(self):
-        """Who does not take the end of a relay stops its beginning."""
+        """A relay stops its sender while its receiver takes nothing."""
         sending, back, receiving = self.relay(bytes(5_000_000))
         self.pair.flush()
         self.assertLess(sending.sent, 2 * WINDOW + 200_000)
@@ -655,7 +662,7 @@ class RelayTests(StreamTestCase):
         self.assertEqual(self.successResultOf(sending.done), 5_000_000)
 
     def test_beginningFails(self):
-        """If the first stream fails, so does the second."""
+        """When the first stream of a relay fails, so does the second."""
         sending, back, receiving = self.relay(bytes(5_000_000))
         collected = receiving.collect()
         self.pair.step()
@@ -667,8 +674,8 @@ class RelayTests(StreamTestCase):
 
     def test_endFails(self):
         """
-        If the second fails, while it waits for a piece or between two, the first is
-        stopped.
+        When the second stream of a relay fails, while it waits for a piece or between
+        two, the first is stopped.
         """
         gate = Deferred()
 
@@ -685,20 +692,20 @@ class RelayTests(StreamTestCase):
             self.failureResultOf(sending.done, StreamCancelled)
 
     def test_taken(self):
-        """A stream that somebody takes already cannot be sent on."""
+        """An incoming stream that has a consumer cannot be sent on."""
         _, receiving = self.send(VALUE)
         collected = receiving.collect()
         with self.assertRaises(UsageError):
-            self.pair.server.sendStream(receiving)
+            self.pair.server.streams.send(receiving)
         self.pair.flush()
         self.assertEqual(self.successResultOf(collected), VALUE)
 
 
 class AnnouncementTests(StreamTestCase):
-    """What stands in a box until that is sent."""
+    """The announcement that stands for a stream in a box before it is sent."""
 
     def test_neverSent(self):
-        """If the box is never sent, the source is closed once."""
+        """The source of a stream whose box is never sent is closed once."""
         file = CountingFile(VALUE)
         announcement = Announcement(asSource(file), False, lambda *parts: self.fail())
         announcement.begin()
@@ -708,8 +715,8 @@ class AnnouncementTests(StreamTestCase):
 
     def test_otherValueFails(self):
         """
-        A box is not sent if another of its values cannot be written: then, too, the
-        source is closed, as soon as the failure is gone.
+        When another value of a box cannot be written, the source of its stream
+        is closed.
         """
         for other in (FilePath(self.mktemp()), 5):
             file = CountingFile(VALUE)
@@ -719,12 +726,12 @@ class AnnouncementTests(StreamTestCase):
             self.assertEqual(file.closings, 1)
 
     def test_notWritable(self):
-        """Nothing but a connection with streams can write it."""
+        """An announcement can be written only by a connection with streams."""
         with self.assertRaises(DeclarationError):
             len(Announcement(asSource(VALUE), False, lambda *parts: self.fail()))
 
     def test_callFails(self):
-        """A call that fails takes its stream with it, and closes the source once."""
+        """A call that fails stops its stream, and closes the source once."""
         file = CountingFile(bytes(1_000_000))
 
         def refuse(name, body):

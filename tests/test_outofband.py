@@ -16,7 +16,7 @@ from twisted.protocols import amp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, OutOfBand, StreamAMP
+from amp_stream import OutOfBand, StreamAMP, StreamConfig
 from amp_stream.errors import (
     ConsumerFailed,
     DeclarationError,
@@ -209,7 +209,9 @@ class ArgumentTests(SynchronousTestCase):
         The announcement has the number, the size, who listens, and whether there
         will be a digest.
         """
-        pair = connectInMemory(Peer(version=1), Peer(version=1))
+        pair = connectInMemory(
+            Peer(config=StreamConfig(version=1)), Peer(config=StreamConfig(version=1))
+        )
         pair.client.callRemote(PutChecked, body=b"abc").addErrback(lambda _: None)
         box = next(box for box in pair.sent(pair.client) if b"body" in box)
         del box[amp.ASK]
@@ -485,7 +487,7 @@ class TransferTests(OutOfBandTestCase):
                 async for _piece in body:
                     break
                 body.abort(b"ENOUGH")
-            connections = server.bulkServer._factory.connections
+            connections = server.streams.config.outOfBandServer._factory.connections
             await self.turns(lambda connections=connections: not connections)
             await self.works(client)
 
@@ -504,7 +506,7 @@ class TransferTests(OutOfBandTestCase):
                 if body.received == 3_000_000:
                     break
             client.transport.abortConnection()
-            connections = server.bulkServer._factory.connections
+            connections = server.streams.config.outOfBandServer._factory.connections
             await self.turns(lambda connections=connections: not connections)
 
     @run
@@ -514,11 +516,13 @@ class TransferTests(OutOfBandTestCase):
             client, server = await self.pair(listens)
             owner = client if listens == "client" else server
             issued = []
-            issue = owner.bulkServer._issue
-            owner.bulkServer._issue = lambda *a, issue=issue, issued=issued, **k: (
-                issued.append(a),
-                issue(*a, **k),
-            )[1]
+            issue = owner.streams.config.outOfBandServer._issue
+            owner.streams.config.outOfBandServer._issue = (
+                lambda *a, issue=issue, issued=issued, **k: (
+                    issued.append(a),
+                    issue(*a, **k),
+                )[1]
+            )
             server.takeBody = lambda body: {"size": 7}
             self.assertEqual(await client.callRemote(Put, body=VALUE), {"size": 7})
             await self.works(client)
@@ -571,7 +575,7 @@ class FailureTests(OutOfBandTestCase):
         server.value = io.BytesIO(VALUE)
         for call in (client.callRemote(Put, body=VALUE), client.callRemote(Get)):
             error = await self.fails(call, NobodyListens)
-            self.assertIn("bulkServer=OutOfBandServer(", str(error))
+            self.assertIn("outOfBandServer=OutOfBandServer(", str(error))
             self.assertIn("--oob-listen", str(error))
         await self.turns(lambda: server.value.closed)
         self.assertEqual(server.bodies, [])
@@ -587,7 +591,7 @@ class FailureTests(OutOfBandTestCase):
         for name in FACE:
             bulk = OutOfBandServer("tcp:0:interface=127.0.0.1", plainHTTP=True)
             ends = {"client": None, "server": None}
-            ends[name] = {"bulkServer": bulk}
+            ends[name] = {"outOfBandServer": bulk}
             client, server = await self.pair("none", **ends)
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, NobodyListens)
@@ -599,7 +603,7 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             clock = Clock()
             taker = Taker()
-            other = {"bulkClient": taker}
+            other = {"outOfBandClient": taker}
             client, server = await self.pair(
                 listens,
                 bulk={"reactor": Clocked(clock), "ticketLifetime": 7},
@@ -626,7 +630,7 @@ class FailureTests(OutOfBandTestCase):
         clock = Clock()
         taker = Taker()
         client, server = await self.pair(
-            bulk={"reactor": Clocked(clock)}, client={"bulkClient": taker}
+            bulk={"reactor": Clocked(clock)}, client={"outOfBandClient": taker}
         )
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
@@ -643,7 +647,9 @@ class FailureTests(OutOfBandTestCase):
         for listens, method in (("server", "GET"), ("client", "PUT")):
             taker = Taker()
             other = "server" if listens == "client" else "client"
-            client, server = await self.pair(listens, **{other: {"bulkClient": taker}})
+            client, server = await self.pair(
+                listens, **{other: {"outOfBandClient": taker}}
+            )
             call = client.callRemote(Put, body=VALUE)
             ticket = await taker.ticket
             request = head(method, ticket.token, "Content-Length: 0")
@@ -654,7 +660,7 @@ class FailureTests(OutOfBandTestCase):
     async def tooMuch(self, command, value, *lines, body=b""):
         """Make a PUT that is longer than it may be."""
         taker = Taker()
-        client, server = await self.pair(client={"bulkClient": taker})
+        client, server = await self.pair(client={"outOfBandClient": taker})
         call = client.callRemote(command, body=value)
         ticket = await taker.ticket
         raw = await self.raw(ticket.url)
@@ -751,7 +757,7 @@ class FailureTests(OutOfBandTestCase):
     async def test_declaredTooShort(self):
         """A request that says that it is too short is refused, and both ends fail."""
         taker = Taker()
-        client, server = await self.pair(client={"bulkClient": taker})
+        client, server = await self.pair(client={"outOfBandClient": taker})
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
         raw = await self.ask(
@@ -767,7 +773,7 @@ class FailureTests(OutOfBandTestCase):
         complete.
         """
         taker = Taker()
-        client, server = await self.pair(client={"bulkClient": taker})
+        client, server = await self.pair(client={"outOfBandClient": taker})
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
         raw = await self.ask(
@@ -792,7 +798,7 @@ class FailureTests(OutOfBandTestCase):
                 for how in ("loseConnection", "abortConnection"):
                     taker = Taker()
                     client, server = await self.pair(
-                        plain=plain, client={"bulkClient": taker}
+                        plain=plain, client={"outOfBandClient": taker}
                     )
                     known = lines.startswith("Content")
                     call = client.callRemote(Put, body=VALUE if known else [VALUE])
@@ -815,7 +821,7 @@ class FailureTests(OutOfBandTestCase):
             for how in ("loseConnection", "abortConnection"):
                 taker = Taker()
                 client, server = await self.pair(
-                    "client", plain, server={"bulkClient": taker}
+                    "client", plain, server={"outOfBandClient": taker}
                 )
                 call = client.callRemote(Put, body=plenty())
                 ticket = await taker.ticket
@@ -833,7 +839,7 @@ class FailureTests(OutOfBandTestCase):
         """
         for value in (VALUE, [VALUE]):
             taker = Taker()
-            client, server = await self.pair(client={"bulkClient": taker})
+            client, server = await self.pair(client={"outOfBandClient": taker})
             call = client.callRemote(PutChecked, body=value)
             ticket = await taker.ticket
             taker.carrier.begin(Drain())
@@ -862,7 +868,7 @@ class FailureTests(OutOfBandTestCase):
             )
             taker = Taker()
             client, server = await self.pair("server", plain)
-            taker = client.bulkClient
+            taker = client.streams.config.outOfBandClient
             get = taker._get
 
             def detour(ticket, receiver, get=get, other=other, identity=identity):
@@ -882,7 +888,7 @@ class FailureTests(OutOfBandTestCase):
             collected = body.collect()
             # The real server has not sent anything: end the stream as if it had.
             await other.connected
-            (carrier,) = server._streamLink._carriers.values()
+            carrier = server.streams._multiplexer.carrier(0)
             carrier.begin(Drain())
             await self.fails(collected, DigestMismatch)
             await self.works(client)
@@ -899,7 +905,10 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = client.bulkServer or server.bulkServer
+                bulk = (
+                    client.streams.config.outOfBandServer
+                    or server.streams.config.outOfBandServer
+                )
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
@@ -915,7 +924,9 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
-            client, server = await self.pair(listens, **{other: {"bulkClient": taker}})
+            client, server = await self.pair(
+                listens, **{other: {"outOfBandClient": taker}}
+            )
             call = client.callRemote(Put, body=VALUE)
             ticket = await taker.ticket
             client.transport.abortConnection()
@@ -935,7 +946,9 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
-            client, server = await self.pair(listens, **{other: {"bulkClient": taker}})
+            client, server = await self.pair(
+                listens, **{other: {"outOfBandClient": taker}}
+            )
             call = client.callRemote(Put, body=VALUE)
             ticket = await taker.ticket
             call.cancel()
@@ -950,7 +963,9 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
-            client, server = await self.pair(listens, **{other: {"bulkClient": taker}})
+            client, server = await self.pair(
+                listens, **{other: {"outOfBandClient": taker}}
+            )
             held: Deferred[None] = Deferred()
 
             def take(body, held=held):
@@ -974,7 +989,10 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = client.bulkServer or server.bulkServer
+                bulk = (
+                    client.streams.config.outOfBandServer
+                    or server.streams.config.outOfBandServer
+                )
                 stopped: list[int] = []
 
                 def pieces(stopped=stopped):
@@ -1051,7 +1069,10 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
-                bulk = client.bulkServer or server.bulkServer
+                bulk = (
+                    client.streams.config.outOfBandServer
+                    or server.streams.config.outOfBandServer
+                )
                 stopped: list[int] = []
 
                 def pieces(stopped=stopped):
@@ -1079,8 +1100,8 @@ class FailureTests(OutOfBandTestCase):
         taker = Taker()
         clock = Clock()
         client, server = await self.pair(
-            client={"bulkClient": taker},
-            server={"reactor": clock, "limits": Limits(idleTimeout=40)},
+            client={"outOfBandClient": taker},
+            server={"reactor": clock, "streamTimeout": 40},
         )
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
@@ -1101,7 +1122,7 @@ class FailureTests(OutOfBandTestCase):
         """
         taker = Taker()
         self.patch(_server, "MAX_TICKETS", 1)
-        client, _ = await self.pair(client={"bulkClient": taker})
+        client, _ = await self.pair(client={"outOfBandClient": taker})
         first = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
         await self.fails(client.callRemote(Put, body=VALUE), TooManyTickets)
@@ -1125,8 +1146,13 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             taker = Taker()
             other = "server" if listens == "client" else "client"
-            client, server = await self.pair(listens, **{other: {"bulkClient": taker}})
-            bulk = client.bulkServer or server.bulkServer
+            client, server = await self.pair(
+                listens, **{other: {"outOfBandClient": taker}}
+            )
+            bulk = (
+                client.streams.config.outOfBandServer
+                or server.streams.config.outOfBandServer
+            )
             call = client.callRemote(Put, body=VALUE)
             await taker.ticket
             await bulk.stopService()
@@ -1139,7 +1165,10 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = client.bulkServer or server.bulkServer
+                bulk = (
+                    client.streams.config.outOfBandServer
+                    or server.streams.config.outOfBandServer
+                )
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
@@ -1152,10 +1181,10 @@ class FailureTests(OutOfBandTestCase):
         for plain in (True, False):
             client, server = await self.pair("server", plain)
             await client.callRemote(Put, body=VALUE)
-            await server.bulkServer.stopService()
+            await server.streams.config.outOfBandServer.stopService()
             await self.fails(client.callRemote(Put, body=VALUE), NobodyListens)
-            server.bulkServer.startService()
-            await server.bulkServer.whenListening()
+            server.streams.config.outOfBandServer.startService()
+            await server.streams.config.outOfBandServer.whenListening()
             answer = await client.callRemote(Put, body=VALUE)
             self.assertEqual(answer, {"size": len(VALUE)})
 
@@ -1176,7 +1205,7 @@ class FailureTests(OutOfBandTestCase):
             self.assertIn("allowedHosts=['localhost']", str(error))
             self.assertEqual(decoy.connections, [])
             allowed = {
-                "bulkClient": OutOfBandClient(
+                "outOfBandClient": OutOfBandClient(
                     allowPlainHTTP=True, allowedHosts=["localhost"]
                 )
             }
@@ -1193,12 +1222,15 @@ class FailureTests(OutOfBandTestCase):
         """A ticket for plain HTTP is refused, unless that is allowed by name."""
         for listens in FACE:
             other = "server" if listens == "client" else "client"
-            refusing = {"bulkClient": OutOfBandClient()}
+            refusing = {"outOfBandClient": OutOfBandClient()}
             client, server = await self.pair(listens, **{other: refusing})
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
             self.assertIn("OutOfBandClient(allowPlainHTTP=True)", str(error))
-            bulk = client.bulkServer or server.bulkServer
+            bulk = (
+                client.streams.config.outOfBandServer
+                or server.streams.config.outOfBandServer
+            )
             self.assertEqual(len(bulk._factory.connections), 0)
 
     @run
@@ -1240,8 +1272,8 @@ class WireTests(OutOfBandTestCase):
 
     async def puppet(self, **server):
         """Connect a puppet to a peer that listens."""
-        server.setdefault("bulkServer", await self.bulk(plain=True))
-        puppet, peer = Puppet(), Peer(**server)
+        server.setdefault("outOfBandServer", await self.bulk(plain=True))
+        puppet, peer = Puppet(), Peer(config=StreamConfig(**server))
         await self.tcp(puppet, peer)
         return puppet, peer
 
@@ -1278,7 +1310,7 @@ class WireTests(OutOfBandTestCase):
         self.assertEqual(ticket["id"], 7)
         self.assertEqual(ticket["method"], b"PUT")
         puppet.tell(
-            b"StreamData", id=b"7", offset=b"3", data=b"", fin=b"True"
+            b"stream.Data", id=b"7", offset=b"3", data=b"", fin=b"True"
         ).addErrback(lambda _: None)
         status = await self.upload(ticket, b"abc")
         self.assertEqual(status, 204)
@@ -1296,11 +1328,11 @@ class WireTests(OutOfBandTestCase):
         puppet.ticket = Deferred()
         other = self.announce(puppet, b"9")
         ticket = await puppet.ticket
-        chunk = puppet.tell(b"StreamData", id=b"7", offset=b"0", data=b"abc")
+        chunk = puppet.tell(b"stream.Data", id=b"7", offset=b"0", data=b"abc")
         await self.refusedWith(chunk, INVALID)
         self.assertEqual((await call).errorCode, INVALID)
         puppet.tell(
-            b"StreamData", id=b"9", offset=b"3", data=b"", fin=b"True"
+            b"stream.Data", id=b"9", offset=b"3", data=b"", fin=b"True"
         ).addErrback(lambda _: None)
         self.assertEqual(await self.upload(ticket, b"abc"), 204)
         self.assertEqual((await other)[b"size"], b"3")
@@ -1312,7 +1344,7 @@ class WireTests(OutOfBandTestCase):
         it.
         """
         puppet, _ = await self.puppet()
-        puppet.tell(b"StreamData", id=b"7", offset=b"0", data=b"abc").addErrback(
+        puppet.tell(b"stream.Data", id=b"7", offset=b"0", data=b"abc").addErrback(
             lambda _: None
         )
         self.assertEqual((await self.announce(puppet)).errorCode, INVALID)
@@ -1328,7 +1360,7 @@ class WireTests(OutOfBandTestCase):
         await puppet.tell(b"Ping")
         self.assertFalse(call.called)
         puppet.tell(
-            b"ResetStream", id=b"7", code=b"STREAM_CANCELLED", size=b"3"
+            b"stream.Reset", id=b"7", code=b"STREAM_CANCELLED", size=b"3"
         ).addErrback(lambda _: None)
         puppet.transport.loseConnection()
         self.assertIsInstance(await peer.ended, Exception)
@@ -1344,7 +1376,7 @@ class WireTests(OutOfBandTestCase):
             if not first:
                 await self.upload(ticket, b"abc")
             end = puppet.tell(
-                b"StreamData", id=b"7", offset=b"4", data=b"", fin=b"True"
+                b"stream.Data", id=b"7", offset=b"4", data=b"", fin=b"True"
             )
             end.addErrback(lambda failure: None)
             if first:
@@ -1364,7 +1396,7 @@ class WireTests(OutOfBandTestCase):
             if not first:
                 await self.upload(ticket, b"abc")
             end = puppet.tell(
-                b"StreamData", id=b"7", offset=b"2", data=b"", fin=b"True"
+                b"stream.Data", id=b"7", offset=b"2", data=b"", fin=b"True"
             )
             end.addErrback(lambda failure: None)
             if first:
@@ -1382,12 +1414,12 @@ class WireTests(OutOfBandTestCase):
         """
         clock = Clock()
         bulk = await self.bulk(plain=True, reactor=Clocked(clock))
-        puppet, _ = await self.puppet(bulkServer=bulk)
+        puppet, _ = await self.puppet(outOfBandServer=bulk)
         call = self.announce(puppet)
         ticket = await puppet.ticket
         raw = await self.raw(ticket["url"].decode())
         raw.write(head("PUT", ticket["token"], "Content-Length: 4") + b"abc")
-        await puppet.tell(b"StreamData", id=b"7", offset=b"3", data=b"", fin=b"True")
+        await puppet.tell(b"stream.Data", id=b"7", offset=b"3", data=b"", fin=b"True")
         self.assertEqual((await call)[b"size"], b"3")
         await puppet.tell(b"Ping")
         self.assertFalse(raw.closed.called)
@@ -1404,7 +1436,10 @@ class WireTests(OutOfBandTestCase):
 
     async def sending(self):
         """Let a peer send a stream to a puppet."""
-        puppet, peer = Puppet(), Peer(bulkServer=await self.bulk(plain=True))
+        puppet, peer = (
+            Puppet(),
+            Peer(config=StreamConfig(outOfBandServer=await self.bulk(plain=True))),
+        )
         await self.tcp(puppet, peer)
         peer.value = VALUE
         answer = await puppet.tell(b"Get")
@@ -1418,8 +1453,8 @@ class WireTests(OutOfBandTestCase):
         """
         puppet, _, _ = await self.sending()
         for id in (b"99", b"4611686018427387903"):
-            await self.refusedWith(puppet.tell(b"AskTicket", id=id), INVALID)
-            call = puppet.tell(b"TakeTicket", id=id, **self.TICKET)
+            await self.refusedWith(puppet.tell(b"stream.RequestTicket", id=id), INVALID)
+            call = puppet.tell(b"stream.OfferTicket", id=id, **self.TICKET)
             await self.refusedWith(call, INVALID)
         await puppet.tell(b"Ping")
 
@@ -1428,9 +1463,11 @@ class WireTests(OutOfBandTestCase):
         """There is one ticket for a stream, and whoever asks again gets none."""
         puppet, _, answer = await self.sending()
         id = answer[b"body"]
-        ticket = await puppet.tell(b"AskTicket", id=id)
-        await self.refusedWith(puppet.tell(b"AskTicket", id=id), b"STREAM_REUSED")
-        call = puppet.tell(b"TakeTicket", id=id, **self.TICKET)
+        ticket = await puppet.tell(b"stream.RequestTicket", id=id)
+        await self.refusedWith(
+            puppet.tell(b"stream.RequestTicket", id=id), b"STREAM_REUSED"
+        )
+        call = puppet.tell(b"stream.OfferTicket", id=id, **self.TICKET)
         await self.refusedWith(call, b"STREAM_REUSED")
         raw = await self.ask(ticket[b"url"].decode(), head("GET", ticket[b"token"]))
         await raw.closed
@@ -1441,11 +1478,11 @@ class WireTests(OutOfBandTestCase):
         """There is none for a stream that has ended."""
         puppet, _, answer = await self.sending()
         id = answer[b"body"]
-        puppet.tell(b"StopSending", id=id, code=b"STREAM_CANCELLED").addErrback(
+        puppet.tell(b"stream.StopSending", id=id, code=b"STREAM_CANCELLED").addErrback(
             lambda _: None
         )
         await puppet.tell(b"Ping")
-        await self.refusedWith(puppet.tell(b"AskTicket", id=id), INVALID)
+        await self.refusedWith(puppet.tell(b"stream.RequestTicket", id=id), INVALID)
         await puppet.tell(b"Ping")
 
     @run
@@ -1456,8 +1493,8 @@ class WireTests(OutOfBandTestCase):
         """
         puppet, _, answer = await self.sending()
         for id in (b"", b"x", b"-1", b"1" * 100):
-            await self.refusedWith(puppet.tell(b"AskTicket", id=id), INVALID)
-        await self.refusedWith(puppet.tell(b"AskTicket"), INVALID)
+            await self.refusedWith(puppet.tell(b"stream.RequestTicket", id=id), INVALID)
+        await self.refusedWith(puppet.tell(b"stream.RequestTicket"), INVALID)
         id = answer[b"body"]
         for change in (
             {"token": b"short"},
@@ -1475,11 +1512,13 @@ class WireTests(OutOfBandTestCase):
             {"certificate": b"x" * 16_385},
             {"server_name": b"x" * 256},
         ):
-            call = puppet.tell(b"TakeTicket", id=id, **{**self.TICKET, **change})
+            call = puppet.tell(
+                b"stream.OfferTicket", id=id, **{**self.TICKET, **change}
+            )
             await self.refusedWith(call, INVALID)
         for missing in ("url", "token", "method", "lifetime"):
             left = {key: self.TICKET[key] for key in self.TICKET if key != missing}
-            call = puppet.tell(b"TakeTicket", id=id, **left)
+            call = puppet.tell(b"stream.OfferTicket", id=id, **left)
             await self.refusedWith(call, INVALID)
         await puppet.tell(b"Ping")
 
@@ -1488,7 +1527,7 @@ class WireTests(OutOfBandTestCase):
         """A ticket with the other method is not used, and the stream fails."""
         puppet, _, answer = await self.sending()
         ticket = {**self.TICKET, "method": b"GET"}
-        call = puppet.tell(b"TakeTicket", id=answer[b"body"], **ticket)
+        call = puppet.tell(b"stream.OfferTicket", id=answer[b"body"], **ticket)
         await self.refusedWith(call, INVALID)
         await puppet.tell(b"Ping")
         await self.turns(self.log.ends)
@@ -1496,10 +1535,10 @@ class WireTests(OutOfBandTestCase):
     @run
     async def test_wrongMethodInTheAnswer(self):
         """
-        A ticket for another method than C{GET} in the answer to C{AskTicket} is
-        refused.
+        A ticket for another method than C{GET} in the answer to
+        C{stream.RequestTicket} is refused.
         """
-        puppet, peer = await self.puppet(bulkServer=None)
+        puppet, peer = await self.puppet(outOfBandServer=None)
         for change, code in (
             ({"method": b"PUT"}, INVALID),
             ({"url": b"http://127.0.0.1:1/"}, b"OOB_UNTRUSTED"),
@@ -1534,7 +1573,7 @@ class WireTests(OutOfBandTestCase):
         peer.value = VALUE
         answer = await puppet.tell(b"Get")
         self.assertEqual(answer[b"body.listens"], b"False")
-        call = puppet.tell(b"AskTicket", id=answer[b"body"])
+        call = puppet.tell(b"stream.RequestTicket", id=answer[b"body"])
         await self.refusedWith(call, b"OOB_NO_SERVER")
         await puppet.tell(b"Ping")
 
@@ -1542,7 +1581,7 @@ class WireTests(OutOfBandTestCase):
     async def test_streamInBand(self):
         """There is no ticket for a stream in band."""
         puppet, peer = await self.puppet()
-        sending = peer.sendStream(VALUE)
+        sending = peer.streams.send(VALUE)
         sending.done.addErrback(lambda _: None)
-        call = puppet.tell(b"AskTicket", id=b"%d" % sending.id)
+        call = puppet.tell(b"stream.RequestTicket", id=b"%d" % sending.id)
         await self.refusedWith(call, INVALID)

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._sansio.pacer}, with links of which a test knows the rate."""
+"""Tests for L{amp_stream._sansio.pacer}, with links of known rates."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def run(pace, rate, turns, busy=0.0, kernel=8192, start=0.0):
     """
     Let a link of a given rate ask, again and again.
 
-    @param rate: How fast it is (bytes a second).
+    @param rate: The link's speed (bytes a second).
 
-    @param busy: How long the program does something else between two turns
-        (seconds).
+    @param busy: How long the program does something else between two turns (seconds).
 
     @param kernel: How many bytes the kernel has left when it asks, if it has not sent
         them while the program was busy.
@@ -44,8 +43,8 @@ class PaceTests(SynchronousTestCase):
 
     def test_atFirst(self):
         """
-        Before anything is known, a turn is one chunk, and its box has no empty segment
-        in version 2.
+        Before any measurement, a turn is one chunk whose box has no empty segment in
+        version 2.
         """
         pace = Pace()
         self.assertEqual((pace.turn, *pace.sizes()), (FIRST, FIRST, 1))
@@ -60,15 +59,15 @@ class PaceTests(SynchronousTestCase):
             self.assertEqual(pace.sizes(), (pace.turn, 1))
 
     def test_verySlow(self):
-        """It is never so short that most of it is headers."""
+        """On a very slow link, a turn is not so short that most of it is headers."""
         pace = Pace()
         run(pace, 1000, 500)
         self.assertEqual(pace.turn, SHORTEST)
 
     def test_fast(self):
         """
-        On a fast one it is several chunks, which fill the pieces that Twisted writes
-        to the last byte.
+        On a fast link, a turn has several chunks, which fill Twisted's write
+        buffer exactly.
         """
         pace = Pace()
         run(pace, 2_000_000_000, 500)
@@ -78,22 +77,22 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(Pace(1000).sizes()[0], 1000)
 
     def test_smallChunks(self):
-        """It is no larger than the limits allow, on fast links, too."""
+        """A chunk is no larger than C{Limits.chunk}, also on a fast link."""
         pace = Pace(1000)
         run(pace, 2_000_000_000, 500)
         self.assertEqual(pace.sizes()[0], 1000)
 
     def test_busy(self):
         """
-        A program that is busy between its turns does not take itself for a slow link:
-        the kernel has sent everything, so more would have gone.
+        A program that is busy between turns keeps long turns, as the kernel had sent
+        every byte before.
         """
         pace = Pace()
         run(pace, 2_000_000_000, 500, busy=0.01)
         self.assertEqual(pace.turn, LONGEST)
 
     def test_recovers(self):
-        """When a slow link gets fast, turns get long again."""
+        """Turns grow again when a slow link becomes fast."""
         pace = Pace()
         run(pace, 2_500_000, 500)
         pace.paused()
@@ -101,7 +100,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, LONGEST)
 
     def test_stepByStep(self):
-        """One long wait does not make turns short at once."""
+        """One long wait shortens turns by a quarter only."""
         pace = Pace()
         pace.asked(0.0, 1)
         pace.wrote(1000)
@@ -119,8 +118,8 @@ class PaceTests(SynchronousTestCase):
 
     def test_pausedOften(self):
         """
-        What is measured between pauses adds up: on a fast link, turns get long even
-        if no stretch without a pause is.
+        Measurements between pauses add up, so turns grow on a fast link even if each
+        stretch is short.
         """
         pace = Pace()
         for start in range(100):
@@ -129,7 +128,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, LONGEST)
 
     def test_short(self):
-        """Nothing is concluded from less than a few milliseconds."""
+        """Less than a few milliseconds are no measurement."""
         pace = Pace()
         for step in range(10):
             pace.asked(step / 2500, 1)
@@ -137,7 +136,7 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(pace.turn, FIRST)
 
     def test_unknown(self):
-        """Where nobody knows what the kernel does, a turn stays one chunk."""
+        """When the kernel's queue is unknown, a turn stays one chunk."""
         pace = Pace()
         for step in range(100):
             pace.asked(step * 1.0, None)
@@ -147,8 +146,8 @@ class PaceTests(SynchronousTestCase):
     @given(lists(tuples(floats(0, 1), none() | booleans()), max_size=50))
     def test_bounds(self, steps):
         """
-        Whatever happens, a turn is within its bounds, and its chunk is one that AMP
-        can carry.
+        For any measurements, a turn is within its bounds, and AMP can carry
+        its chunk.
         """
         pace = Pace()
         now = 0.0

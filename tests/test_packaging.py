@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""What is installed: seen from another directory, as its users see it."""
+"""The installed distribution, seen from another directory as its users see it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,13 @@ print(json.dumps({
 
 
 class InstalledTests(SynchronousTestCase):
-    """The distribution that is installed in the environment of the tests."""
+    """The distribution installed in the tests' environment."""
 
     def setUp(self) -> None:
-        """Describe the distribution from an empty directory; skip if there is none."""
+        """
+        Describe the distribution from an empty directory; skip if it is not
+        installed.
+        """
         self.elsewhere = Path(self.mktemp())
         self.elsewhere.mkdir()
         described = self.python("-c", DESCRIBE)
@@ -64,8 +67,8 @@ class InstalledTests(SynchronousTestCase):
 
     def test_metadata(self) -> None:
         """
-        The version is that of the package, the license is there, and each thing
-        that is needed has a lower bound.
+        The metadata has the package's version and license, and a lower bound for each
+        dependency.
         """
         version = self.python("-c", "import amp_stream as a; print(a.__version__)")
         self.assertEqual(version.stdout.strip(), self.installed["version"])
@@ -79,8 +82,8 @@ class InstalledTests(SynchronousTestCase):
 
     def test_files(self) -> None:
         """
-        The package is there with its types, the plugin is there, and nothing is
-        that would hide Twisted or the tests of others.
+        The distribution has the typed package and the plugin, and no file that would
+        hide Twisted or a C{tests} package.
         """
         files = [each for each in self.installed["files"] if not each.endswith(".pyc")]
         self.assertIn("amp_stream/py.typed", files)
@@ -102,7 +105,7 @@ class InstalledTests(SynchronousTestCase):
             self.assertIn(path.relative_to(CHECKOUT).as_posix(), files)
 
     def test_command(self) -> None:
-        """C{amp-stream} is on the path and says what it can do."""
+        """C{amp-stream} is on the path, and its help describes it."""
         self.assertEqual(
             self.installed["scripts"], {"amp-stream": "amp_stream.__main__:main"}
         )
@@ -140,7 +143,10 @@ class VersionTests(SynchronousTestCase):
     """The version has one source."""
 
     def test_distribution(self) -> None:
-        """Wherever the package is installed from, its metadata and its module agree."""
+        """
+        The metadata and the module have the same version, wherever the package is
+        installed.
+        """
         import amp_stream
 
         try:

@@ -31,7 +31,7 @@ class PieceQueueTests(SynchronousTestCase):
     """A queue of bytes."""
 
     def test_empty(self):
-        """An empty queue gives nothing, as often as it is asked."""
+        """An empty queue returns no bytes, however often it is asked."""
         queue = PieceQueue()
         queue.append(b"")
         queue.prepend(b"")
@@ -41,7 +41,7 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertFalse(queue.differs(0, memoryview(b"")))
 
     def test_largeIsNotCopied(self):
-        """A large piece comes out as the object that went in."""
+        """A large piece is popped as the object that was added."""
         queue = PieceQueue()
         large = VALUE[:2048]
         queue.append(b"before")
@@ -52,14 +52,14 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertEqual(queue.pop(), b"behind")
 
     def test_popGivesBytes(self):
-        """What comes out cannot be changed any more, gathered or not."""
+        """C{pop} returns immutable C{bytes}, also when it joins small pieces."""
         queue = PieceQueue()
         queue.append(b"a")
         queue.append(b"b")
         self.assertIs(type(queue.pop()), bytes)
 
     def test_join(self):
-        """Everything comes out at once, and leaves nothing behind."""
+        """C{join} returns every byte at once, and empties the queue."""
         queue = PieceQueue()
         for piece in (b"ab", VALUE[:5000], b"cd"):
             queue.append(piece)
@@ -67,7 +67,7 @@ class PieceQueueTests(SynchronousTestCase):
         self.assertEqual((queue.size, queue.pop()), (0, b""))
 
     def test_clear(self):
-        """A queue that was cleared is as good as new."""
+        """A queue that was cleared can be used again."""
         queue = PieceQueue()
         queue.append(b"abc")
         queue.clear()
@@ -76,8 +76,8 @@ class PieceQueueTests(SynchronousTestCase):
 
     def test_smallPiecesCostLittle(self):
         """
-        Pieces of one byte cost little more memory than a large one, on whichever
-        end they are added, also between large ones.
+        Pieces of one byte cost little more memory than a large one, at either end and
+        between large ones.
         """
         for add in (PieceQueue.append, PieceQueue.prepend):
             queue = PieceQueue()
@@ -91,8 +91,8 @@ class PieceQueueTests(SynchronousTestCase):
 
     def test_smallQueuesCostLittle(self):
         """
-        A queue to which many small ones were added is like one to which their bytes
-        were.
+        Extending a queue with many small queues costs little more memory than
+        their bytes.
         """
         queue = PieceQueue()
         for _ in range(10_000):
@@ -108,7 +108,7 @@ class PieceQueueTests(SynchronousTestCase):
 
     @given(OPERATIONS)
     def test_order(self, operations):
-        """Bytes come out in their order, however they were added."""
+        """Bytes are popped in order, however they were added."""
         queue, model = PieceQueue(), b""
         for operation, length in operations:
             data = VALUE[length : 2 * length]
@@ -135,8 +135,8 @@ class PieceQueueTests(SynchronousTestCase):
     @given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.data())
     def test_differs(self, lengths, data):
         """
-        A part is compared with the right bytes, wherever the pieces begin and end;
-        what it has beyond them is not compared.
+        C{differs} compares a part with the bytes at its offset, across pieces, and
+        ignores any beyond the end.
         """
         queue = PieceQueue()
         end = 0

@@ -13,7 +13,7 @@ from twisted.protocols import amp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._sansio.pacer import LONGEST
 from amp_stream.errors import (
     CallFailed,
@@ -40,6 +40,7 @@ from tests.commands import (
     StoreChecked,
     StoreMaybe,
     Swap,
+    collect,
     held,
 )
 
@@ -47,13 +48,13 @@ SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 262_144, 3_000_000)
 
 
 def pattern(size: int) -> bytes:
-    """Bytes of which no two stretches are alike."""
+    """Make bytes of which no two stretches are alike."""
     block = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))
     return block[:size]
 
 
 class Source:
-    """An iterable that says whether it was read to its end, or closed."""
+    """An iterable that records whether it was read to its end, or closed."""
 
     def __init__(self, pieces):
         self.pieces = iter(pieces)
@@ -76,8 +77,8 @@ def endless():
 
 def kept(protocol, *args, **kw):
     """
-    Make a call, and keep its answer: AMP hangs up after an error that nobody has
-    taken when it comes.
+    Make a call and keep its answer, as AMP closes the connection after an
+    unhandled error.
     """
     answer = Deferred()
     protocol.callRemote(*args, **kw).addCallbacks(answer.callback, answer.errback)
@@ -85,15 +86,28 @@ def kept(protocol, *args, **kw):
 
 
 class StreamTests(SynchronousTestCase):
-    """A client and a server, connected in memory."""
+    """Tests with a client and a server, connected in memory."""
 
     version: str | int = 1
     clientLimits = serverLimits = Limits()
+    clientTimeout = serverTimeout = 300
 
     def setUp(self):
         self.pair = connectInMemory(
-            StreamAMP(limits=self.clientLimits, version=self.version),
-            Server(limits=self.serverLimits, version=self.version),
+            StreamAMP(
+                config=StreamConfig(
+                    limits=self.clientLimits,
+                    version=self.version,
+                    streamTimeout=self.clientTimeout,
+                )
+            ),
+            Server(
+                config=StreamConfig(
+                    limits=self.serverLimits,
+                    version=self.version,
+                    streamTimeout=self.serverTimeout,
+                )
+            ),
         )
         self.client, self.server = self.pair.client, self.pair.server
 
@@ -105,15 +119,15 @@ class StreamTests(SynchronousTestCase):
         return kept(self.client, *args, **kw)
 
     def assertAlive(self):
-        """An ordinary call still works."""
+        """Check that an ordinary call still works."""
         answer = self.client.callRemote(Ping, number=7)
         self.pair.flush(lambda: answer.called)
         self.assertEqual(self.successResultOf(answer), {"number": 7})
 
     def assertNothingLeft(self):
-        """Neither side knows any stream."""
+        """Check that neither side keeps a stream."""
         for protocol in (self.client, self.server):
-            link = protocol._link()
+            link = protocol.streams._multiplexer
             self.assertEqual(link._inbound.streams, {})
             self.assertEqual(link._incoming, {})
             self.assertEqual(link._outbound.streams, {})
@@ -124,7 +138,7 @@ class CallTests(StreamTests):
     """Values in requests and responses."""
 
     def test_requestSizes(self):
-        """A value of any size in a request arrives as it was."""
+        """A value of any size in a request arrives unchanged."""
         for size in SIZES:
             value = pattern(size)
             result = self.client.callRemote(Store, name="x", body=value)
@@ -134,7 +148,7 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_responseSizes(self):
-        """A value of any size in a response arrives as it was."""
+        """A value of any size in a response arrives unchanged."""
         for size in SIZES:
             self.server.stored["x"] = pattern(size)
             result = self.client.callRemote(Fetch, name="x")
@@ -145,8 +159,8 @@ class CallTests(StreamTests):
 
     def test_severalStreamsEachWay(self):
         """
-        The streams of one call are told apart, and a stream that came in can be
-        sent back as it arrives.
+        The streams of one call are kept apart, and an incoming stream can be sent back
+        as it arrives.
         """
         left, right = pattern(700_000), bytes(900_000)
         result = self.client.callRemote(Swap, left=left, right=right)
@@ -158,7 +172,7 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_sizeIsAnnounced(self):
-        """The receiver knows how many bytes will come if the sender does."""
+        """The receiver knows a stream's size in advance if the sender does."""
         seen = []
         self.server.take = lambda name, body: seen.append(body.size) or Deferred()
         for body in (b"abc", io.BytesIO(b"abcd"), iter([b"abcde"])):
@@ -168,7 +182,7 @@ class CallTests(StreamTests):
 
     def test_announcedBeforeFirstChunk(self):
         """
-        The box that announces a stream goes out before its first chunk, and says
+        The box that announces a stream is sent before its first chunk, and has
         its number.
         """
         body = iter([b"abc"])
@@ -186,7 +200,7 @@ class CallTests(StreamTests):
         self.assertEqual(
             chunk,
             {
-                b"_command": b"StreamData",
+                b"_command": b"stream.Data",
                 b"_ask": b"s1",
                 b"id": b"0",
                 b"offset": b"0",
@@ -204,8 +218,8 @@ class CallTests(StreamTests):
 
     def test_maxSizeOfArgument(self):
         """
-        A stream that is longer than its argument allows is refused before a byte
-        of it is taken if its size is known, and as soon as it is not otherwise.
+        A stream over its argument's C{maxSize} is refused before its first byte if its
+        size is known, and otherwise as soon as it exceeds it.
         """
         for body in (bytes(100_001), iter([bytes(100_000), b"x"])):
             result = self.call(StoreMaybe, body=body)
@@ -218,7 +232,7 @@ class CallTests(StreamTests):
         """A stream can come with a call that wants no answer."""
         self.assertIsNone(self.client.callRemote(Quiet, body=bytes(200_000)))
         self.pair.flush()
-        self.assertEqual(self.server.streams["quiet"].received, 200_000)
+        self.assertEqual(self.server.taken["quiet"].received, 200_000)
         self.assertAlive()
 
     def test_withoutAnswerFails(self):
@@ -232,7 +246,10 @@ class CallTests(StreamTests):
         self.assertNothingLeft()
 
     def test_wrongSource(self):
-        """What no stream can be made from fails the call, with words for the caller."""
+        """
+        A value that cannot be a stream fails the call with an error that says
+        what to do.
+        """
         failure = self.failureResultOf(
             self.client.callRemote(Store, name="x", body="text"), UsageError
         )
@@ -241,7 +258,7 @@ class CallTests(StreamTests):
             self.client.callRemote(Quiet, body=42)
 
     def test_missingFile(self):
-        """A file that cannot be opened fails the call, and nothing is sent."""
+        """A file that cannot be opened fails the call before any bytes are sent."""
         body = FilePath(self.mktemp())
         result = self.client.callRemote(Store, name="x", body=body)
         cause = self.failureResultOf(result, SourceFailed).value.__cause__
@@ -250,8 +267,8 @@ class CallTests(StreamTests):
 
     def test_digest(self):
         """
-        With C{digest=True} the last chunk carries the SHA-256, the first says that
-        it will, and a wrong one fails both ends.
+        With C{digest=True} the first chunk announces the digest and the last carries
+        it; a wrong one fails both ends.
         """
         value = pattern(3_000_000)
         result = self.call(StoreChecked, name="x", body=value)
@@ -259,7 +276,7 @@ class CallTests(StreamTests):
         self.assertEqual(self.successResultOf(result), {"size": len(value)})
 
         result = self.call(StoreChecked, name="y", body=pattern(150_000))
-        stream = next(iter(self.client._link()._outgoing.values()))
+        stream = next(iter(self.client.streams._multiplexer._outgoing.values()))
         stream._digest = sha256(b"something else")
         self.pair.flush()
         self.failureResultOf(result, DigestMismatch)
@@ -268,12 +285,12 @@ class CallTests(StreamTests):
 
 
 class LatencyTests(StreamTests):
-    """Small calls beside large values."""
+    """The latency of small calls beside large values."""
 
     def test_smallCallOvertakes(self):
         """
-        A call that is made while a large value is being sent is answered while it
-        still is, behind no more than a chunk each way.
+        A call that is made while a large value is sent is answered meanwhile, behind no
+        more than a chunk each way.
         """
         bulk = self.client.callRemote(Store, name="x", body=bytes(5_000_000))
         for _ in range(10):
@@ -291,8 +308,8 @@ class LatencyTests(StreamTests):
 
     def test_oneChunkAtATime(self):
         """
-        No more than one chunk is written before the transport has drained, however
-        many streams there are.
+        One chunk is written each time the transport has drained, however many streams
+        there are.
         """
         for name in "abcd":
             self.client.callRemote(Store, name=name, body=bytes(500_000))
@@ -300,7 +317,7 @@ class LatencyTests(StreamTests):
             chunks = [
                 box
                 for box in self.pair.sent(self.client)
-                if box[b"_command"] == b"StreamData"
+                if box[b"_command"] == b"stream.Data"
             ]
             self.assertLessEqual(len(chunks), 1)
             self.pair.step()
@@ -316,7 +333,7 @@ class LatencyTests(StreamTests):
         order = []
         while not all(result.called for result in results):
             for box in self.pair.sent(self.client):
-                if box.get(b"_command") == b"StreamData":
+                if box.get(b"_command") == b"stream.Data":
                     order.append(int(box[b"id"]))
             self.pair._pump.pump()
         # The first had its first turn before the others were there.
@@ -324,15 +341,15 @@ class LatencyTests(StreamTests):
 
     def test_pausedConsumerStopsSender(self):
         """
-        What nobody takes is not granted again: the sender stops at the window, and
-        a small stream beside it does not.
+        A sender whose bytes are not taken stops at the window, and a small stream
+        beside it does not.
         """
         _, self.server.take = held()
         source = Source(endless())
         stuck = self.client.callRemote(Store, name="x", body=source)
         self.pair.flush()
-        stream = self.client._link()._outgoing[0]
-        self.assertLessEqual(stream.sent, Limits().window)
+        stream = self.client.streams._multiplexer._outgoing[0]
+        self.assertLessEqual(stream.sent, Limits().initialWindow)
         self.server.take = self.server.collectIt
         other = self.client.callRemote(Store, name="y", body=bytes(2_000_000))
         self.pair.flush()
@@ -342,8 +359,8 @@ class LatencyTests(StreamTests):
 
     def test_smallStreamCostsNoRoundTrip(self):
         """
-        A stream of up to 262,144 bytes is sent whole without a word from the peer,
-        and without a grant.
+        A stream of up to 262,144 bytes is sent whole without waiting for the peer, and
+        without a grant.
         """
         self.client.callRemote(Store, name="x", body=bytes(262_144))
         commands = []
@@ -352,7 +369,7 @@ class LatencyTests(StreamTests):
             commands.extend(self.pair.sent(self.client))
             self.pair._pump.clientIO.stream = []
             self.pair._pump.clientIO._checkProducer()
-        data = [box for box in commands if box[b"_command"] == b"StreamData"]
+        data = [box for box in commands if box[b"_command"] == b"stream.Data"]
         self.assertEqual(sum(len(box[b"data"]) for box in data), 262_144)
         self.assertEqual(data[-1][b"fin"], b"True")
 
@@ -362,7 +379,7 @@ class LatencyTests(StreamTests):
         grants = answers = 0
         while not result.called:
             for box in self.pair.sent(self.server):
-                grants += box.get(b"_command") == b"MaxStreamData"
+                grants += box.get(b"_command") == b"stream.MaxData"
                 answers += b"_answer" in box
             self.pair._pump.pump()
         self.assertLessEqual(grants, 20_000_000 // 524_288 + 2)
@@ -375,39 +392,36 @@ class TurnTests(SynchronousTestCase):
 
     def test_callOfASource(self):
         """
-        A call that a source makes while it is read for the second chunk of a turn is
-        sent between the two, be it short or long.
+        A call that a source makes between two chunks of a turn is sent between the two,
+        short or long.
         """
         for number in (b"1", b"1" * 5000):
             pair = connectInMemory(StreamAMP(), Server())
             pair.flush()
             client = pair.client
-            client._streamLink._pace.turn = LONGEST
+            client.streams._multiplexer._pace.turn = LONGEST
 
             def pieces(client=client, number=number):
                 yield bytes(65_280)
                 client.callRemoteString(b"Note", requiresAnswer=False, number=number)
                 yield bytes(65_280)
 
-            client.sendStream(pieces())
+            client.streams.send(pieces())
             boxes = pair.sent(client)
             if not boxes:
                 pair.step()
                 boxes = pair.sent(client)
             self.assertEqual(
                 [box[b"_command"] for box in boxes],
-                [b"StreamData", b"Note", b"StreamData"],
+                [b"stream.Data", b"Note", b"stream.Data"],
             )
 
 
 class FailureTests(StreamTests):
-    """
-    Whatever goes wrong with one stream, both ends hear of it, and nothing else
-    does.
-    """
+    """Both ends of a failing stream hear of it, and other calls go on."""
 
     def test_sourceFails(self):
-        """A source that raises fails the receiver, and the caller learns why."""
+        """A source that raises fails the receiver, and the caller gets the reason."""
 
         def broken():
             yield bytes(100_000)
@@ -423,7 +437,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_responseSourceFails(self):
-        """When the source of a response fails, no truncated value is delivered."""
+        """When the source of a response fails, the caller gets no truncated value."""
 
         def broken():
             yield bytes(100_000)
@@ -441,8 +455,8 @@ class FailureTests(StreamTests):
 
     def test_responseCannotBeMade(self):
         """
-        A response whose source cannot be opened, or is none, fails the call with
-        the error, and nobody hangs up.
+        A response whose source cannot be opened, or is not a source, fails the call
+        with that error, and the connection lives.
         """
         for body, expected in (
             (FilePath(self.mktemp()), SourceFailed),
@@ -460,7 +474,7 @@ class FailureTests(StreamTests):
         result = self.client.callRemote(Store, name="x", body=source)
         for _ in range(4):
             self.pair.step()
-        taken = self.server.streams["x"]
+        taken = self.server.taken["x"]
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.assertTrue(source.closed)
@@ -470,7 +484,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelledCallIsAnsweredWithStream(self):
-        """The streams in the answer to a call that was cancelled are refused."""
+        """The streams in the answer to a cancelled call are refused."""
         source = Source(endless())
         self.server.stored["x"] = source
         result = self.client.callRemote(Fetch, name="x")
@@ -482,7 +496,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelledCallFails(self):
-        """An error that answers a cancelled call goes nowhere."""
+        """An error that answers a cancelled call is ignored."""
         result = self.client.callRemote(Fetch, name="not there")
         result.cancel()
         self.failureResultOf(result, CancelledError)
@@ -491,13 +505,13 @@ class FailureTests(StreamTests):
 
     def test_callFails(self):
         """
-        A call that fails takes its streams with it: the caller stops sending, and
-        the responder's side stops receiving.
+        A call that fails stops its streams: the caller stops sending, and the
+        responder's side stops receiving.
         """
         source = Source(endless())
 
         def take(name, body):
-            self.server.streams[name] = body
+            self.server.taken[name] = body
             raise ValueError("not today")
 
         self.server.take = take
@@ -505,16 +519,16 @@ class FailureTests(StreamTests):
         self.pair.flush()
         self.failureResultOf(result, ValueError)
         self.assertTrue(source.closed)
-        self.failureResultOf(self.server.streams["x"].collect(), CallFailed)
+        self.failureResultOf(self.server.taken["x"].collect(), CallFailed)
         self.assertAlive()
         self.assertNothingLeft()
 
     def test_refused(self):
-        """A responder that answers without touching its stream has refused it."""
+        """A stream that its responder does not touch before it answers is refused."""
         source = Source(endless())
         self.server.take = lambda name, body: {"size": 0}
         result = self.client.callRemote(Store, name="x", body=source)
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), {"size": 0})
         self.assertIsInstance(stream.failure.value, StreamRefused)
@@ -523,7 +537,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_answeredWhileTaking(self):
-        """A responder may answer while its stream is still being taken."""
+        """A responder may answer while it is still taking its stream."""
         taken = []
 
         def take(name, body):
@@ -537,7 +551,10 @@ class FailureTests(StreamTests):
         self.assertEqual(self.successResultOf(taken[0]), bytes(2_000_000))
 
     def test_responderAborts(self):
-        """A code of one's own reaches the other end."""
+        """
+        The code of C{abort}, which may be the application's own, reaches the
+        other end.
+        """
 
         def take(name, body):
             body.abort(b"NO_SPACE_ON_MARS")
@@ -545,7 +562,7 @@ class FailureTests(StreamTests):
 
         self.server.take = take
         self.client.callRemote(Store, name="x", body=Source(endless()))
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         self.assertIsInstance(stream.failure.value, StreamAborted)
         self.assertEqual(stream.failure.value.code, b"NO_SPACE_ON_MARS")
@@ -553,8 +570,8 @@ class FailureTests(StreamTests):
 
     def test_collectTooMuch(self):
         """
-        A responder that runs into its own bound fails the call with that error, and
-        AMP does not hang up.
+        A responder that exceeds its own C{maxSize} fails the call with that error, and
+        the connection lives.
         """
         self.server.take = lambda name, body: body.collect(maxSize=10)
         result = self.call(Store, name="x", body=iter([bytes(11)]))
@@ -564,7 +581,7 @@ class FailureTests(StreamTests):
         self.assertNothingLeft()
 
     def test_unserializable(self):
-        """A call whose other arguments cannot be sent leaves no stream behind."""
+        """A call whose other arguments cannot be serialized leaves no stream behind."""
         with self.assertRaises(AttributeError):
             self.client.callRemote(Store, body=bytes(10), name=42)
         self.assertEqual(self.pair.sent(self.client), [])
@@ -572,8 +589,8 @@ class FailureTests(StreamTests):
 
     def test_tooLong(self):
         """
-        A call whose other arguments do not fit into a box leaves no stream behind,
-        and the peer never hears of one.
+        A call whose other arguments do not fit into a box leaves no stream behind, and
+        the peer does not hear of one.
         """
         source = Source(endless())
         result = self.call(Store, name="x" * 70_000, body=source)
@@ -591,18 +608,18 @@ class ConnectionLostTests(SynchronousTestCase):
 
     def test_failsEverything(self):
         """
-        A lost connection fails every Deferred with the reason, at once, closes the
+        A lost connection fails every Deferred with its reason, at once, closes the
         sources and leaves no timer.
         """
         pair = connectInMemory(StreamAMP(), Server())
         source = Source(endless())
         call = kept(pair.client, Store, name="x", body=source)
-        stream = pair.client.sendStream(endless())
-        collected = pair.server.collect(1)
-        expected = pair.server.collect(99)
+        stream = pair.client.streams.send(endless())
+        collected = collect(pair.server, 1)
+        expected = collect(pair.server, 99)
         for _ in range(5):
             pair.step()
-        taken = pair.server.streams["x"]
+        taken = pair.server.taken["x"]
         pair.lose()
         for deferred in (call, stream.done, collected, expected, taken.collect()):
             self.failureResultOf(deferred, ConnectionDone)
@@ -610,7 +627,10 @@ class ConnectionLostTests(SynchronousTestCase):
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
     def test_afterwards(self):
-        """What is asked for afterwards fails at once with the reason."""
+        """
+        Calls and streams after the connection was lost fail at once with
+        its reason.
+        """
         pair = connectInMemory(StreamAMP(), Server())
         pair.lose()
         source = Source(endless())
@@ -618,10 +638,10 @@ class ConnectionLostTests(SynchronousTestCase):
             pair.client.callRemote(Store, name="x", body=source), ConnectionDone
         )
         self.assertTrue(source.closed)
-        stream = pair.client.sendStream(Source(endless()))
+        stream = pair.client.streams.send(Source(endless()))
         self.failureResultOf(stream.done, ConnectionDone)
-        self.failureResultOf(pair.client.collect(3), ConnectionDone)
-        self.assertRaises(ConnectionDone, pair.client.incoming, 3)
+        self.failureResultOf(collect(pair.client, 3), ConnectionDone)
+        self.assertRaises(ConnectionDone, pair.client.streams.accept, 3)
         stream.abort()
 
     def test_loseConnectionWithStreams(self):
@@ -636,12 +656,12 @@ class ConnectionLostTests(SynchronousTestCase):
 
 
 class LooseStreamTests(StreamTests):
-    """Streams outside of a command."""
+    """Streams without a command."""
 
     def test_sendStream(self):
         """C{done} fires with the number of bytes once the peer has all of them."""
-        stream = self.client.sendStream(pattern(500_000), digest=True)
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(pattern(500_000), digest=True)
+        value = collect(self.server, stream.id)
         self.pair.flush()
         self.assertEqual(self.successResultOf(value), pattern(500_000))
         self.assertEqual(self.successResultOf(stream.done), 500_000)
@@ -649,25 +669,25 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_collectedLater(self):
-        """It need not be asked for before it comes."""
-        stream = self.client.sendStream(b"abc")
+        """A stream may arrive before it is collected."""
+        stream = self.client.streams.send(b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(stream.done), 3)
-        self.assertEqual(self.successResultOf(self.server.collect(stream.id)), b"abc")
+        self.assertEqual(self.successResultOf(collect(self.server, stream.id)), b"abc")
 
     def test_bothDirectionsHaveTheirOwnNumbers(self):
-        """The same number names another stream in the other direction."""
-        there = self.client.sendStream(b"there")
-        back = self.server.sendStream(b"back")
+        """The two directions have streams with equal numbers at the same time."""
+        there = self.client.streams.send(b"there")
+        back = self.server.streams.send(b"back")
         self.assertEqual(there.id, back.id)
         self.pair.flush()
-        self.assertEqual(self.successResultOf(self.server.collect(0)), b"there")
-        self.assertEqual(self.successResultOf(self.client.collect(0)), b"back")
+        self.assertEqual(self.successResultOf(collect(self.server, 0)), b"there")
+        self.assertEqual(self.successResultOf(collect(self.client, 0)), b"back")
 
     def test_abort(self):
-        """An aborted stream fails at both ends with the code."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        """An aborted stream fails at both ends with its code."""
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         stream.abort()
@@ -679,8 +699,8 @@ class LooseStreamTests(StreamTests):
 
     def test_cancelDone(self):
         """Cancelling C{done} stops the stream at both ends."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         stream.done.cancel()
@@ -690,9 +710,9 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_cancelCollect(self):
-        """Cancelling what takes a stream stops its sender."""
-        stream = self.client.sendStream(endless())
-        value = self.server.collect(stream.id)
+        """Cancelling C{collect} stops the sender."""
+        stream = self.client.streams.send(endless())
+        value = collect(self.server, stream.id)
         for _ in range(3):
             self.pair.step()
         value.cancel()
@@ -702,20 +722,20 @@ class LooseStreamTests(StreamTests):
         self.assertNothingLeft()
 
     def test_beforeConnection(self):
-        """A stream that is made before there is a connection is sent when there is."""
+        """A stream that is made before the connection is sent once there is one."""
         client = StreamAMP()
-        stream = client.sendStream(b"early")
+        stream = client.streams.send(b"early")
         pair = connectInMemory(client, Server())
         pair.flush()
         self.assertEqual(self.successResultOf(stream.done), 5)
-        self.assertEqual(self.successResultOf(pair.server.collect(0)), b"early")
+        self.assertEqual(self.successResultOf(collect(pair.server, 0)), b"early")
         pair.lose()
 
     def test_statedSize(self):
-        """A source that does not have the bytes that were stated for it fails."""
+        """A source with more or fewer bytes than its stated size fails."""
         for pieces in ([b"ab"], [b"abcd"]):
-            stream = self.client.sendStream(iter(pieces), size=3)
-            value = self.server.collect(stream.id)
+            stream = self.client.streams.send(iter(pieces), size=3)
+            value = collect(self.server, stream.id)
             self.pair.flush()
             self.failureResultOf(stream.done, SourceFailed)
             self.failureResultOf(value, SourceFailed)
@@ -723,38 +743,38 @@ class LooseStreamTests(StreamTests):
 
 
 class LimitTests(StreamTests):
-    """What a receiver does not allow is refused with its own error, and only that."""
+    """A receiver's limits, which refuse a stream with an error of their own."""
 
     serverLimits = Limits(
-        maxStreams=2, maxStreamSize=1_000_000, maxUnclaimedBytes=100_000, idleTimeout=60
+        maxStreams=2,
+        maxStreamSize=1_000_000,
+        maxUnacceptedBytes=100_000,
     )
+    serverTimeout = 60
 
     def test_tooManyStreams(self):
-        """One stream too many is refused; those before it go on."""
-        streams = [self.client.sendStream(bytes(1000)) for _ in range(3)]
+        """A stream over C{maxStreams} is refused; those before it go on."""
+        streams = [self.client.streams.send(bytes(1000)) for _ in range(3)]
         self.pair.flush()
         self.failureResultOf(streams[2].done, TooManyStreams)
         for stream in streams[:2]:
             self.assertEqual(self.successResultOf(stream.done), 1000)
-            value = self.server.collect(stream.id)
+            value = collect(self.server, stream.id)
             self.assertEqual(self.successResultOf(value), bytes(1000))
-        again = self.client.sendStream(b"abc")
+        again = self.client.streams.send(b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(again.done), 3)
-        self.assertEqual(self.successResultOf(self.server.collect(again.id)), b"abc")
+        self.assertEqual(self.successResultOf(collect(self.server, again.id)), b"abc")
 
     def test_streamSize(self):
-        """No stream gets longer than C{maxStreamSize}."""
+        """A stream over C{maxStreamSize} is refused."""
         result = self.call(Store, name="x", body=iter([bytes(1_000_001)]))
         self.pair.flush()
         self.failureResultOf(result, StreamTooLong)
         self.assertAlive()
 
     def test_timeOut(self):
-        """
-        A stream without progress ends in an error at both ends; what waits for a
-        source of this side's own may wait for ever.
-        """
+        """A stream without progress times out at both ends."""
         source = Deferred()
 
         async def slow():
@@ -771,27 +791,27 @@ class LimitTests(StreamTests):
         self.assertNothingLeft()
 
     def test_unclaimedTimesOut(self):
-        """What nobody ever asks for is not kept for ever."""
-        stream = self.client.sendStream(b"abc")
+        """An unclaimed stream times out."""
+        stream = self.client.streams.send(b"abc")
         self.pair.flush()
         self.successResultOf(stream.done)
         for _ in range(6):
             self.pair.clock.advance(15)
-        self.failureResultOf(self.server.collect(stream.id), StreamTimedOut)
+        self.failureResultOf(collect(self.server, stream.id), StreamTimedOut)
         self.assertNothingLeft()
 
 
 class SenderTimeOutTests(StreamTests):
-    """A peer that takes nothing."""
+    """Timeouts of a sender whose peer takes no bytes."""
 
-    clientLimits = Limits(idleTimeout=10)
+    clientTimeout = 10
 
     def test_timeOut(self):
-        """A stream whose peer grants nothing for too long ends at both ends."""
+        """A stream that is granted no credit times out at both ends."""
         waiting, self.server.take = held()
         source = Source(endless())
         result = self.call(Store, name="x", body=source)
-        stream = self.client._link()._outgoing[0]
+        stream = self.client.streams._multiplexer._outgoing[0]
         self.pair.flush()
         for _ in range(6):
             self.pair.clock.advance(2.5)
@@ -805,7 +825,7 @@ class SenderTimeOutTests(StreamTests):
 
 
 class Negotiated:
-    """The same, where the two ends have agreed on more."""
+    """Tests of two ends that have negotiated version 2."""
 
     version = "auto"
 
@@ -815,15 +835,15 @@ class Negotiated:
 
 
 class NegotiatedCallTests(Negotiated, CallTests):
-    """L{CallTests}."""
+    """L{CallTests}, after the negotiation."""
 
     # A shorter chunk is written in the same way in both versions.
     clientLimits = Limits(chunk=50_000)
 
     def test_announcedBeforeFirstChunk(self):
         """
-        The announcement comes first here, too, and nothing asks for an answer but
-        the call and the last chunk.
+        After the negotiation, too, the announcement precedes the first chunk, and only
+        the call and the last chunk ask for answers.
         """
         self.client.callRemote(Store, name="x", body=bytes(100_000)).addErrback(
             lambda _: 0
@@ -834,47 +854,50 @@ class NegotiatedCallTests(Negotiated, CallTests):
             self.pair._pump.pump()
         self.assertEqual(
             [(box[b"_command"], b"_ask" in box) for box in boxes[:3]],
-            [(b"Store", True), (b"StreamData", False), (b"StreamData", True)],
+            [(b"Store", True), (b"stream.Data", False), (b"stream.Data", True)],
         )
 
 
 class NegotiatedFailureTests(Negotiated, FailureTests):
-    """L{FailureTests}."""
+    """L{FailureTests}, after the negotiation."""
 
     def test_tooLong(self):
-        """What is too long for version 1 is sent, and the stream with it."""
+        """
+        After the negotiation, an argument too long for version 1 is sent, and its
+        stream with it.
+        """
         result = self.call(Store, name="x" * 70_000, body=b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), {"size": 3})
 
 
 class NegotiatedLooseStreamTests(Negotiated, LooseStreamTests):
-    """L{LooseStreamTests}."""
+    """L{LooseStreamTests}, after the negotiation."""
 
 
 class NegotiatedLimitTests(Negotiated, LimitTests):
-    """L{LimitTests}."""
+    """L{LimitTests}, after the negotiation."""
 
 
 class Version2CallTests(CallTests):
-    """L{CallTests}, with a peer that speaks version 2 and nothing else."""
+    """L{CallTests}, between ends that read and write version 2 only."""
 
     version = 2
 
 
 class StockPeerTests(SynchronousTestCase):
-    """A peer that is a plain C{amp.AMP}."""
+    """A peer that is a stock C{amp.AMP}."""
 
     def test_doesNotKnowStreams(self):
         """
-        A stream to a peer that knows nothing of streams fails with an error that
-        says so, and neither side hangs up.
+        A stream to a stock C{amp.AMP} fails with L{NotStreaming}, and neither side
+        closes the connection.
         """
         pair = connectInMemory(StreamAMP(), amp.AMP())
-        stream = pair.client.sendStream(endless())
+        stream = pair.client.streams.send(endless())
         pair.flush()
         self.failureResultOf(stream.done, NotStreaming)
-        again = pair.client.sendStream(b"")
+        again = pair.client.streams.send(b"")
         pair.flush()
         self.failureResultOf(again.done, NotStreaming)
         self.assertFalse(pair.client.transport.disconnecting)
@@ -882,7 +905,7 @@ class StockPeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_ordinaryCalls(self):
-        """Ordinary calls work in both directions."""
+        """Ordinary calls to and from a stock C{amp.AMP} work."""
 
         class Stock(Responders, amp.AMP):
             def __init__(self):
@@ -897,7 +920,10 @@ class StockPeerTests(SynchronousTestCase):
             pair.lose()
 
     def test_cannotSend(self):
-        """A plain C{amp.AMP} that is to send a stream says what to use instead."""
+        """
+        A stock C{amp.AMP} that is to send a stream gets an error that names
+        L{StreamAMP}.
+        """
         pair = connectInMemory(amp.AMP(), Server())
         error = self.assertRaises(
             NotStreaming, pair.client.callRemote, Store, name="x", body=b"abc"

@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests for L{amp_stream._transport}, with transports that do what a test says and with
-real ones.
-"""
+"""Tests for L{amp_stream._transport}, with simulated transports and with real ones."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._sansio.pacer import BOX, LONGEST
 from amp_stream._transport import Pump
 from tests.commands import Server, Store
@@ -29,7 +26,7 @@ CHUNK = bytes(65_535)
 
 
 class Turns(Clock):
-    """A reactor of which each turn takes a second."""
+    """A reactor whose turns take a second each."""
 
     def callLater(self, when, what, *a, **kw):
         return super().callLater(when + 1, what, *a, **kw)
@@ -44,11 +41,11 @@ class PumpTestCase(SynchronousTestCase):
         self.left = 0
         self.written = 0
         self.write = lambda: None
-        # How long to hold the next turns back, the last one first.
+        # How long to hold back the next turns, the last one first.
         self.waits = []
 
     def writeNext(self):
-        """Write one of as many chunks as are left, or hold it back."""
+        """Write one of the remaining chunks, or hold it back."""
         if self.waits:
             self.pump.hold(self.waits.pop())
             return True
@@ -60,7 +57,7 @@ class PumpTestCase(SynchronousTestCase):
         return True
 
     def assertStopped(self):
-        """Check that nothing waits any more."""
+        """Check that the pump has stopped, without a timer."""
         self.pump.resumeProducing()
         self.clock.pump([1] * 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -70,14 +67,14 @@ class ProducerTests(PumpTestCase):
     """Transports that say when they have drained."""
 
     def test_pullProducer(self):
-        """It is a pull producer, and nothing else."""
+        """The pump is a pull producer, not a push producer."""
         self.assertTrue(IPullProducer.providedBy(self.pump))
         self.assertFalse(IPushProducer.providedBy(self.pump))
 
     def test_onePerTurn(self):
         """
-        It is registered when there is something to send, writes one chunk each time
-        that the transport asks, and leaves when there are no more.
+        The pump registers when there is something to send, writes one chunk each time
+        the transport asks, and unregisters when there are no more.
         """
         transport = StringTransport()
         self.pump.start(transport)
@@ -104,8 +101,8 @@ class ProducerTests(PumpTestCase):
 
     def test_hold(self):
         """
-        A turn that is held back is written after some time, or when the transport
-        asks before that.  A pump that stops leaves no timer behind.
+        A turn that is held back is tried again after its delay, or when the transport
+        asks earlier; a pump that stops leaves no timer behind.
         """
         transport = StringTransport()
         self.pump.start(transport)
@@ -127,7 +124,7 @@ class ProducerTests(PumpTestCase):
 
     def test_holdWithoutProducer(self):
         """
-        A turn that is held back is written after some time also where the transport
+        A turn that is held back is written after its delay where the transport
         takes no producer.
         """
         self.pump.start(object())
@@ -142,7 +139,10 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 1)
 
     def test_noTransport(self):
-        """Before there is a transport, and after, nothing happens."""
+        """
+        Without a transport, before its start or after its end, the pump
+        writes nothing.
+        """
         self.left = 1
         self.pump.kick()
         self.pump.stopProducing()
@@ -154,8 +154,8 @@ class ProducerTests(PumpTestCase):
 
     def test_askedAtOnce(self):
         """
-        A transport that asks as soon as the pump registers gets a chunk at once,
-        and loses the pump at once if there is none.
+        A transport that asks while the pump registers gets a chunk, or loses the pump
+        if there is none.
         """
         transport = AskingTransport()
         self.pump.start(transport)
@@ -168,8 +168,8 @@ class ProducerTests(PumpTestCase):
 
     def test_askedWhileWriting(self):
         """
-        A transport that asks for more while it is written to gets it afterwards: no
-        chunk inside another, however many.
+        A transport that asks while a chunk is written gets the next one after that,
+        without recursion.
         """
         transport = AskingTransport()
         depth = 0
@@ -190,7 +190,10 @@ class ProducerTests(PumpTestCase):
         self.assertIsNone(transport.producer)
 
     def test_kickedWhileWriting(self):
-        """What is offered while a chunk is written waits until the transport asks."""
+        """
+        A chunk that is offered while another is written waits until the
+        transport asks.
+        """
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
@@ -201,7 +204,7 @@ class ProducerTests(PumpTestCase):
         self.assertIs(transport.producer, self.pump)
 
     def test_stopped(self):
-        """When it is stopped, the transport is free for another producer."""
+        """A pump that was stopped leaves the transport to another producer."""
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
@@ -214,7 +217,7 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 0)
 
     def test_stoppedWhileWriting(self):
-        """A chunk that loses the connection is the last."""
+        """No chunk follows one that loses the connection."""
         transport = AskingTransport()
         self.pump.start(transport)
         self.write = self.pump.stopProducing
@@ -225,7 +228,7 @@ class ProducerTests(PumpTestCase):
         self.assertStopped()
 
     def test_disconnected(self):
-        """A transport that is gone already says so when the pump registers."""
+        """A pump that registers with a lost transport is stopped."""
 
         class Disconnected(StringTransport):
             def registerProducer(self, producer, streaming):
@@ -238,7 +241,7 @@ class ProducerTests(PumpTestCase):
         self.assertEqual(self.written, 0)
 
     def test_mistake(self):
-        """An exception of what writes is not mistaken for one of the transport."""
+        """An exception of the writer is not mistaken for one of the transport."""
         for error in (AttributeError, RuntimeError):
 
             def write(error=error):
@@ -255,8 +258,8 @@ class ProducerTests(PumpTestCase):
 
 class AskingTransport(StringTransport):
     """
-    A transport that asks a pull producer as soon as it is registered, as those of
-    the reactor do.
+    A transport that asks a pull producer as soon as it is registered, as the reactor's
+    transports do.
     """
 
     def registerProducer(self, producer, streaming):
@@ -268,7 +271,7 @@ class TurnTests(PumpTestCase):
     """Transports that do not say when they have drained."""
 
     def transports(self):
-        """@return: One that knows no producers, and one that has another."""
+        """@return: A transport without producers, and one that has another producer."""
 
         class Simple:
             pass
@@ -279,8 +282,8 @@ class TurnTests(PumpTestCase):
 
     def test_oneInEachTurn(self):
         """
-        They get one chunk in each turn of the reactor, and then nothing is left
-        behind; a producer that was there stays.
+        A transport that takes no producer gets one chunk in each turn of the reactor,
+        and keeps the producer that it has.
         """
         for transport in self.transports():
             producer = getattr(transport, "producer", None)
@@ -298,7 +301,7 @@ class TurnTests(PumpTestCase):
             self.assertIs(getattr(transport, "producer", None), producer)
 
     def test_stoppedBetweenTurns(self):
-        """When the pump is stopped, there are no more turns."""
+        """A pump that was stopped has no more turns of the reactor."""
         for transport in self.transports():
             self.pump.start(transport)
             self.left = 3
@@ -307,7 +310,7 @@ class TurnTests(PumpTestCase):
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stoppedInATurn(self):
-        """Nor after a chunk that loses the connection."""
+        """No chunk follows one that loses the connection, in a turn of the reactor."""
         for transport in self.transports():
             self.pump.start(transport)
             self.written = 0
@@ -320,11 +323,11 @@ class TurnTests(PumpTestCase):
 
 
 class Client(Watched, StreamAMP):
-    """One end."""
+    """The client, which records when its connection is lost."""
 
 
 class WatchedServer(Watched, Server):
-    """The other."""
+    """The server, which records when its connection is lost."""
 
     def __init__(self):
         super().__init__()
@@ -337,7 +340,7 @@ class WatchedServer(Watched, Server):
 
 
 class Beginning(io.RawIOBase):
-    """A file that says when it has got some bytes."""
+    """A file with a Deferred that fires when bytes have arrived."""
 
     def __init__(self, begun):
         self.begun = begun
@@ -351,13 +354,12 @@ class Beginning(io.RawIOBase):
 
 
 def endless():
-    """A source without an end."""
     while True:
         yield CHUNK
 
 
 def unsent(transport):
-    """Look how much a transport holds back (bytes)."""
+    """Return the number of bytes that a transport holds back."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
@@ -369,7 +371,7 @@ class RealTransportTests(LoopbackTestCase):
     def watch(self, transport):
         """
         @return: A list that gets, for each turn, how many bytes the transport held
-            when it was written, and how many were written.
+            before, and how many were written.
         """
         turns = []
         write = transport.write
@@ -383,10 +385,7 @@ class RealTransportTests(LoopbackTestCase):
         return turns
 
     async def test_tcp(self):
-        """
-        A TCP transport never holds more than one turn: the next is written when it
-        has none.
-        """
+        """A TCP transport gets each turn when its buffer is empty."""
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
         turns = self.watch(client.transport)
@@ -399,9 +398,12 @@ class RealTransportTests(LoopbackTestCase):
         self.assertIsNone(client.transport.producer)
 
     async def test_tls(self):
-        """Nor does one with TLS: what is below TLS says when it has none."""
+        """A TLS transport gets each turn when the buffer below TLS is empty."""
         for chunk in (65_535, 4096):
-            client, server = Client(limits=Limits(chunk=chunk)), WatchedServer()
+            client, server = (
+                Client(config=StreamConfig(limits=Limits(chunk=chunk))),
+                WatchedServer(),
+            )
             await self.tls(client, server)
             turns = self.watch(client.transport)
             call = client.callRemote(Store, name="x", body=CHUNK * 50)
@@ -414,12 +416,12 @@ class RealTransportTests(LoopbackTestCase):
 
     async def closes(self, connect, closer="client", reasons=ConnectionDone):
         """
-        Close a connection with streams in progress, one that flows and one that
-        nobody takes.  They fail with one of C{reasons}.
+        Close a connection with streams in progress, one that flows and one that is not
+        taken, and check that both fail with one of C{reasons}.
         """
         client, server = Client(), WatchedServer()
         await connect(client, server)
-        ignored = client.sendStream(endless())
+        ignored = client.streams.send(endless())
         server.take = server.takeIt
         call = client.callRemote(Store, name="x", body=endless())
         await server.begun
@@ -437,35 +439,32 @@ class RealTransportTests(LoopbackTestCase):
             self.fail("it goes on without a connection")
 
     async def test_closesTCP(self):
-        """C{loseConnection} closes a TCP connection, streams or not."""
+        """C{loseConnection} closes a TCP connection with streams in progress."""
         await self.closes(self.tcp)
 
     async def test_closesTLS(self):
-        """And one with TLS."""
+        """C{loseConnection} closes a TLS connection with streams in progress."""
         await self.closes(self.tls)
 
     async def test_peerCloses(self):
         """
-        So does the end of TLS that comes from the receiver, while the sender
-        has more.
+        A receiver that closes its TLS connection ends the streams that are
+        in progress.
         """
         await self.closes(self.tls, "server", (ConnectionDone, ConnectionLost))
 
     async def test_errorOfTLS(self):
-        """
-        TLS that finds an error in what has come closes what is below, and says nothing
-        above.
-        """
+        """A TLS error in received data ends the streams that are in progress."""
         await self.closes(self.tls, "nobody", SSL.Error)
 
     async def test_closesUNIX(self):
-        """And a UNIX socket."""
+        """C{loseConnection} closes a UNIX socket with streams in progress."""
         await self.closes(self.unix)
 
     async def test_register(self):
         """
-        A pump that has nothing to send is not registered with a real transport,
-        and one that is stopped leaves it.
+        The pump unregisters from a real transport when it has nothing to send, and when
+        it is stopped.
         """
         client, server = Plain(), Plain()
         await self.tcp(client, server)
@@ -494,7 +493,7 @@ class RealTransportTests(LoopbackTestCase):
         self.assertEqual(left, 2)
 
     async def test_transportStops(self):
-        """A pump whose transport is lost is stopped by that."""
+        """A lost transport stops its pump."""
         for connect in (self.tcp, self.tls):
             client, server = Plain(), Plain()
             await connect(client, server)

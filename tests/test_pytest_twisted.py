@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""The package under pytest-twisted, with which many of its users test."""
+"""The package under pytest-twisted, with which many users test."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_double(client):
 
 
 class PytestTwistedTests(SynchronousTestCase):
-    """A test module of a user."""
+    """A user's test module."""
 
     if find_spec("pytest_twisted") is None:
         skip = "pytest-twisted is not installed"

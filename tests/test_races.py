@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of large boxes where something else happens to the connection at the same
-time.
-"""
+"""Tests of large boxes that race with other events of the connection."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
 from amp_stream.testing import connectInMemory
+from tests.commands import collect
 from tests.test_versions import (
     Echo,
     Forget,
@@ -28,7 +26,7 @@ from tests.test_versions import (
 
 
 class OtherDispatcherTests(SynchronousTestCase):
-    """Calls that are not the protocol's own."""
+    """Large calls of another dispatcher than the protocol."""
 
     def check(self, server, expected):
         dispatcher = amp.BoxDispatcher(Values())
@@ -41,21 +39,26 @@ class OtherDispatcherTests(SynchronousTestCase):
         pair.lose()
 
     def test_oversize(self):
-        """A large call of another dispatcher fails if the peer cannot take it."""
+        """A large call of another dispatcher fails if the peer is stock AMP."""
         self.check(Stock(), "Stream()")
 
     def test_tooLong(self):
-        """So it does if it is more than the peer takes."""
-        self.check(Ours(limits=Limits(maxBoxSize=80_000)), "maxBoxSize")
+        """
+        A large call of another dispatcher fails if it is over the peer's
+        C{maxBoxSize}.
+        """
+        self.check(
+            Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000))), "maxBoxSize"
+        )
 
 
 class TLSBufferTests(SynchronousTestCase):
-    """Boxes that wait for TLS."""
+    """Boxes that wait while TLS starts."""
 
     def test_oneCannotBeSent(self):
         """
-        A box that turns out not to be sendable fails its call, and those behind it
-        are sent.
+        A large box that waits for TLS and cannot be sent fails its call, and the boxes
+        behind it are sent.
         """
         pair = connectInMemory(StreamAMP(), Stock())
         pair.flush()
@@ -78,10 +81,10 @@ class TLSBufferTests(SynchronousTestCase):
 
 
 class SwitchRaceTests(SynchronousTestCase):
-    """A switch of the protocol that is asked for beside other things."""
+    """Protocol switches that race with other events."""
 
     def test_waitingBox(self):
-        """A large box that waits for the negotiation counts: the switch is refused."""
+        """A protocol switch is refused while a large box waits for the negotiation."""
         pair = connectInMemory(Ours(), Ours())
         large = outcome(pair.client.callRemote(Echo, value=bytes(100_000)))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
@@ -90,10 +93,7 @@ class SwitchRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_refusedSwitchLosesNothing(self):
-        """
-        What the stream layer had to say while a switch was asked for is said when
-        that has been refused.
-        """
+        """Frames that wait for a protocol switch are sent when it is refused."""
         waiting = []
 
         class Undecided(Ours):
@@ -106,9 +106,9 @@ class SwitchRaceTests(SynchronousTestCase):
         pair.flush()
         switch = outcome(pair.client.callRemote(Switch, Other()))
         pair.flush()
-        small = pair.server.sendStream(b"y" * 1000)
-        long = pair.server.sendStream(bytes(3_000_000))
-        values = [pair.client.collect(stream.id) for stream in (small, long)]
+        small = pair.server.streams.send(b"y" * 1000)
+        long = pair.server.streams.send(bytes(3_000_000))
+        values = [collect(pair.client, stream.id) for stream in (small, long)]
         pair.flush()
         self.assertNoResult(small.done)
         waiting[0].callback(Protocol())
@@ -123,12 +123,12 @@ class SwitchRaceTests(SynchronousTestCase):
 
 
 class VersionRaceTests(SynchronousTestCase):
-    """The change of version."""
+    """Changes of the version that race with other events."""
 
     def test_copiedBox(self):
         """
-        A subclass may pass on copies of the boxes that it sends: the two ends still
-        agree on the version.
+        The two ends agree on the version although a subclass sends copies of
+        the boxes.
         """
 
         class Copying(Ours):
@@ -137,8 +137,8 @@ class VersionRaceTests(SynchronousTestCase):
 
         pair = connectInMemory(Copying(), Ours())
         pair.flush()
-        self.assertEqual(pair.client.writeVersion, 2)
-        self.assertEqual(pair.server._boxes().parser.version, 2)
+        self.assertEqual(pair.client.streams.writeVersion, 2)
+        self.assertEqual(pair.server.streams._boxes.parser.version, 2)
         result = outcome(pair.client.callRemote(Echo, value=bytes(65_535)))
         pair.flush()
         self.assertEqual(len(self.successResultOf(result)["value"]), 65_535)
@@ -146,11 +146,13 @@ class VersionRaceTests(SynchronousTestCase):
 
 
 class CancelRaceTests(SynchronousTestCase):
-    """Calls that are cancelled before anybody knows what the peer takes."""
+    """Calls that are cancelled before the negotiation ends."""
 
     def test_cancelledByAnother(self):
         """A call that is cancelled because another fails is not sent."""
-        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        pair = connectInMemory(
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+        )
         first = pair.client.callRemote(Echo, value=bytes(90_000))
         second = pair.client.callRemote(Echo, value=bytes(70_000))
         cancelled = outcome(second)
@@ -178,8 +180,10 @@ class CancelRaceTests(SynchronousTestCase):
         pair.lose()
 
     def test_lostWithoutAnswer(self):
-        """A call without an answer that turns out not to be sendable is logged."""
-        pair = connectInMemory(Ours(), Ours(limits=Limits(maxBoxSize=80_000)))
+        """A large call without an answer that cannot be sent is dropped."""
+        pair = connectInMemory(
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+        )
         self.assertIsNone(pair.client.callRemote(Forget, value=bytes(90_000)))
         pair.flush()
         self.assertEqual(pair.server.forgotten, [])

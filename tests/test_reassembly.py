@@ -18,12 +18,12 @@ SIZE = 400
 
 
 def readAll(reassembly):
-    """Read what can be read."""
+    """Read every byte that is ready."""
     return b"".join(iter(reassembly.read, b""))
 
 
 class Model:
-    """A dictionary of the bytes that have arrived and not been read, by offset."""
+    """A dictionary, by offset, of the bytes that have arrived and not been read."""
 
     def __init__(self, maxGaps):
         self.bytes = {}
@@ -78,8 +78,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_inOrder(self):
         """
-        Bytes that are appended where those before ended can be read at once, and are
-        the same object.
+        Bytes that are appended at the end can be read at once, as the
+        same object.
         """
         reassembly = Reassembly(1)
         chunk = VALUE[:5000]
@@ -89,7 +89,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual((reassembly.start, reassembly.held), (5000, 0))
 
     def test_empty(self):
-        """A chunk without bytes changes nothing, wherever it is."""
+        """An empty chunk changes nothing, at any offset."""
         reassembly = Reassembly(1)
         reassembly.write(10, b"kl")
         for offset in (0, 5, 10, 11, 1000):
@@ -98,7 +98,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(reassembly.read(), b"")
 
     def test_gap(self):
-        """Bytes behind a gap cannot be read before it is filled, and then at once."""
+        """Bytes behind a gap can be read as soon as it is filled, not before."""
         reassembly = Reassembly(9)
         self.assertEqual(reassembly.write(2, b"cd"), [])
         self.assertEqual(reassembly.write(6, b"gh"), [])
@@ -109,7 +109,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(readAll(reassembly), b"abcdefghi")
 
     def test_readableIsWhatItWas(self):
-        """The bytes that became readable do not change when others come."""
+        """Bytes that have become readable do not change when others arrive."""
         reassembly = Reassembly(9)
         reassembly.write(2, b"c")
         reassembly.write(5, VALUE[:3000])
@@ -119,8 +119,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_duplicates(self):
         """
-        Bytes that come again are not kept twice, whether they can be read, wait
-        behind a gap, or were read before.
+        Bytes that arrive again are not kept twice, whether they are readable, behind a
+        gap, or were read before.
         """
         reassembly = Reassembly(9)
         for offset, data in ((0, b"abc"), (10, b"klm")):
@@ -133,8 +133,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_readBytesAreNotCompared(self):
         """
-        What was read is gone, and nobody can say whether other bytes came for it;
-        the rest of such a chunk counts.
+        Bytes that were read are not compared with bytes that arrive again; new bytes of
+        such a chunk are kept.
         """
         reassembly = Reassembly(9)
         reassembly.write(0, b"abc")
@@ -145,8 +145,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_conflicts(self):
         """
-        Another byte for an offset is an error, in each of the places where a byte
-        can be, and leaves what was there.
+        A different byte for an offset is an error, wherever the first one is held, and
+        leaves that one unchanged.
         """
         for offset, data in (
             (0, b"aX"),
@@ -169,8 +169,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_tooManyGaps(self):
         """
-        There is a bound to the number of gaps, and not to that of the chunks behind
-        one.
+        The number of gaps is bounded, and the number of chunks between
+        them is not.
         """
         reassembly = Reassembly(3)
         for offset in (10, 20, 30):
@@ -186,8 +186,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_backwards(self):
         """
-        The chunks of a value can come from its last to its first, whatever their
-        number: there is never more than one gap.
+        The chunks of a value may arrive from last to first, as they leave one
+        gap at most.
         """
         reassembly = Reassembly(1)
         for offset in reversed(range(5000)):
@@ -196,7 +196,7 @@ class ReassemblyTests(SynchronousTestCase):
         self.assertEqual(readAll(reassembly), VALUE[:5000])
 
     def test_clear(self):
-        """Every byte can be forgotten."""
+        """C{clear} drops every byte."""
         reassembly = Reassembly(9)
         reassembly.write(0, b"abc")
         reassembly.write(10, b"abc")
@@ -207,8 +207,8 @@ class ReassemblyTests(SynchronousTestCase):
 
     def test_memory(self):
         """
-        Chunks of one byte cost little more memory than the bytes themselves, forward
-        and backward, behind a gap or not, and where they fill many gaps.
+        Chunks of one byte cost little more memory than their bytes, forward or
+        backward, behind gaps or filling them.
         """
         count = 8_000
         for order in (
@@ -231,7 +231,7 @@ class ReassemblyTests(SynchronousTestCase):
 
     @given(st.integers(1, 5), STEPS)
     def test_model(self, maxGaps, steps):
-        """It does what a dictionary of bytes would do, for any chunks in any order."""
+        """For any chunks in any order, reassembly behaves as a dictionary of bytes."""
         reassembly, model = Reassembly(maxGaps), Model(maxGaps)
         for step, place, length in steps:
             if step == "read":
@@ -269,8 +269,8 @@ class ReassemblyTests(SynchronousTestCase):
     @given(st.data())
     def test_anyCutting(self, data):
         """
-        A value that was cut anywhere comes out whole, in whatever order its chunks
-        came and however often.
+        A value comes out whole, however it was cut, and in whatever order and however
+        often its chunks arrive.
         """
         size = data.draw(st.integers(1, 200_000))
         cuts = data.draw(st.lists(st.integers(0, size), max_size=30))

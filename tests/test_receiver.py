@@ -16,12 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import (
     Chunk,
     Limits,
-    StopSending,
     StreamAMP,
-    StreamData,
+    StreamConfig,
     StreamReceiver,
 )
-from amp_stream import _commands as commands
 from amp_stream.errors import (
     DigestMismatch,
     InvalidChunk,
@@ -34,7 +32,16 @@ from amp_stream.errors import (
     UsageError,
 )
 from amp_stream.testing import connectInMemory
-from tests.commands import Piece, PlainServer, Responders, Store
+from tests import commands
+from tests.commands import (
+    Piece,
+    PlainServer,
+    Responders,
+    StopSending,
+    Store,
+    StreamData,
+    collect,
+)
 
 
 class ReceiverTests(SynchronousTestCase):
@@ -64,8 +71,8 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_waitingForEachAnswer(self):
         """
-        A stock protocol that awaits the answer to each chunk can send a value of
-        any size.
+        A stock sender that awaits the answer to each chunk can send a value
+        of any size.
         """
         value = bytes(range(256)) * 20_000
         result = self.server.collect(5)
@@ -78,23 +85,23 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_answerWaitsForRoom(self):
         """
-        While nobody takes the bytes, the answer to the chunk that leaves no room
-        for another is kept back; it comes when somebody does.
+        While the bytes are not taken, the chunk that fills the window is not answered;
+        taking them releases the answer.
         """
         answers = []
         for number in range(16):
             answers.append(self.send(1, number * 65_535, bytes(65_535)))
         held = [number for number, answer in enumerate(answers) if not answer]
         self.assertEqual(held, [15])
-        stream = self.server.incoming(1)
+        stream = self.server.streams.accept(1)
         taken = stream.collect()
         self.pair.flush()
-        self.assertEqual(answers[15][0]["maximum"], 65_535 + Limits().window)
+        self.assertEqual(answers[15][0]["maximum"], 65_535 + Limits().initialWindow)
         self.send(1, 16 * 65_535, b"", True)
         self.assertEqual(len(self.successResultOf(taken)), 16 * 65_535)
 
     def test_anyOrder(self):
-        """Chunks may come in any order, those of several streams mixed."""
+        """Chunks may arrive in any order, those of several streams mixed."""
         first, second = self.server.collect(1), self.server.collect(2)
         for chunk in (
             (1, 3, b"def", True),
@@ -107,12 +114,12 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), b"")
 
     def test_collectAfterwards(self):
-        """It is all the same whether somebody asks before or after the last chunk."""
+        """A stream can be collected after its last chunk."""
         self.send(1, 0, b"abc", True)
         self.assertEqual(self.successResultOf(self.server.collect(1)), b"abc")
 
     def test_collectTwice(self):
-        """A stream can be had once."""
+        """A stream can be collected once."""
         first = self.server.collect(1)
         self.failureResultOf(self.server.collect(1), StreamReused)
         self.send(1, 0, b"abc", True)
@@ -121,8 +128,8 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_collectTooMuch(self):
         """
-        The sender of a value that is longer than what is wanted learns so, and the
-        connection goes on.
+        The sender of a value over the receiver's C{maxSize} gets that error, and the
+        connection lives.
         """
         result = self.server.collect(1, maxSize=4)
         (failure,) = self.send(1, 0, b"abcde", True)
@@ -132,7 +139,10 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.server.collect(2)), b"abc")
 
     def test_ownCommand(self):
-        """A command of one's own may carry the chunks, with arguments of its own."""
+        """
+        An application's own command, with further arguments, may carry
+        the chunks.
+        """
         result = self.server.collect(1)
         self.assertEqual(
             self.send(1, 0, b"abc", True, command=Piece, argument="piece"), [{}]
@@ -141,8 +151,8 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_ownCommandFails(self):
         """
-        What is wrong with a chunk of one's own command reaches its sender, though
-        the command does not declare it, and nobody hangs up.
+        An invalid chunk in an application's own command is answered with an error
+        although the command declares none, and the connection lives.
         """
         self.send(1, 0, b"abc", command=Piece, argument="piece")
         (failure,) = self.send(1, 1, b"x", command=Piece, argument="piece")
@@ -151,7 +161,7 @@ class ReceiverTests(SynchronousTestCase):
         self.failureResultOf(self.server.collect(1))
 
     def test_digest(self):
-        """A digest may come with the last chunk, without notice."""
+        """The last chunk may carry a digest without notice."""
         value = bytes(200_000)
         good, bad = self.server.collect(1), self.server.collect(2)
         for id, digest in ((1, sha256(value)), (2, sha256(b"other"))):
@@ -167,7 +177,7 @@ class ReceiverTests(SynchronousTestCase):
         answer.trap(DigestMismatch)
 
     def test_resetBySender(self):
-        """The sender may give up; what it sent is never taken for the whole."""
+        """A stream that its sender resets is never taken for the whole value."""
         result = self.server.collect(1)
         self.send(1, 0, b"abc")
         self.client.callRemote(
@@ -178,22 +188,27 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_abortTellsSender(self):
         """
-        A receiver that gives up says so, in a way that a peer which does not know
-        C{StopSending} does not mind, and again in the answer to the next chunk.
+        C{abort} sends C{StopSending}, which the peer need not know, and fails the
+        answer to the next chunk.
         """
-        stream = self.server.incoming(1)
+        stream = self.server.streams.accept(1)
         self.send(1, 0, b"abc")
         stream.abort(b"ENOUGH")
         self.assertEqual(
-            [box[b"_command"] for box in self.pair.sent(self.server)], [b"StopSending"]
+            [box[b"_command"] for box in self.pair.sent(self.server)],
+            [b"stream.StopSending"],
         )
         self.pair.flush()
         (failure,) = self.send(1, 3, b"def")
         failure.trap(amp.UnknownRemoteError)
 
     def test_unclaimed(self):
-        """What nobody asks for is bounded over all streams, and the answer says so."""
-        self.server.limits = Limits(maxUnclaimedBytes=100_000)
+        """
+        Unclaimed bytes are bounded over all streams, and the answer to a
+        chunk says so.
+        """
+        limits = Limits(maxUnacceptedBytes=100_000)
+        self.server.streamConfig = StreamConfig(limits=limits)
         self.server._boxReader = None
         self.send(1, 0, bytes(60_000))
         (failure,) = self.send(2, 0, bytes(60_000))
@@ -202,10 +217,13 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(self.server.collect(1))), 60_000)
 
     def test_lostConnection(self):
-        """The end of the connection fails what is not complete with the reason."""
+        """
+        A lost connection fails incomplete streams with its reason; complete ones can
+        still be read.
+        """
         pair = connectInMemory(amp.AMP(), PlainServer())
         result = pair.server.collect(1)
-        stream = pair.server.incoming(2)
+        stream = pair.server.streams.accept(2)
         pair.client.callRemote(StreamData, data=Chunk(2, 0, b"ab", True))
         pair.flush()
         pair.lose()
@@ -214,8 +232,8 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_announcedByCommand(self):
         """
-        A command with a stream works with the mix-in, and a refused stream is
-        stopped.
+        A command with a stream works with the mix-in, and a stream that it refuses
+        is stopped.
         """
         self.server.take = lambda name, body: {"size": 0}
         results = []
@@ -228,19 +246,16 @@ class ReceiverTests(SynchronousTestCase):
         self.assertIsInstance(failure.value, StreamAborted)
 
     def test_announcedTooLate(self):
-        """
-        A chunk whose answer was kept back is answered when the announcement turns
-        out to be one that is refused.
-        """
+        """A waiting chunk is answered when the announcement refuses its stream."""
         answers = [self.send(1, number * 65_535, bytes(65_535)) for number in range(16)]
         self.assertEqual(answers[15], [])
         with self.assertRaises(StreamTooLong):
-            self.server.incoming(1, maxSize=100)
+            self.server.streams.accept(1, maxSize=100)
         self.pair.flush()
         answers[15][0].trap(StreamTooLong)
 
     def test_announcedByFailingCommand(self):
-        """A call that fails takes the stream that it announced with it."""
+        """A call that fails stops the stream that it announced."""
 
         def take(name, body):
             raise ValueError("no")
@@ -255,7 +270,7 @@ class ReceiverTests(SynchronousTestCase):
         self.failureResultOf(self.server.collect(9), StreamAborted)
 
     def test_malformedAnnouncement(self):
-        """An announcement that makes no sense is answered with an error."""
+        """A malformed announcement is answered with an error."""
         for body in (b"x", b"-1", b"9" * 40):
             results = []
             self.client.callRemoteString(b"Store", name=b"x", body=body).addErrback(
@@ -269,17 +284,17 @@ class LocateTests(SynchronousTestCase):
     """L{StreamReceiver.locateResponder}."""
 
     def test_kept(self):
-        """A responder is made once, and one that there is not is looked for again."""
+        """The receiver keeps the responders that it has found."""
         receiver = StreamReceiver()
-        kept = receiver.locateResponder(b"StreamData")
-        self.assertIs(receiver.locateResponder(b"StreamData"), kept)
+        kept = receiver.locateResponder(b"stream.Data")
+        self.assertEqual(receiver.locateResponder(b"stream.Data"), kept)
         self.assertIsNone(receiver.locateResponder(b"Pong"))
         self.assertIsNone(receiver.locateResponder(b"Pong"))
 
     def test_others(self):
         """
-        What another class finds is asked for each time: it may be one that knows who is
-        logged in.
+        A responder of another class is looked up for each call, as it may change with
+        the login.
         """
         found = [1, 2, None]
 
@@ -305,23 +320,20 @@ class LocateTests(SynchronousTestCase):
                 self.assertIs(located, expected)
 
     def test_adopted(self):
-        """
-        One that serves another connection from now on does not keep the commands of
-        that before.
-        """
+        """A receiver that moves to another connection looks its responders up again."""
         receiver = StreamReceiver()
-        before = receiver.locateResponder(b"StreamData")
-        receiver.failStreams(Failure(ConnectionDone()))
+        before = receiver.locateResponder(b"stream.Data")
+        receiver.streams.connectionLost(Failure(ConnectionDone()))
         protocol = StreamAMP(locator=receiver)
         connectInMemory(protocol, StreamAMP())
-        self.assertNotEqual(receiver.locateResponder(b"StreamData"), before)
+        self.assertNotEqual(receiver.locateResponder(b"stream.Data"), before)
 
 
 class WindowedTests(SynchronousTestCase):
     """A L{StreamAMP} that sends to a stock C{amp.AMP} with the mix-in."""
 
     def test_windowed(self):
-        """The mix-in grants credit by calls of the protocol that it is part of."""
+        """The mix-in grants credit to a L{StreamAMP} by calls of its protocol."""
         pair = connectInMemory(StreamAMP(), PlainServer())
         result = pair.client.callRemote(Store, name="x", body=bytes(5_000_000))
         pair.flush()
@@ -329,10 +341,10 @@ class WindowedTests(SynchronousTestCase):
         pair.lose()
 
     def test_stop(self):
-        """The mix-in stops a sender that it has had enough of."""
+        """The mix-in stops the sender of a stream that was aborted."""
         pair = connectInMemory(StreamAMP(), PlainServer())
-        stream = pair.client.sendStream(bytes(5_000_000))
-        taken = pair.server.incoming(stream.id)
+        stream = pair.client.streams.send(bytes(5_000_000))
+        taken = pair.server.streams.accept(stream.id)
         for _ in range(4):
             pair.step()
         taken.abort(StreamCancelled.wireCode)
@@ -342,12 +354,12 @@ class WindowedTests(SynchronousTestCase):
 
 
 class BasesTests(SynchronousTestCase):
-    """The place of the mix-in among the bases."""
+    """The mix-in's place among the bases."""
 
     def test_listedLast(self):
         """
-        It works behind C{amp.AMP}, too: it hears of the end of the connection, and
-        so does an override of the class.
+        The mix-in works behind C{amp.AMP} among the bases, and hears of the end of the
+        connection.
         """
         lost = []
 
@@ -370,11 +382,11 @@ class BasesTests(SynchronousTestCase):
 
 
 class SeparateLocatorTests(SynchronousTestCase):
-    """A receiver that is the locator of a stock protocol, and not part of it."""
+    """A receiver that is the locator of a stock protocol, not a base of it."""
 
     class Locator(StreamReceiver, Responders):
         def __init__(self, clock):
-            self.streamClock = clock
+            self.streamConfig = StreamConfig(reactor=clock)
             Responders.__init__(self)
 
     def setUp(self):
@@ -385,37 +397,43 @@ class SeparateLocatorTests(SynchronousTestCase):
         )
 
     def test_takesChunks(self):
-        """Chunks that wait for their answers need nothing more."""
+        """A separate locator takes chunks whose sender waits for answers."""
         result = self.locator.collect(1)
         self.pair.client.callRemote(StreamData, data=Chunk(1, 0, b"abc", True))
         self.pair.flush()
         self.assertEqual(self.successResultOf(result), b"abc")
         # Nobody can be told, and nothing breaks.
-        self.locator.incoming(2).abort()
+        self.locator.streams.accept(2).abort()
 
     def test_attached(self):
-        """Attached, it can talk to the peer and measures time."""
-        self.locator.attach(self.pair.server)
-        self.locator.incoming(2).abort()
+        """
+        A locator that was attached to its protocol can send frames and
+        measures timeouts.
+        """
+        self.locator.streams.attach(self.pair.server)
+        self.locator.streams.accept(2).abort()
         (box,) = self.pair.sent(self.pair.server)
-        self.assertEqual(box[b"_command"], b"StopSending")
+        self.assertEqual(box[b"_command"], b"stream.StopSending")
         result = self.locator.collect(3)
         for _ in range(6):
             self.clock.advance(75)
         self.failureResultOf(result, StreamTimedOut)
         result = self.locator.collect(4)
-        self.locator.failStreams(Failure(ConnectionDone()))
+        self.locator.streams.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(result, ConnectionDone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_switchedProtocol(self):
-        """Nothing breaks when there is nobody to talk to any more."""
-        self.locator.attach(self.pair.server)
+        """
+        A locator's abort after a protocol switch or a lost connection has
+        no effect.
+        """
+        self.locator.streams.attach(self.pair.server)
         self.pair.server._lockForSwitch()
-        self.locator.incoming(2).abort()
+        self.locator.streams.accept(2).abort()
         self.pair.server._unlockFromSwitch()
         self.pair.lose()
-        self.locator.incoming(3).abort()
+        self.locator.streams.accept(3).abort()
 
 
 class StreamLocatorTests(SynchronousTestCase):
@@ -423,8 +441,8 @@ class StreamLocatorTests(SynchronousTestCase):
 
     def test_plainLocator(self):
         """
-        The commands of a locator that knows nothing of streams find theirs, in
-        requests and responses.
+        A locator without stream support serves commands with streams in requests and
+        responses.
         """
         from tests.commands import Fetch
 
@@ -442,10 +460,13 @@ class StreamLocatorTests(SynchronousTestCase):
         pair.lose()
 
     def test_receiver(self):
-        """A locator that takes streams itself gets those of the connection."""
+        """
+        A locator that takes streams gets those of its L{StreamAMP}, one connection
+        at a time.
+        """
         locator = SeparateLocatorTests.Locator(Clock())
         pair = connectInMemory(StreamAMP(), StreamAMP(locator=locator))
-        stream = pair.client.sendStream(b"abc")
+        stream = pair.client.streams.send(b"abc")
         result = locator.collect(stream.id)
         pair.flush()
         self.assertEqual(self.successResultOf(result), b"abc")
@@ -473,21 +494,21 @@ class StreamLocatorTests(SynchronousTestCase):
 
         recorder = Recorder()
         pair = connectInMemory(StreamAMP(), StreamAMP(boxReceiver=recorder))
-        stream = pair.client.sendStream(bytes(500_000))
-        result = pair.server.collect(stream.id)
+        stream = pair.client.streams.send(bytes(500_000))
+        result = collect(pair.server, stream.id)
         pair.client.callRemoteString(b"hello", requiresAnswer=False)
         pair.flush()
         self.assertEqual(len(self.successResultOf(result)), 500_000)
         self.assertEqual(self.successResultOf(stream.done), 500_000)
         self.assertEqual(recorder.boxes, [{b"_command": b"hello"}])
-        lost = pair.server.collect(8)
+        lost = collect(pair.server, 8)
         pair.lose()
         self.failureResultOf(lost, ConnectionDone)
 
     def test_otherDispatcher(self):
         """
-        With a dispatcher of its own as box receiver, the calls and their streams
-        work as ever.
+        A L{StreamAMP} whose box receiver is another dispatcher serves calls and
+        their streams.
         """
         dispatcher = amp.BoxDispatcher(Responders())
         pair = connectInMemory(StreamAMP(), StreamAMP(boxReceiver=dispatcher))
@@ -498,15 +519,18 @@ class StreamLocatorTests(SynchronousTestCase):
 
 
 class StopSendingTests(SynchronousTestCase):
-    """The answer of a sender that is told to stop."""
+    """The answer of a sender to C{StopSending}."""
 
     def test_resets(self):
         """
-        C{StopSending} is answered with C{ResetStream}, with the code and with how
-        much had been sent.
+        C{StopSending} is answered with C{ResetStream}, which has its code and the
+        final size.
         """
-        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
-        stream = pair.server.sendStream(bytes(1000))
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            StreamAMP(config=StreamConfig(version=1)),
+        )
+        stream = pair.server.streams.send(bytes(1000))
         stream.done.addErrback(lambda _: None)
         pair._pump.serverIO.stream = []
         pair.client.callRemote(StopSending, id=stream.id, code=b"ENOUGH")
@@ -515,7 +539,7 @@ class StopSendingTests(SynchronousTestCase):
         self.assertEqual(
             box,
             {
-                b"_command": b"ResetStream",
+                b"_command": b"stream.Reset",
                 b"id": b"0",
                 b"code": b"ENOUGH",
                 b"final_size": b"1000",

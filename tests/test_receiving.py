@@ -34,7 +34,7 @@ from tests.rules import VALUE
 
 
 class StreamTests(SynchronousTestCase):
-    """Something to test with."""
+    """Tests of a L{ReceiveStream}."""
 
     limits = Limits()
 
@@ -46,11 +46,11 @@ class StreamTests(SynchronousTestCase):
         self.stream.receive(offset, data, fin, digest, asked)
 
     def assertRefused(self, error, *args, **kw):
-        """A chunk is refused with an error."""
+        """Check that a chunk is refused with an error."""
         return self.assertRaises(error, self.receive, *args, **kw)
 
     def readAll(self):
-        """Read what there is."""
+        """Read every byte that is ready."""
         return b"".join(iter(self.stream.read, b""))
 
 
@@ -58,7 +58,7 @@ class ReceiveTests(StreamTests):
     """The receiving half of a stream."""
 
     def test_life(self):
-        """Bytes, the last bytes, and the end when they have been read."""
+        """A stream ends when its fin has arrived and its last byte has been read."""
         stream = self.stream
         self.receive(0, b"abc")
         self.assertEqual((stream.received, stream.held, stream.size), (3, 3, None))
@@ -73,14 +73,14 @@ class ReceiveTests(StreamTests):
         self.assertIsNone(stream.error)
 
     def test_empty(self):
-        """A stream without bytes is one."""
+        """A stream without bytes is complete with its fin."""
         self.receive(0, b"", True)
         self.assertEqual((self.stream.size, self.stream.isComplete), (0, True))
         self.assertEqual(self.stream.read(), b"")
         self.assertTrue(self.stream.isEnded)
 
     def test_lateEnd(self):
-        """The end may come by itself, and before bytes that belong before it."""
+        """The fin may arrive in an empty chunk, and before bytes that precede it."""
         self.receive(4, b"", True)
         self.assertIs(self.stream.state, ReceiveState.SIZE_KNOWN)
         self.receive(2, b"cd")
@@ -90,7 +90,7 @@ class ReceiveTests(StreamTests):
         self.assertEqual(self.readAll(), b"abcd")
 
     def test_afterTheEnd(self):
-        """What comes after a stream has ended is ignored, right or wrong."""
+        """Chunks, resets and stops after a stream's end are ignored, right or wrong."""
         self.receive(0, b"abc", True)
         self.readAll()
         self.receive(0, b"abc", True)
@@ -104,8 +104,8 @@ class ReceiveTests(StreamTests):
 
     def test_reset(self):
         """
-        A reset forgets the bytes, also those of a stream that is complete: what its
-        sender gave up is never taken for the whole.
+        A reset drops the bytes, also of a complete stream, so that they are never taken
+        for the whole value.
         """
         for fin in (False, True):
             self.setUp()
@@ -118,7 +118,7 @@ class ReceiveTests(StreamTests):
             self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
 
     def test_stop(self):
-        """Who gives a stream up is rid of it at once."""
+        """C{stop} ends a stream at once, with its first error."""
         for fin in (False, True):
             self.setUp()
             self.receive(0, b"abc", fin)
@@ -130,10 +130,7 @@ class ReceiveTests(StreamTests):
             self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
 
     def test_truncation(self):
-        """
-        If no more bytes are to come, it is an error of its own that the end is here
-        and the bytes before it are not.
-        """
+        """After the fin, missing bytes are reported as C{StreamTruncated}."""
         self.assertIsNone(self.stream.truncation())
         self.receive(0, b"ab")
         self.assertIsNone(self.stream.truncation())
@@ -145,15 +142,12 @@ class ReceiveTests(StreamTests):
         self.assertIsNone(self.stream.truncation())
 
     def test_windowViolation(self):
-        """Bytes beyond what was granted are refused."""
+        """Bytes beyond the credit are refused."""
         self.receive(0, bytes(262_144))
         self.assertRefused(FlowControlError, 262_144, b"x")
 
     def test_idle(self):
-        """
-        It waits while nobody wants it, or while who wants it has no bytes to
-        take.
-        """
+        """A stream is idle while it is not taken, or its consumer waits for bytes."""
         stream = self.stream
         self.assertTrue(stream.isIdle)
         stream.attended = True
@@ -167,8 +161,8 @@ class ReceiveTests(StreamTests):
 
     def test_notIdleAtTheEnd(self):
         """
-        A consumer that has every byte and takes its time is not waited for, and
-        nobody waits for a stream that has ended.
+        A stream is not idle while its consumer takes its time with the last bytes, nor
+        after its end.
         """
         stream = self.stream
         stream.attended = True
@@ -182,8 +176,8 @@ class ReceiveTests(StreamTests):
 
     def test_progress(self):
         """
-        Bytes that arrive or leave are progress, also behind a gap, and so is an end
-        without bytes; bytes that come again are none.
+        Bytes that arrive or are read, also behind a gap, and a fin are progress; bytes
+        that arrive again are not.
         """
         stream = self.stream
         seen = {stream.progress}
@@ -202,8 +196,8 @@ class FinalSizeTests(StreamTests):
 
     def test_bytesBeyondTheEnd(self):
         """
-        No bytes come after the end, before those in front of it have arrived or
-        afterwards.
+        Bytes after the fin's offset are refused, whether or not those before it
+        have arrived.
         """
         for offset in (0, 2):
             self.setUp()
@@ -214,13 +208,13 @@ class FinalSizeTests(StreamTests):
             self.receive(5, b"")
 
     def test_endBeforeBytes(self):
-        """The end is not before bytes that have arrived."""
+        """A fin before bytes that have arrived is refused."""
         self.receive(0, b"abcde")
         self.assertRefused(FinalSizeError, 0, b"abcd", True)
         self.receive(0, b"abcde", True)
 
     def test_endMoves(self):
-        """There is one end, forward as backward."""
+        """A second fin at another offset is refused."""
         for offset in (0, 2):
             self.setUp()
             self.receive(offset, b"abcde"[offset:], True)
@@ -229,7 +223,7 @@ class FinalSizeTests(StreamTests):
             self.receive(5, b"", True)
 
     def test_announced(self):
-        """An announced size is not exceeded, and the end is there and nowhere else."""
+        """A stream must have exactly the announced size."""
         self.stream.expect(5, None)
         self.assertEqual(self.stream.size, 5)
         self.assertRefused(FinalSizeError, 3, b"def")
@@ -241,8 +235,8 @@ class FinalSizeTests(StreamTests):
 
     def test_announcedAfterwards(self):
         """
-        An announcement of fewer bytes than have come, or of another end, is refused;
-        the right one is not.
+        An announcement of fewer bytes than have arrived, or of another size than the
+        fin's, is refused.
         """
         self.receive(0, b"abc")
         self.assertRaises(FinalSizeError, self.stream.expect, 2, None)
@@ -252,20 +246,23 @@ class FinalSizeTests(StreamTests):
         self.assertEqual(self.stream.size, 5)
 
     def resetAt(self, finalSize):
-        """@return: The error that a reset leads to."""
+        """
+        @return: The class of the error that a reset leads to, or None
+            for its own.
+        """
         error = StreamAborted()
         self.stream.reset(error, finalSize)
         return None if self.stream.error is error else type(self.stream.error)
 
     def test_resetBeforeBytes(self):
-        """A reset says how many bytes were sent; it cannot be fewer than have come."""
+        """A reset's final size below the bytes that have arrived is refused."""
         for finalSize, error in ((2, FinalSizeError), (3, None), (MAX_NUMBER, None)):
             self.setUp()
             self.receive(0, b"abc")
             self.assertIs(self.resetAt(finalSize), error)
 
     def test_resetElsewhere(self):
-        """A reset does not move an end that is known."""
+        """A reset with another final size than the fin's is refused."""
         for offset in (0, 2):
             for finalSize, error in (
                 (4, FinalSizeError),
@@ -277,10 +274,7 @@ class FinalSizeTests(StreamTests):
                 self.assertIs(self.resetAt(finalSize), error)
 
     def test_resetOfAnnounced(self):
-        """
-        A sender that gives up need not have got to the end that it announced, but
-        cannot have got beyond.
-        """
+        """A reset's final size may be below the announced size, not above it."""
         for finalSize, error in ((0, None), (5, None), (6, FinalSizeError)):
             self.setUp()
             self.stream.expect(5, None)
@@ -288,19 +282,19 @@ class FinalSizeTests(StreamTests):
 
 
 class LengthTests(StreamTests):
-    """How long a stream may be."""
+    """The limits on a stream's size."""
 
     limits = Limits(maxStreamSize=10)
 
     def test_limit(self):
-        """The limit of the connection is allowed, and no byte more."""
+        """A stream may have C{maxStreamSize} bytes, and no more."""
         self.receive(0, b"0123456789")
         self.assertRefused(StreamTooLong, 10, b"x")
         self.assertRefused(StreamTooLong, 11, b"")
         self.receive(10, b"", True)
 
     def test_stricter(self):
-        """Who asks for a stream may allow less than the connection, but not more."""
+        """A claim can lower the limit of the connection, and not raise it."""
         self.stream.expect(None, 100)
         error = self.assertRefused(StreamTooLong, 10, b"x")
         self.assertIn("10 are allowed", str(error))
@@ -309,19 +303,19 @@ class LengthTests(StreamTests):
         self.assertRefused(StreamTooLong, 5, b"x")
 
     def test_announced(self):
-        """A size that is not allowed is refused before a byte has come."""
+        """An announced size over the limit is refused before the first byte."""
         self.assertRaises(StreamTooLong, self.stream.expect, 11, None)
         self.setUp()
         self.stream.expect(10, None)
         self.assertRaises(StreamTooLong, self.stream.expect, 10, 9)
 
     def test_alreadyTooLong(self):
-        """Bytes that came before somebody asked for the stream count."""
+        """Bytes that arrived before the claim count towards its limit."""
         self.receive(0, b"abc")
         self.assertRaises(StreamTooLong, self.stream.expect, None, 2)
 
     def test_noLimit(self):
-        """Without a limit it is that of whoever asks, or none."""
+        """Without C{maxStreamSize}, only the claim's limit holds."""
         stream = ReceiveStream(7, Limits())
         stream.receive(MAX_CHUNK, b"x", False, None, False)
         stream.expect(MAX_NUMBER, None)
@@ -333,8 +327,8 @@ class DigestTests(StreamTests):
 
     def test_right(self):
         """
-        The digest is that of all bytes in their order, whatever order they came
-        in.
+        A digest covers the bytes in order of their offsets, whatever order they
+        arrived in.
         """
         self.receive(3, b"def", True, sha256(b"abcdef").digest())
         self.receive(0, b"abc")
@@ -342,15 +336,15 @@ class DigestTests(StreamTests):
 
     def test_wrong(self):
         """
-        A stream whose last missing byte completes the wrong value is not
-        complete.
+        A stream whose last missing byte completes a wrong value fails with
+        C{DigestMismatch}.
         """
         self.receive(3, b"def", True, sha256(b"abcdeX").digest())
         self.assertRefused(DigestMismatch, 0, b"abc")
         self.assertFalse(self.stream.isComplete)
 
     def test_duplicates(self):
-        """Bytes that come twice are hashed once."""
+        """Bytes that arrive twice are hashed once."""
         self.receive(0, b"abc", digest=b"")
         self.receive(0, b"abcd", digest=b"")
         self.receive(0, b"abcdef", True, sha256(b"abcdef").digest())
@@ -358,14 +352,14 @@ class DigestTests(StreamTests):
         self.assertRefused(DigestMismatch, 6, b"", True, bytes(32))
 
     def test_missing(self):
-        """A digest that was announced must come."""
+        """A stream whose announced digest is missing fails."""
         self.receive(0, b"abc", digest=b"")
         self.assertRefused(DigestMismatch, 3, b"def", True)
 
     def test_askedNeedsNoNotice(self):
         """
-        A sender that waits for each answer gives its digest at the end, without
-        notice, whatever the length.
+        A sender that waits for answers may give its digest with the fin without notice,
+        at any length.
         """
         value = VALUE[:1_500_000]
         for offset in range(0, len(value), 50_000):
@@ -379,10 +373,10 @@ class DigestTests(StreamTests):
 
 
 class RoomTests(StreamTests):
-    """When a sender that waits for each answer gets it."""
+    """When a chunk of a sender that waits for answers is answered."""
 
     def test_room(self):
-        """As long as another chunk of any size would be taken."""
+        """A chunk is answered as long as another of the largest size would fit."""
         last = 262_144 - MAX_CHUNK
         self.receive(0, bytes(last))
         self.assertTrue(self.stream.hasRoom)
@@ -393,8 +387,8 @@ class RoomTests(StreamTests):
 
     def test_gap(self):
         """
-        While bytes are missing in the middle, also where there is no room behind
-        them: only the next chunk can help.
+        A chunk is answered while bytes are missing before it, even without room, as the
+        sender must send those.
         """
         self.receive(1, bytes(262_143))
         self.assertTrue(self.stream.hasRoom)
@@ -402,13 +396,13 @@ class RoomTests(StreamTests):
         self.assertFalse(self.stream.hasRoom)
 
     def test_gapBeforeNothing(self):
-        """So it is where the end is known, but not the bytes before it."""
+        """A fin whose earlier bytes are missing is answered."""
         self.receive(0, bytes(200_000))
         self.receive(262_144, b"", True)
         self.assertTrue(self.stream.hasRoom)
 
     def test_end(self):
-        """Who has sent everything, or is wanted no more, does not wait."""
+        """The last chunk, and one for a stopped stream, are answered at once."""
         self.receive(0, bytes(262_144), True)
         self.assertTrue(self.stream.hasRoom)
         self.setUp()
@@ -417,7 +411,7 @@ class RoomTests(StreamTests):
         self.assertTrue(self.stream.hasRoom)
 
     def test_asks(self):
-        """It is known whether the sender waited for an answer to its last chunk."""
+        """A stream knows whether its sender waits for the answer to its last chunk."""
         self.receive(0, b"", asked=True)
         self.assertTrue(self.stream.asks)
         self.receive(0, b"")
@@ -425,10 +419,13 @@ class RoomTests(StreamTests):
 
 
 class PromiseTests(StreamTests):
-    """How many bytes a sender may make us hold."""
+    """How many bytes a peer may make a stream hold."""
 
     def test_unknownSize(self):
-        """Until the size is known, all that was granted and has not left."""
+        """
+        Without a known size, a stream may hold its credit less the bytes that
+        were read.
+        """
         self.assertEqual(self.stream.promised, 262_144)
         self.receive(0, b"abc")
         self.assertEqual(self.stream.promised, 262_144)
@@ -438,7 +435,7 @@ class PromiseTests(StreamTests):
         self.assertEqual(self.stream.promised, 1_000_000)
 
     def test_knownSize(self):
-        """A stream that says its size cannot hold more than that."""
+        """A stream with a known size may hold no more than that."""
         self.stream.expect(10, None)
         self.assertEqual(self.stream.promised, 10)
         self.receive(0, b"0123456789", True)
@@ -447,14 +444,14 @@ class PromiseTests(StreamTests):
         self.assertEqual(self.stream.promised, 0)
 
     def test_failed(self):
-        """A stream that has failed holds nothing."""
+        """A stream that has failed may hold nothing."""
         self.stream.stop(StreamAborted())
         self.assertEqual(self.stream.promised, 0)
 
     def test_needsMore(self):
         """
-        A sender is granted more unless it said that it will not need it; one that
-        has used up everything may need it even for its end.
+        A stream needs more credit until that covers its size, and when all is used up
+        before the fin.
         """
         self.assertTrue(self.stream.needsMore)
         self.stream.expect(262_144, None)
@@ -474,8 +471,8 @@ LENGTHS = st.sampled_from([20, 1, 60, 0])
 
 class Receiving(RuleBasedStateMachine):
     """
-    A stream beside a dictionary of the bytes that it should hold, and a few numbers.
-    When it has ended, there is another one after a while.
+    A stream beside a dictionary of the bytes that it should hold, and a few numbers;
+    after its end another follows.
     """
 
     def __init__(self):
@@ -500,7 +497,7 @@ class Receiving(RuleBasedStateMachine):
 
     @property
     def most(self):
-        """Where the next chunk must end."""
+        """@return: Where the next chunk must end."""
         return self.granted if self.size is None else min(self.granted, self.size)
 
     @property
@@ -508,7 +505,7 @@ class Receiving(RuleBasedStateMachine):
         return self.final and self.end == self.size
 
     def wrong(self, offset, data, fin):
-        """@return: What is wrong with a chunk."""
+        """@return: The error of a chunk, if it has one."""
         end = offset + len(data)
         if self.size is not None and (end > self.size or (fin and end != self.size)):
             return FinalSizeError
@@ -533,7 +530,7 @@ class Receiving(RuleBasedStateMachine):
         self.ended = self.failed = True
 
     def refused(self, error):
-        """What the connection does with a stream that fails."""
+        """Treat a stream that fails as the connection does."""
         self.stream.stop(error)
         self.fail()
 
@@ -694,8 +691,8 @@ class ReceivingTests(SynchronousTestCase):
 
     def test_anything(self):
         """
-        Whatever arrives in whatever order, the stream holds what a dictionary would,
-        gives it in its order, and fails when and only when a rule is broken.
+        For any chunks in any order, the stream returns the bytes of a dictionary in
+        order, and fails exactly when a rule is broken.
         """
         run_state_machine_as_test(
             Receiving,

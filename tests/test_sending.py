@@ -22,7 +22,7 @@ class SendStreamTests(SynchronousTestCase):
     """The sending half of a stream."""
 
     def test_life(self):
-        """Bytes, the last bytes, the word that they have arrived."""
+        """A stream ends when its fin has been sent and every byte is acknowledged."""
         stream = SendStream(5)
         self.assertEqual(stream.id, 5)
         self.assertEqual(stream.send(10, False), 0)
@@ -35,17 +35,14 @@ class SendStreamTests(SynchronousTestCase):
         self.assertIsNone(stream.error)
 
     def test_noCredit(self):
-        """
-        An attempt to send more than there is credit for is a mistake which changes
-        nothing.
-        """
+        """Sending beyond the credit raises an error and changes nothing."""
         stream = SendStream(0)
         self.assertRaises(UsageError, stream.send, 262_145, True)
         self.assertIs(stream.state, SendState.READY)
         self.assertEqual(stream.send(262_144, True), 0)
 
     def test_earlyAcknowledgement(self):
-        """Before the last byte has been sent nobody can have it, whatever they say."""
+        """An acknowledgement before the fin is ignored."""
         stream = SendStream(0)
         for _ in range(2):
             self.assertFalse(stream.acknowledge())
@@ -53,10 +50,7 @@ class SendStreamTests(SynchronousTestCase):
         self.assertTrue(stream.isSending)
 
     def test_resetOnce(self):
-        """
-        The first reason to give up is the one that counts, and there is none any
-        more once the peer has every byte.
-        """
+        """The first reset counts, and a reset after the acknowledgement is ignored."""
         first, second = StreamAborted(), StreamAborted()
         stream = SendStream(0)
         self.assertTrue(stream.reset(first))
@@ -70,8 +64,8 @@ class SendStreamTests(SynchronousTestCase):
 
     def test_idle(self):
         """
-        It waits for the peer while its source has something, or the last answer is
-        missing; the time that the source takes is its own.
+        A stream is idle while its source has bytes or its last chunk is unacknowledged,
+        not while it waits for its source.
         """
         stream = SendStream(0)
         self.assertFalse(stream.isIdle)
@@ -84,7 +78,7 @@ class SendStreamTests(SynchronousTestCase):
         self.assertFalse(stream.isIdle)
 
     def test_progress(self):
-        """Bytes, credit and an end without bytes are progress."""
+        """Sent bytes, granted credit and an empty fin are progress."""
         stream = SendStream(0)
         seen = {stream.progress}
         stream.send(3, False)
@@ -97,7 +91,7 @@ class SendStreamTests(SynchronousTestCase):
 
 
 class Sending(RuleBasedStateMachine):
-    """A stream beside a few numbers that say what it should be."""
+    """A stream beside a few numbers that it should agree with."""
 
     def __init__(self):
         super().__init__()
@@ -151,8 +145,8 @@ class SendingTests(SynchronousTestCase):
 
     def test_anything(self):
         """
-        Whatever happens in whatever order, no byte is sent without credit or after
-        the end, and each stream has one end.
+        For any inputs in any order, no byte is sent without credit or after the end,
+        and each stream ends once.
         """
         run_state_machine_as_test(
             Sending, settings=settings(max_examples=60, deadline=None)

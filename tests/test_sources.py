@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._outgoing} and L{amp_stream._outgoing}."""
+"""Tests for L{amp_stream._outgoing}: the sources of streams."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.pairs import VALUE, TestProducer, pieces
 
 
 class Oops(Exception):
-    """What a source raises."""
+    """The exception of a failing source."""
 
 
 class Reading:
-    """A source that was started, and what became of it."""
+    """A source that was started, and the bytes read from it."""
 
     def __init__(self, value, most=65_535):
         self.source = asSource(value)
@@ -57,9 +57,9 @@ class Reading:
 
     def readAll(self):
         """
-        Read until there is nothing now, or the end.
+        Read until the source has nothing now, or has ended.
 
-        @return: What was read until now.
+        @return: The bytes read so far.
         """
         while not self.ended and self.readOne():
             pass
@@ -79,29 +79,29 @@ class CountingFile(io.BytesIO):
 
 
 class SourceTestCase(SynchronousTestCase):
-    """Tests that read."""
+    """Tests that read sources."""
 
     def assertReads(self, value, expected, size):
-        """Check what comes out of a source, whatever the pieces."""
+        """Check the bytes of a source, in any pieces."""
         reading = Reading(value)
         self.assertEqual(reading.source.size, size)
         self.assertEqual(reading.readAll(), expected)
         self.assertTrue(reading.ended)
 
     def path(self, content=VALUE):
-        """Make a file."""
+        """Make a file with some content."""
         path = FilePath(self.mktemp())
         path.setContent(content)
         return path
 
 
 class BytesTests(SourceTestCase):
-    """Values that are in memory."""
+    """Values in memory as sources."""
 
     def test_bytesLike(self):
         """
-        C{bytes}, C{bytearray} and C{memoryview} are sent as they are, with their
-        size.
+        C{bytes}, C{bytearray} and C{memoryview} are sent as they are, with
+        their size.
         """
         for kind in (bytes, bytearray, memoryview):
             self.assertReads(kind(VALUE), VALUE, len(VALUE))
@@ -109,8 +109,8 @@ class BytesTests(SourceTestCase):
 
     def test_parts(self):
         """
-        No read returns more than was asked for, and only the last says that it
-        is.
+        A read returns at most the bytes that were asked for, and only the
+        last one ends.
         """
         source = asSource(b"abcde")
         reads = [source.read(2), source.read(2), source.read(2)]
@@ -118,8 +118,8 @@ class BytesTests(SourceTestCase):
 
     def test_otherItems(self):
         """
-        A buffer of other items than bytes is sent as the bytes that it consists
-        of, whether it is an array, has several dimensions, or is empty.
+        A buffer of items larger than bytes is sent as its bytes, whether an array, of
+        several dimensions, or empty.
         """
         numbers = array("I", range(1000))
         expected = numbers.tobytes()
@@ -132,7 +132,7 @@ class BytesTests(SourceTestCase):
         self.assertReads(array("I"), b"", 0)
 
     def test_notContiguous(self):
-        """A view that skips bytes is sent without those."""
+        """A strided view is sent without the bytes that it skips."""
         self.assertReads(memoryview(b"a-b-c-")[::2], b"abc", 3)
 
     def test_letGo(self):
@@ -146,14 +146,14 @@ class BytesTests(SourceTestCase):
 
 
 class FileTests(SourceTestCase):
-    """Files."""
+    """Files as sources."""
 
     def test_filePath(self):
         """A C{FilePath} is opened, announced with its size, read and closed."""
         self.assertReads(self.path(), VALUE, len(VALUE))
 
     def test_noSuchFile(self):
-        """A C{FilePath} that cannot be opened raises what C{open} does."""
+        """A C{FilePath} that cannot be opened raises the error of C{open}."""
         with self.assertRaises(FileNotFoundError):
             asSource(FilePath(self.mktemp()))
         path = FilePath(self.mktemp())
@@ -162,7 +162,7 @@ class FileTests(SourceTestCase):
             asSource(path)
 
     def test_fromWhereItStands(self):
-        """An open file is sent from where it stands, buffered or not."""
+        """An open file is sent from its current position, buffered or not."""
         path = self.path()
         for buffering in (-1, 0):
             with open(path.path, "rb", buffering=buffering) as file:
@@ -171,7 +171,7 @@ class FileTests(SourceTestCase):
                 self.assertTrue(file.closed)
 
     def test_beyondItsEnd(self):
-        """A file that stands behind its end has no bytes."""
+        """A file whose position is behind its end makes an empty stream."""
         with open(self.path(b"abc").path, "rb") as file:
             file.seek(10)
             self.assertReads(file, b"", 0)
@@ -180,14 +180,14 @@ class FileTests(SourceTestCase):
         self.assertReads(file, b"", 0)
 
     def test_random(self):
-        """A file that is open for reading and writing is sent, too."""
+        """A file that is open for reading and writing is sent."""
         with tempfile.TemporaryFile(dir=".") as file:
             file.write(VALUE)
             file.seek(0)
             self.assertReads(file, VALUE, len(VALUE))
 
     def test_inMemory(self):
-        """A C{BytesIO} is a file, and is closed once."""
+        """A C{BytesIO} is sent as a file, and closed once."""
         file = CountingFile(VALUE)
         file.seek(3)
         self.assertReads(file, VALUE[3:], len(VALUE) - 3)
@@ -195,20 +195,20 @@ class FileTests(SourceTestCase):
 
     def test_empty(self):
         """
-        An empty file is an empty stream.  Its size is not promised: it may be a
-        file of the system that has bytes nevertheless.
+        An empty file makes an empty stream of unknown size, as it may be a system file
+        that has bytes nevertheless.
         """
         self.assertReads(self.path(b""), b"", None)
 
     @skipUnless(os.path.exists("/proc/self/status"), "there is no /proc")
     def test_proc(self):
-        """A file of /proc, which says that it is empty, is sent whole."""
+        """A file in /proc, which reports size 0, is sent whole."""
         reading = Reading(FilePath("/proc/self/status"))
         self.assertIsNone(reading.source.size)
         self.assertIn(b"Name:", reading.readAll())
 
     def test_pipe(self):
-        """What cannot say how much there is, and cannot seek, is read to its end."""
+        """A pipe, which has no size and cannot seek, is read to its end."""
         readEnd, writeEnd = os.pipe()
         os.write(writeEnd, b"abc")
         os.close(writeEnd)
@@ -216,7 +216,7 @@ class FileTests(SourceTestCase):
             self.assertReads(file, b"abc", None)
 
     def test_shortReads(self):
-        """A file may give less than it is asked for."""
+        """A file may return fewer bytes than it was asked for."""
 
         class Slow(io.FileIO):
             def read(self, size=-1):
@@ -225,7 +225,7 @@ class FileTests(SourceTestCase):
         self.assertReads(Slow(self.path().path), VALUE, len(VALUE))
 
     def test_growing(self):
-        """What is added to a file later is not sent."""
+        """Bytes that are added to a file after its start are not sent."""
         path = self.path()
         reading = Reading(path)
         with path.open("a") as file:
@@ -233,7 +233,7 @@ class FileTests(SourceTestCase):
         self.assertEqual(reading.readAll(), VALUE)
 
     def test_shrinking(self):
-        """A file that has become shorter is an error, and no shorter value."""
+        """A file that has become shorter fails instead of sending a shorter value."""
         path = self.path()
         reading = Reading(path, most=10_000)
         reading.readOne()
@@ -245,7 +245,7 @@ class FileTests(SourceTestCase):
         reading.source.close()
 
     def test_decompressing(self):
-        """A compressed file is not cut off at the size of what is on the disk."""
+        """A compressed file is sent whole, not cut at its size on the disk."""
         path = FilePath(self.mktemp())
         with gzip.open(path.path, "wb") as file:
             file.write(VALUE)
@@ -256,14 +256,14 @@ class FileTests(SourceTestCase):
             self.assertReads(io.BufferedReader(file), VALUE, None)
 
     def test_mapped(self):
-        """A mapped file is a file, and is closed."""
+        """A C{mmap} is sent as a file, and closed."""
         with self.path().open("r") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.assertReads(mapped, VALUE, None)
         self.assertTrue(mapped.closed)
 
     def test_ownFile(self):
-        """Anything with C{read} and C{close} is a file."""
+        """An object with C{read} and C{close} is sent as a file."""
 
         class OwnFile:
             def __init__(self):
@@ -289,7 +289,10 @@ class FileTests(SourceTestCase):
         self.assertIn("closed", str(caught.exception))
 
     def test_text(self):
-        """Text, and a file of text, are refused at once with words that help."""
+        """
+        Text and text files are refused at once with an error that says
+        what to do.
+        """
         with open(self.path(b"abc").path) as file:
             for value in ("abc", io.StringIO("abc"), file):
                 with self.assertRaises(UsageError) as caught:
@@ -297,17 +300,14 @@ class FileTests(SourceTestCase):
                 self.assertIn("bytes", str(caught.exception))
 
     def test_hiddenText(self):
-        """A file of text that does not look like one is refused when it is read."""
+        """A text file that looks binary is refused when it is read."""
         reading = Reading(codecs.getreader("ascii")(io.BytesIO(b"abc")))
         with self.assertRaises(UsageError) as caught:
             reading.readAll()
         self.assertIn("gave str", str(caught.exception))
 
     def test_notBlocking(self):
-        """
-        A file that has nothing now, and would have more later, is an error and not
-        an end.
-        """
+        """A non-blocking file that has nothing now is an error, not an end."""
         readEnd, writeEnd = os.pipe()
         self.addCleanup(os.close, writeEnd)
         os.set_blocking(readEnd, False)
@@ -318,10 +318,7 @@ class FileTests(SourceTestCase):
         self.assertIn("blocking", str(caught.exception))
 
     def test_tooMuch(self):
-        """
-        A file that gives more than it is asked for is an error: the bytes would not
-        fit into the credit of the stream.
-        """
+        """A file that returns more bytes than it was asked for is an error."""
 
         class Greedy:
             def read(self, size):
@@ -332,10 +329,13 @@ class FileTests(SourceTestCase):
 
 
 class OtherTests(SourceTestCase):
-    """What is none of these."""
+    """Values that are not sources."""
 
     def test_refused(self):
-        """What bytes cannot be made from is refused, with its type."""
+        """
+        An object that is not a source is refused with an error that
+        names its type.
+        """
         for value in (None, 5, object(), len):
             with self.assertRaises(UsageError) as caught:
                 asSource(value)
@@ -343,8 +343,8 @@ class OtherTests(SourceTestCase):
 
     def test_later(self):
         """
-        A value that is not there yet is refused; a fired Deferred, which is an
-        iterable of nothing, does not become an empty stream.
+        Deferreds, also fired ones, and coroutines are refused with an error that says
+        to await them.
         """
 
         async def later():
@@ -359,12 +359,12 @@ class OtherTests(SourceTestCase):
 
 
 class IterableTests(SourceTestCase):
-    """Iterables."""
+    """Iterables as sources."""
 
     def test_anyPieces(self):
         """
-        Pieces of any size, and of any bytes-like kind, become chunks that are as
-        large as they may be.
+        Pieces of any size and bytes-like type are joined to chunks of the
+        largest size.
         """
         for size in (11, 2048, 65_535, 65_536, 200_000):
             for kind in (bytes, bytearray, memoryview):
@@ -375,13 +375,13 @@ class IterableTests(SourceTestCase):
                 self.assertEqual(reading.readAll(), VALUE)
 
     def test_otherItems(self):
-        """A piece that is a view of other items than bytes counts as its bytes."""
+        """A piece that is a view of larger items counts as its bytes."""
         numbers = memoryview(array("I", [1, 2, 3]))
         expected = array("I", [1, 2, 3, 1, 3]).tobytes()
         self.assertReads([numbers, numbers[::2]], expected, None)
 
     def test_kinds(self):
-        """Any iterable will do."""
+        """Lists, tuples, iterators and dictionaries of bytes are sent."""
         for value in (
             [b"a", b"b"],
             (b"a", b"b"),
@@ -391,16 +391,16 @@ class IterableTests(SourceTestCase):
             self.assertReads(value, b"ab", None)
 
     def test_empty(self):
-        """No pieces, and empty pieces, are an empty stream."""
+        """An iterable without pieces, or with empty ones, makes an empty stream."""
         for value in ([], [b""], [b"", b"", b""]):
             self.assertReads(value, b"", None)
 
     def test_many(self):
-        """A hundred thousand pieces are no trouble."""
+        """An iterable of a hundred thousand pieces is read without deep recursion."""
         self.assertReads([b"abc"] * 100_000, b"abc" * 100_000, None)
 
     def test_onDemand(self):
-        """No more pieces are made than are needed for what is read."""
+        """An iterable is asked for no more pieces than a read needs."""
         made = []
 
         def generate():
@@ -414,7 +414,7 @@ class IterableTests(SourceTestCase):
         self.assertEqual(made, [0, 1])
 
     def test_notBytes(self):
-        """A piece that is not of bytes is an error that names its type."""
+        """A piece that is not bytes is an error that names its type."""
         for piece in ("text", 5, None, [b"a"]):
             reading = Reading([b"a", piece])
             with self.assertRaises(UsageError) as caught:
@@ -438,7 +438,7 @@ class IterableTests(SourceTestCase):
 
 
 class AsyncIterableTests(SourceTestCase):
-    """Async iterables."""
+    """Async iterables as sources."""
 
     def setUp(self):
         self.gates = []
@@ -447,7 +447,7 @@ class AsyncIterableTests(SourceTestCase):
         self.closed = 0
 
     def gate(self):
-        """@return: A Deferred for the generator to wait on."""
+        """@return: A Deferred that the generator waits for."""
         self.gates.append(Deferred(self.cancelled.append))
         return self.gates[-1]
 
@@ -462,8 +462,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_synchronous(self):
         """
-        Pieces that are there at once, a hundred thousand of them, are read like
-        those of a list, without a wait and without deep recursion.
+        A hundred thousand pieces that are ready at once are read without a wait or deep
+        recursion.
         """
 
         async def generate():
@@ -473,7 +473,10 @@ class AsyncIterableTests(SourceTestCase):
         self.assertReads(generate(), b"abc" * 100_000, None)
 
     def test_empty(self):
-        """No pieces, and empty pieces, are an empty stream."""
+        """
+        An async iterable without pieces, or with empty ones, makes an
+        empty stream.
+        """
 
         async def generate(values):
             for value in values:
@@ -484,8 +487,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_oneByOne(self):
         """
-        Nothing is asked for before somebody reads; then one piece, and the reader
-        hears when it is there.
+        An async iterable is asked for its first piece by the first read, and the reader
+        is told when the piece is there.
         """
         reading = Reading(self.generate(3))
         self.assertEqual(self.made, 0)
@@ -505,7 +508,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((self.closed, reading.failures), (1, []))
 
     def test_lateEnd(self):
-        """An end that takes its time is announced like a piece."""
+        """A late end is announced to the reader like a piece."""
 
         async def generate():
             yield b"abc"
@@ -522,8 +525,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_manyLate(self):
         """
-        A reader that reads whenever it hears that there is something gets
-        everything, without deep recursion.
+        A reader that reads at each announcement gets every piece, without deep
+        recursion.
         """
         clock = Clock()
 
@@ -542,7 +545,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(reading.data, b"ab" * 5000)
 
     def test_failsAtOnce(self):
-        """What the iterable raises while it is read, the reader gets."""
+        """An exception raised while the reader asks is raised to the reader."""
 
         async def generate():
             yield b"abc"
@@ -554,7 +557,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(reading.failures, [])
 
     def test_failsLater(self):
-        """What it raises later is reported at once, and once."""
+        """An exception raised later is announced, at once and once."""
         reading = Reading(self.generate(3))
         reading.readOne()
         self.gates[0].errback(Oops())
@@ -564,7 +567,10 @@ class AsyncIterableTests(SourceTestCase):
             reading.readOne()
 
     def test_notBytes(self):
-        """A piece that is not of bytes is an error, at once or later."""
+        """
+        A late piece of an async iterable that is not bytes is announced
+        as an error.
+        """
         reading = Reading(self.generate(1))
         reading.readOne()
         self.gates[0].callback("text")
@@ -572,8 +578,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_closedMidPiece(self):
         """
-        The piece that is being made when the stream ends is cancelled, the
-        generator is closed, and nobody hears of it.
+        Closing a source cancels the piece in progress and closes the generator, without
+        telling the reader.
         """
         reading = Reading(self.generate(3))
         reading.readOne()
@@ -583,7 +589,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((reading.ready, reading.failures), (0, []))
 
     def test_closedBetweenPieces(self):
-        """A generator that waits for the next piece to be wanted is closed."""
+        """Closing a source closes a generator that waits between two pieces."""
 
         async def generate():
             try:
@@ -597,8 +603,8 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(self.closed, 1)
 
     def test_closedUnread(self):
-        """A generator that nobody read from is closed without a word."""
-        # What other tests have left is not its business.
+        """Closing a source that was not read closes its generator silently."""
+        # Garbage of other tests would be logged here as well.
         gc.collect()
         self.flushWarnings()
         reading = Reading(self.generate(3))
@@ -610,8 +616,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_stubborn(self):
         """
-        A generator that goes on after it was cancelled is closed when it has made
-        its piece, which nobody gets.
+        A generator that ignores its cancellation is closed after its piece, which
+        is dropped.
         """
 
         async def generate():
@@ -633,8 +639,8 @@ class AsyncIterableTests(SourceTestCase):
 
     def test_closedFromInside(self):
         """
-        A generator may end the stream that it feeds: it is closed as soon as it
-        has made the piece that it is at.
+        A generator that ends its own stream is closed as soon as its current
+        piece is made.
         """
 
         async def generate():
@@ -651,7 +657,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual((self.closed, reading.ready, reading.failures), (1, 0, []))
 
     def test_closingFails(self):
-        """What a generator raises when it is closed is logged."""
+        """An exception of a generator's closing is logged."""
 
         async def generate():
             try:
@@ -665,7 +671,7 @@ class AsyncIterableTests(SourceTestCase):
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
 
     def test_ownIterator(self):
-        """An iterator that cannot be closed need not be."""
+        """An iterator without C{aclose} is not closed."""
 
         class Pieces:
             def __init__(self):
@@ -683,7 +689,7 @@ class AsyncIterableTests(SourceTestCase):
 
 
 class ProducerTests(SourceTestCase):
-    """Body producers."""
+    """Body producers as sources."""
 
     def setUp(self):
         self.producer = TestProducer()
@@ -691,8 +697,8 @@ class ProducerTests(SourceTestCase):
 
     def test_fileBodyProducer(self):
         """
-        The body producer that comes with Twisted is sent whole, with its length,
-        and paused while nobody reads.
+        Twisted's C{FileBodyProducer} is sent whole, with its length, and paused while
+        it is not read.
         """
         clock = Clock()
         cooperator = Cooperator(
@@ -711,12 +717,12 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(file.closings, 1)
 
     def test_length(self):
-        """The length of a producer is the size of the stream, if it knows it."""
+        """The length of a producer, if known, is the size of the stream."""
         self.assertIsNone(asSource(self.producer).size)
         self.assertEqual(asSource(TestProducer(length=0)).size, 0)
 
     def test_writes(self):
-        """Each write is announced, and the end, too."""
+        """Each write of a producer, and its end, is announced to the reader."""
         reading = Reading(self.producer)
         self.assertFalse(reading.readOne())
         self.producer.consumer.write(b"abc")
@@ -730,21 +736,21 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start"])
 
     def test_synchronous(self):
-        """A producer may write everything, and end, before it has begun."""
+        """A producer may write everything and end inside C{startProducing}."""
         self.producer.onStart = lambda: self.producer.consumer.write(VALUE)
         self.producer.done = succeed(None)
         self.assertReads(self.producer, VALUE, None)
         self.assertNotIn("stop", self.producer.calls)
 
     def test_empty(self):
-        """A producer that writes nothing is an empty stream."""
+        """A producer that writes nothing makes an empty stream."""
         self.producer.done = succeed(None)
         self.assertReads(self.producer, b"", None)
 
     def test_pauses(self):
         """
-        A producer is paused while nobody reads, and resumed when most of what it
-        wrote is gone.
+        A producer is paused while it is not read, and resumed when most of its
+        bytes are gone.
         """
         reading = Reading(self.producer, most=10_000)
         for _ in range(20):
@@ -767,8 +773,8 @@ class ProducerTests(SourceTestCase):
 
     def test_resumeWrites(self):
         """
-        A producer may write, and end, at once when it is resumed; its bytes come
-        behind those before.
+        A producer may write and end inside C{resumeProducing}; its bytes follow the
+        earlier ones.
         """
 
         def resumed():
@@ -782,7 +788,7 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start", "pause", "resume"])
 
     def test_endsPaused(self):
-        """A producer that has ended although it was paused is not resumed."""
+        """A producer that has ended while paused is not resumed."""
         reading = Reading(self.producer)
         self.producer.consumer.write(VALUE)
         self.producer.done.callback(None)
@@ -791,8 +797,8 @@ class ProducerTests(SourceTestCase):
 
     def test_fails(self):
         """
-        The failure of a producer is reported, and it is not stopped after it, at
-        once or later.
+        A producer's failure, at once or later, is raised to the reader, and the
+        producer is not stopped.
         """
         reading = Reading(self.producer)
         self.producer.done.errback(Oops())
@@ -806,8 +812,8 @@ class ProducerTests(SourceTestCase):
 
     def test_stopped(self):
         """
-        A producer that has not ended is stopped once, and what it says later is not
-        heard.
+        A producer that has not ended is stopped once, and its later calls
+        are ignored.
         """
         reading = Reading(self.producer)
         self.producer.consumer.write(b"abc")
@@ -818,26 +824,29 @@ class ProducerTests(SourceTestCase):
         self.assertEqual((reading.ready, reading.failures), (1, []))
 
     def test_failsAfterItWasStopped(self):
-        """Nor is a failure."""
+        """A producer's failure after it was stopped is ignored."""
         reading = Reading(self.producer)
         reading.source.close()
         self.producer.done.errback(Oops())
         self.assertEqual(reading.failures, [])
 
     def test_stoppedAtAWrite(self):
-        """A producer that is stopped by what it writes is not paused as well."""
+        """A producer that is stopped during a write is not paused as well."""
         reading = Reading(self.producer)
         reading.source.start(reading.source.close, reading.failures.append)
         self.producer.consumer.write(VALUE)
         self.assertNotIn("pause", self.producer.calls)
 
     def test_neverStarted(self):
-        """A producer that never began is not stopped: it may be used again."""
+        """A producer that never started is not stopped, as it may be used again."""
         asSource(self.producer).close()
         self.assertEqual(self.producer.calls, [])
 
     def test_startFails(self):
-        """What C{startProducing} raises is raised, and the producer is not stopped."""
+        """
+        C{startProducing}'s exception is raised to the caller, and the producer is
+        not stopped.
+        """
 
         def fails():
             raise Oops
@@ -850,19 +859,13 @@ class ProducerTests(SourceTestCase):
         self.assertEqual(self.producer.calls, ["start"])
 
     def test_notBytes(self):
-        """
-        A producer that writes something else than bytes makes the stream fail; it
-        is not left to go on without them.
-        """
+        """A producer that writes anything but bytes fails the stream."""
         reading = Reading(self.producer)
         self.producer.consumer.write("text")
         self.assertEqual([failure.type for failure in reading.failures], [UsageError])
 
     def test_registers(self):
-        """
-        A producer may register with what it writes to, though that is nothing that
-        it needs to do.
-        """
+        """A producer may register with its consumer, although it need not."""
         self.producer.onStart = lambda: self.producer.consumer.registerProducer(
             self.producer, True
         )

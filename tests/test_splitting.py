@@ -45,7 +45,7 @@ def pieces(count: int) -> list[bytes]:
 
 
 class Pair(LittleEndianStructure):
-    """Something that has a buffer of a format that C{memoryview.cast} refuses."""
+    """A structure whose buffer has a format that C{memoryview.cast} refuses."""
 
     _fields_ = [("a", c_int16), ("b", c_int32)]
 
@@ -62,12 +62,12 @@ def peakOf(function: Callable[..., object], *arguments: object) -> int:
 
 
 class CopyTests(SynchronousTestCase):
-    """How often a byte is copied."""
+    """How many copies of a value are made."""
 
     def test_once(self) -> None:
         """
-        Splitting and joining need the memory of one copy of a long value, of
-        whatever type, and no more; splitting needs none for C{bytes}.
+        Splitting and joining take the memory of one copy of a long value of any type;
+        splitting C{bytes} takes none.
         """
         size = 64 * PIECE_SIZE
         value = bytes(size)
@@ -94,28 +94,28 @@ class CopyTests(SynchronousTestCase):
 
 
 class ReuniteTests(SynchronousTestCase):
-    """Pieces become a value again, where they need not travel as pieces."""
+    """Pieces of one value, joined without a copy."""
 
     @given(VALUES)
     def test_same(self, value: bytes) -> None:
-        """What was split is the very object that it was, and all else is left alone."""
+        """
+        C{reunite} returns the object that was split, and leaves all other
+        keys alone.
+        """
         other = {b"_ask": b"1", b"body.": b"x", b"view": memoryview(b"abc")}
         whole = reunite({**split(b"body", value, DEFAULT_MAX_SIZE), **other})
         self.assertEqual(whole, {b"body": value, **other})
         self.assertIs(whole[b"body"], value)
 
     def test_anyOrder(self) -> None:
-        """In whatever order the keys are, and if one value is there twice."""
+        """C{reunite} takes the keys of several values in any order."""
         value = b"".join(pieces(11))
         one, two = (split(name, value, len(value)) for name in (b"a", b"a.b"))
         box = dict(reversed((one | two).items()))
         self.assertEqual(reunite(box), {b"a": value, b"a.b": value})
 
     def test_others(self) -> None:
-        """
-        Views that somebody else has made stay what they are, unless they are all that
-        this would have made.
-        """
+        """C{reunite} leaves views alone that do not make up one whole object."""
         value = b"".join(pieces(3))
         box = split(b"a", value, len(value))
         size = len(box[b"a.3"])
@@ -130,23 +130,23 @@ class ReuniteTests(SynchronousTestCase):
 
 
 class SplitTests(SynchronousTestCase):
-    """A value becomes pieces."""
+    """Splitting a value into pieces."""
 
     def test_shortIsOneKey(self) -> None:
-        """Up to 65,535 bytes, a value is under its own name and nothing else."""
+        """A value of up to 65,535 bytes takes its own key only."""
         for length in (0, 1, 65_534, 65_535):
             value = b"x" * length
             self.assertEqual(split(b"body", value, length), {b"body": value})
 
     def test_shortIsNotCopied(self) -> None:
-        """A C{bytes} object that fits in one key goes into the box as it is."""
+        """A C{bytes} object that fits in one key is put into the box without a copy."""
         value = b"x" * PIECE_SIZE
         self.assertIs(split(b"body", value, PIECE_SIZE)[b"body"], value)
 
     def test_longIsNumberedFromTwo(self) -> None:
         """
-        What does not fit goes to C{name.2}, C{name.3} and on, in order, and only
-        the last piece is not full.
+        A long value continues in C{name.2}, C{name.3} and so on, in order, and only the
+        last piece may be short.
         """
         value = b"".join(pieces(11))
         box = split(b"body", value, len(value))
@@ -154,13 +154,16 @@ class SplitTests(SynchronousTestCase):
         self.assertEqual(list(box.values()), pieces(11))
 
     def test_fullLastPiece(self) -> None:
-        """A value of an exact number of pieces has no empty piece at its end."""
+        """A value of whole pieces has no empty piece at its end."""
         box = split(b"body", b"x" * 131_070, DEFAULT_MAX_SIZE)
         self.assertEqual([len(piece) for piece in box.values()], [65_535, 65_535])
 
     @given(VALUES)
     def test_roundTrip(self, value: bytes) -> None:
-        """What was split joins to the same value; a value in one piece is C{bytes}."""
+        """
+        A value that was split joins to the same value; a single piece
+        is C{bytes}.
+        """
         box = split(b"body", value, DEFAULT_MAX_SIZE)
         if len(box) == 1:
             self.assertIs(type(box[b"body"]), bytes)
@@ -169,7 +172,7 @@ class SplitTests(SynchronousTestCase):
 
     @given(VALUES)
     def test_bytesLike(self, value: bytes) -> None:
-        """C{bytearray}, C{memoryview} and the like split as C{bytes} do."""
+        """C{bytearray}, C{memoryview} and the like are split as C{bytes} are."""
         expected = split(b"body", value, DEFAULT_MAX_SIZE)
         strided = memoryview(bytes(byte for each in value for byte in (each, 0)))[::2]
         for other in (
@@ -188,7 +191,7 @@ class SplitTests(SynchronousTestCase):
             self.assertIs(memoryview(piece).obj, value)
 
     def test_itemsOfMoreThanOneByte(self) -> None:
-        """A buffer of larger items counts, and splits, by bytes."""
+        """A buffer of larger items is counted and split by bytes."""
         numbers = array("i", range(40_000))
         structures = (Pair * 20_000)(*[(n % 100, -n) for n in range(20_000)])
         grid = memoryview(bytes(range(256)) * 1024).cast("B", (1024, 256))
@@ -201,7 +204,7 @@ class SplitTests(SynchronousTestCase):
                 self.assertRaises(ValueTooLong, split, b"body", value, len(whole) - 1)
 
     def test_laterChangesDoNotShow(self) -> None:
-        """The pieces of a mutable object stay what they were when it was split."""
+        """The pieces of a mutable object do not change with it."""
         for length in (3, 70_000):
             value = bytearray(length)
             box = split(b"body", value, length)
@@ -210,8 +213,8 @@ class SplitTests(SynchronousTestCase):
 
     def test_notBytesLike(self) -> None:
         """
-        Anything that is not bytes-like is a C{TypeError} that names the value and
-        its type; text is told what to declare.
+        A value that is not bytes-like is a C{TypeError} with its name and type; for
+        text it says what to declare.
         """
         for value, told in (
             ("text", "'body' must be bytes-like, not str; declare BigUnicode"),
@@ -232,40 +235,43 @@ class SplitTests(SynchronousTestCase):
 
 
 class JoinTests(SynchronousTestCase):
-    """Pieces become a value."""
+    """Joining pieces to a value."""
 
     def test_absent(self) -> None:
-        """A box with no piece has no value, and keeps its other keys."""
+        """A box without pieces has no value, and keeps its other keys."""
         others = {b"bod": b"a", b"body.": b"b", b"body.x": b"c", b"body2": b"d"}
         box = dict(others)
         self.assertIsNone(join(b"body", box, 10))
         self.assertEqual(box, others)
 
     def test_onePieceIsNotCopied(self) -> None:
-        """A value of one piece is that piece."""
+        """A value of one piece is that object."""
         for key in (b"body", b"body.0"):
             piece = b"x" * 100
             self.assertIs(join(b"body", {key: piece}, 100), piece)
 
     def test_numberedFromZero(self) -> None:
-        """The numbering C{name.0}, C{name.1} and on, without C{name}, is read too."""
+        """
+        Pieces numbered C{name.0}, C{name.1} and so on, without C{name},
+        are joined.
+        """
         box = {b"body.%d" % n: piece for n, piece in enumerate(pieces(12))}
         self.assertEqual(join(b"body", box, DEFAULT_MAX_SIZE), b"".join(pieces(12)))
         self.assertEqual(join(b"body", {b"body.0": b""}, 0), b"")
 
     def test_takesOnlyItsOwn(self) -> None:
-        """The pieces leave the box, the other keys stay."""
+        """Joining removes the pieces from the box, and leaves its other keys."""
         box = {b"_ask": b"1", b"body": b"x", b"body.2": b"y", b"body.size": b"2"}
         self.assertEqual(join(b"body", box, 2), b"xy")
         self.assertEqual(box, {b"_ask": b"1", b"body.size": b"2"})
 
     def test_piecesOfAnySize(self) -> None:
-        """A writer need not fill its pieces."""
+        """Pieces of any size, also empty ones, are joined."""
         box = {b"body": b"", b"body.2": b"ab", b"body.3": b"", b"body.4": b"c"}
         self.assertEqual(join(b"body", box, 3), b"abc")
 
     def test_brokenRuns(self) -> None:
-        """Keys that are not one whole run of either numbering are an error."""
+        """Keys that are not one complete run of either numbering are an error."""
         for keys in (
             "body body.3",
             "body body.2 body.4",
@@ -291,8 +297,8 @@ class JoinTests(SynchronousTestCase):
     @given(st.sets(st.integers(0, 8)), st.booleans())
     def test_onlyWholeRuns(self, numbers: set[int], bare: bool) -> None:
         """
-        Of all sets of keys, exactly the two kinds of runs give a value, and it
-        has all the pieces.
+        Exactly the complete runs of either numbering give a value, with all of
+        its pieces.
         """
         box = {b"v.%d" % n: b"%d" % n for n in numbers}
         if bare:
@@ -309,7 +315,10 @@ class JoinTests(SynchronousTestCase):
 
     @given(VALUES, st.data())
     def test_lostPiece(self, value: bytes, data: st.DataObject) -> None:
-        """A value that lost any piece but its last is an error, never a shorter one."""
+        """
+        A value that lost a piece other than its last is an error, not a
+        shorter value.
+        """
         box = split(b"v", value + bytes(PIECE_SIZE + 1), DEFAULT_MAX_SIZE)
         lost = data.draw(st.sampled_from(list(box)[:-1]))
         del box[lost]
@@ -324,10 +333,10 @@ class JoinTests(SynchronousTestCase):
 
 
 class ClashTests(SynchronousTestCase):
-    """Two arguments that want one key."""
+    """Two arguments with a key in common."""
 
     def test_noClash(self) -> None:
-        """Names that only look alike do not clash."""
+        """Names that only look like a value's keys do not clash."""
         checkClash(
             b"body", [b"_ask", b"body.size", b"body2", b"bod.2"], ["body_2", "body.x"]
         )
@@ -339,22 +348,22 @@ class ClashTests(SynchronousTestCase):
             self.assertIn(repr(key.decode("ascii")), str(error))
 
     def test_otherNames(self) -> None:
-        """So does the name of an argument, as Python spells it."""
+        """An argument whose Python name is a key of the value clashes."""
         for name in ("big_body.0", "big_body.2", "big_body.17"):
             self.assertRaises(KeyClash, checkClash, b"big-body", [], ["ok", name])
         checkClash(b"big-body", [], ["naïve", "big_body", "big-body.2x"])
 
 
 class SizeTests(SynchronousTestCase):
-    """The bound itself."""
+    """The limit on a value's size."""
 
     def test_bound(self) -> None:
-        """C{maxSize} is the last length that is allowed."""
+        """A value may have exactly C{maxSize} bytes."""
         checkSize(b"v", 0, 0)
         checkSize(b"v", 10, 10)
         self.assertRaises(ValueTooLong, checkSize, b"v", 11, 10)
 
     def test_nameThatIsNotASCII(self) -> None:
-        """A name of any bytes can be in a message."""
+        """A name that is not ASCII is escaped in the error text."""
         error = self.assertRaises(ValueTooLong, checkSize, b"\xff\n", 2, 1)
         self.assertIn("xff", str(error))

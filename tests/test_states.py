@@ -42,7 +42,7 @@ RECEIVE_PATHS = {
 
 
 def give(stream, event):
-    """Let something happen to the sending half of a stream."""
+    """Apply an input to the sending half of a stream."""
     if event is SendInput.ACKNOWLEDGED:
         stream.acknowledge()
     elif event is SendInput.RESET:
@@ -61,7 +61,7 @@ class Receiver:
         self.stream = ReceiveStream(1, Limits())
 
     def give(self, event):
-        """Let something happen to it."""
+        """Apply an input."""
         stream = self.stream
         if event is ReceiveInput.DATA:
             stream.receive(0, b"a", False, None, False)
@@ -80,12 +80,12 @@ class Receiver:
 
 
 class TableTests(SynchronousTestCase):
-    """The tables themselves."""
+    """The state tables."""
 
     def test_everyPair(self):
         """
-        Each pair of a state and an input leads to one state or is a mistake of this
-        program, which says what cannot be.
+        Each pair of a state and an input leads to one state, or is an error that
+        names both.
         """
         for table, states, inputs in (
             (SENDING, SendState, SendInput),
@@ -100,7 +100,7 @@ class TableTests(SynchronousTestCase):
                     self.assertIn(event.name, str(error))
 
     def test_reachable(self):
-        """There is a way from the beginning to each state."""
+        """Each state can be reached from the first."""
         for table, paths in ((SENDING, SEND_PATHS), (RECEIVING, RECEIVE_PATHS)):
             for end, path in paths.items():
                 state = next(iter(paths))
@@ -110,7 +110,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(set(paths), {*type(end)})
 
     def test_ends(self):
-        """The states without a way out are those in which a stream has ended."""
+        """The states without transitions are those in which a stream has ended."""
         for table, states, ends in (
             (SENDING, SendState, {SendState.DATA_RECVD, SendState.RESET_SENT}),
             (
@@ -126,7 +126,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(set(states) - {state for state, _ in table}, ends)
 
     def test_alwaysAWayToGiveUp(self):
-        """Until its end a stream can be given up, by whoever has it."""
+        """A stream can be reset or stopped in every state until its end."""
         for state, event in (
             *product(SEND_PATHS, [SendInput.RESET]),
             *product(RECEIVE_PATHS, [ReceiveInput.RESET, ReceiveInput.STOP]),
@@ -141,8 +141,8 @@ class SendingTests(SynchronousTestCase):
 
     def test_everyPair(self):
         """
-        In each state each input does what the table says.  What comes after the end
-        is ignored, but for an attempt to send more.
+        The sending half follows its table for each state and input; after the end, all
+        inputs except further data are ignored.
         """
         for state, event in product(SEND_PATHS, SendInput):
             stream = SendStream(1)
@@ -161,7 +161,7 @@ class SendingTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(SendInput)))
     def test_anyOrder(self, events):
-        """Whatever happens in whatever order, the state is that of the table."""
+        """The sending half follows its table for any inputs in any order."""
         stream = SendStream(1)
         state = SendState.READY
         for event in events:
@@ -178,8 +178,8 @@ class ReceivingTests(SynchronousTestCase):
 
     def after(self, state, event):
         """
-        What an input leads to.  A chunk that repeats what a complete stream has
-        completes it again.
+        @return: The state after an input. A chunk that a complete stream gets again
+            completes it again.
         """
         if state is ReceiveState.DATA_RECVD and event in (
             ReceiveInput.DATA,
@@ -190,8 +190,8 @@ class ReceivingTests(SynchronousTestCase):
 
     def test_everyPair(self):
         """
-        In each state each input does what the table says, and what comes after the
-        end is ignored.
+        The receiving half follows its table for each state and input, and ignores
+        inputs after its end.
         """
         for state, event in product(RECEIVE_PATHS, ReceiveInput):
             receiver = Receiver()
@@ -203,7 +203,7 @@ class ReceivingTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(ReceiveInput)))
     def test_anyOrder(self, events):
-        """Whatever happens in whatever order, the state is that of the table."""
+        """The receiving half follows its table for any inputs in any order."""
         receiver = Receiver()
         state = ReceiveState.RECV
         for event in events:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, Stream, StreamAMP
+from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from amp_stream.errors import (
     DeclarationError,
     KeyClash,
@@ -22,10 +22,10 @@ from tests.commands import Ping, Server, Store, StoreChecked, Swap
 
 
 class StreamArgumentTests(SynchronousTestCase):
-    """The argument."""
+    """The declaration of a stream as an argument."""
 
     def test_clash(self):
-        """Another argument with the key of the size is refused, before or behind it."""
+        """An argument named like a stream's size key is refused, before or after it."""
         body, other = (b"body", Stream()), (b"body.size", amp.Integer())
         for order in ([other, body], [body, other]):
             command = type("Clash", (amp.Command,), {"arguments": order})
@@ -33,7 +33,7 @@ class StreamArgumentTests(SynchronousTestCase):
                 command.makeArguments({"body": b"abc", "body.size": 3}, None)
 
     def test_inListOf(self):
-        """A list of streams is refused with words that say what to do."""
+        """A list of streams is refused with an error that says what to declare."""
         listed = amp.ListOf(Stream())
         for refused in (listed.toString, lambda value: listed.fromString(b"\0\x01x")):
             with self.assertRaises(DeclarationError):
@@ -41,8 +41,8 @@ class StreamArgumentTests(SynchronousTestCase):
 
     def test_inAmpList(self):
         """
-        A stream in a list of boxes is refused: by the sender if it announces a stream,
-        by the receiver if the value came inside the list.
+        A stream in a list of boxes is refused, by the sender if it is announced, by the
+        receiver if its value is inline.
         """
         listed = amp.AmpList([(b"body", Stream())])
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
@@ -61,21 +61,21 @@ class StreamArgumentTests(SynchronousTestCase):
             pair.lose()
 
     def test_noConnection(self):
-        """A stream that arrives where there are no streams is an error that says so."""
+        """A stream that arrives at a stock protocol raises L{NotStreaming}."""
         box = amp.AmpBox({b"_answer": b"1", b"name": b"x", b"body": b"1"})
         with self.assertRaises(NotStreaming):
             Store.parseArguments(box, amp.AMP())
 
     def test_stockSender(self):
-        """A box that announces a stream cannot be written by a stock protocol."""
+        """A stock protocol cannot write a box that announces a stream."""
         box = Store.makeArguments({"name": "x", "body": b"abc"}, None)
         with self.assertRaises(DeclarationError):
             box.serialize()
 
     def test_numberUsedTwice(self):
         """
-        A number that is announced a second time is refused, and the first stream
-        goes on.
+        A stream number that is announced twice is refused, and the first
+        stream goes on.
         """
         pair = connectInMemory(amp.AMP(), Server())
         results = []
@@ -86,7 +86,7 @@ class StreamArgumentTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(results[0].value.errorCode, StreamReused.wireCode)
         pair.client.callRemoteString(
-            b"StreamData", id=b"7", offset=b"0", data=b"abc", fin=b"True"
+            b"stream.Data", id=b"7", offset=b"0", data=b"abc", fin=b"True"
         ).addBoth(lambda _: None)
         pair.flush()
         self.assertEqual(results[1], {b"_answer": b"1", b"size": b"3"})
@@ -96,7 +96,7 @@ class StreamArgumentTests(SynchronousTestCase):
         pair.lose()
 
     def test_sizeIsHeldTo(self):
-        """A stream whose bytes are not as many as it was announced with fails."""
+        """A stream with more or fewer bytes than its announced size fails."""
         for data in (b"ab", b"abcd"):
             pair = connectInMemory(amp.AMP(), Server())
             results = []
@@ -104,7 +104,7 @@ class StreamArgumentTests(SynchronousTestCase):
                 b"Store", name=b"x", body=b"7", **{"body.size": b"3"}
             ).addErrback(results.append)
             pair.client.callRemoteString(
-                b"StreamData", id=b"7", offset=b"0", data=data, fin=b"True"
+                b"stream.Data", id=b"7", offset=b"0", data=data, fin=b"True"
             ).addErrback(results.append)
             pair.flush()
             self.assertEqual(
@@ -115,7 +115,7 @@ class StreamArgumentTests(SynchronousTestCase):
 
 
 class InlineTests(SynchronousTestCase):
-    """A value that is at hand and fits travels inside the box that announces it."""
+    """Values that travel inside the box that announces them."""
 
     def setUp(self):
         self.server = Server()
@@ -124,7 +124,7 @@ class InlineTests(SynchronousTestCase):
         self.addCleanup(self.pair.lose)
 
     def boxesOf(self, body):
-        """Call with a value, and return the boxes that this writes at once."""
+        """Call with a value, and return the boxes that are written at once."""
         self.pair.client.callRemote(Store, name="x", body=body).addErrback(lambda _: 0)
         boxes = self.pair.sent(self.pair.client)
         self.pair.flush()
@@ -134,7 +134,7 @@ class InlineTests(SynchronousTestCase):
     def test_box(self):
         """
         A bytes-like object of up to 65,279 bytes is sent in the key C{body.data} of the
-        call's one box.
+        call's only box.
         """
         for size in (0, 100, 65_279):
             for kind in (bytes, bytearray, memoryview):
@@ -151,7 +151,7 @@ class InlineTests(SynchronousTestCase):
         self.assertNotIn(b"body.data", boxes[0])
 
     def test_complete(self):
-        """The responder gets the stream complete, with its size."""
+        """A responder gets an inline value as a complete stream with its size."""
         seen = []
 
         def take(name, body):
@@ -164,8 +164,8 @@ class InlineTests(SynchronousTestCase):
 
     def test_twoInOneBox(self):
         """
-        The values of one box that travel inside it have 65,279 bytes together at most;
-        the next is announced.
+        The inline values of one box have 65,279 bytes together at most, and a further
+        one is announced.
         """
         first, second = bytes(40_000), bytes(40_000)
         call = self.pair.client.callRemote(Swap, left=first, right=second)
@@ -176,14 +176,14 @@ class InlineTests(SynchronousTestCase):
 
     def test_refused(self):
         """
-        A value inside a box is held to the declaration's C{maxSize}, and to
-        C{maxStreams} together with all other streams.
+        An inline value is held to its declaration's C{maxSize}, and counts towards
+        C{maxStreams}.
         """
         declared = {"arguments": [(b"body", Stream(maxSize=2))]}
         command = type("Short", (amp.Command,), declared)
 
         class ShortServer(StreamAMP):
-            limits = Limits(maxStreams=1)
+            streamConfig = StreamConfig(limits=Limits(maxStreams=1))
 
             @command.responder
             def short(self, body):
@@ -205,32 +205,32 @@ class InlineTests(SynchronousTestCase):
                 calls.append(call)
             else:
                 self.assertIs(self.successResultOf(call), expected)
-        self.assertTrue(pair.server._link().isBusy)
+        self.assertTrue(pair.server.streams._multiplexer.isBusy)
         collected = pair.server.body.collect()
         self.assertEqual(self.successResultOf(collected), b"ab")
-        self.assertFalse(pair.server._link().isBusy)
+        self.assertFalse(pair.server.streams._multiplexer.isBusy)
         pair.lose()
 
     def test_abort(self):
-        """A stream inside a box can be given up, and is forgotten then."""
+        """An inline value that is aborted is dropped."""
         self.server.take = lambda name, body: body.abort(b"NO") or {"size": 0}
         self.pair.client.callRemote(Store, name="x", body=b"abc")
         self.pair.flush()
-        self.assertFalse(self.server._link().isBusy)
+        self.assertFalse(self.server.streams._multiplexer.isBusy)
 
     def test_untaken(self):
         """
-        A stream inside a box that the responder does not take is forgotten when the
-        call has been answered.
+        An inline value that its responder does not take is dropped when the call has
+        been answered.
         """
         self.server.take = lambda name, body: {"size": 0}
         call = self.pair.client.callRemote(Store, name="x", body=b"abc")
         self.pair.flush()
         self.assertEqual(self.successResultOf(call), {"size": 0})
-        self.assertFalse(self.server._link().isBusy)
+        self.assertFalse(self.server.streams._multiplexer.isBusy)
 
     def test_afterTheConnection(self):
-        """A stream inside a box can be taken when the connection is gone."""
+        """An inline value can be taken after the connection was lost."""
         held = []
         self.server.take = lambda name, body: held.append(body) or Deferred()
         call = self.pair.client.callRemote(Store, name="x", body=b"abc")
@@ -240,7 +240,10 @@ class InlineTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(held[0].collect()), b"abc")
 
     def test_digest(self):
-        """A stream with a digest is always announced: the digest comes with its end."""
+        """
+        A stream with a digest is always announced, as the digest follows
+        its bytes.
+        """
         self.pair.client.callRemote(StoreChecked, name="x", body=b"abc")
         self.assertIn(b"body.size", self.pair.sent(self.pair.client)[0])
         self.pair.flush()
@@ -248,12 +251,12 @@ class InlineTests(SynchronousTestCase):
 
 
 class StockOrderTests(SynchronousTestCase):
-    """Boxes that C{amp.AMP} could send go as it sends them."""
+    """The order of boxes that stock AMP could send."""
 
     def test_order(self):
         """
-        Calls with values of 65,535 bytes arrive in the order of the calls, however many
-        there are.
+        Calls with values of 65,535 bytes arrive in the order in which they
+        were made.
         """
         command = type("Put", (amp.Command,), {"arguments": [(b"data", amp.String())]})
         received = []
@@ -276,8 +279,8 @@ class StockOrderTests(SynchronousTestCase):
 
     def test_loseConnection(self):
         """
-        Calls without answers whose values C{amp.AMP} could send arrive although the
-        connection is closed behind them.
+        Calls without answers that stock AMP could send arrive although the connection
+        is closed right after.
         """
         declared = {"arguments": [(b"%c" % n, amp.String()) for n in b"abc"]}
         command = type("Tell", (amp.Command,), {**declared, "requiresAnswer": False})

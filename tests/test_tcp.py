@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._transport}: what is set on real sockets."""
+"""Tests for L{amp_stream._transport}: options of real sockets."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class Client(Watched, StreamAMP):
-    """One end."""
+    """The client, which records when its connection is lost."""
 
 
 class WatchedServer(Watched, Server):
-    """The other."""
+    """The server, which records when its connection is lost."""
 
 
 def socketOf(protocol):
@@ -46,10 +46,10 @@ def socketOf(protocol):
 
 
 class TuningTests(LoopbackTestCase):
-    """What L{StreamAMP} does to its connections."""
+    """The socket options that L{StreamAMP} sets."""
 
     def assertTuned(self, protocol):
-        """Ask the kernel."""
+        """Check that the kernel has the options."""
         handle = socketOf(protocol)
         self.assertNotEqual(
             handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 0
@@ -60,14 +60,14 @@ class TuningTests(LoopbackTestCase):
             )
 
     def assertNotTuned(self, protocol):
-        """Ask the kernel."""
+        """Check that the kernel does not have the options."""
         handle = socketOf(protocol)
         self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 0)
 
     async def test_tcp(self):
         """
-        Both ends of a TCP connection send at once, and queue little in the
-        kernel.
+        Both ends of a TCP connection have C{TCP_NODELAY} and a short
+        kernel queue.
         """
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
@@ -75,7 +75,10 @@ class TuningTests(LoopbackTestCase):
         self.assertTuned(server)
 
     async def test_tls(self):
-        """So do both ends of one with TLS, whichever way TLS was put there."""
+        """
+        Both ends of a TLS connection have C{TCP_NODELAY} and a short
+        kernel queue.
+        """
         client, server = Client(), WatchedServer()
         await self.tls(client, server)
         self.assertTuned(client)
@@ -83,13 +86,13 @@ class TuningTests(LoopbackTestCase):
         await client.callRemote(Ping)
 
     async def test_otherProtocols(self):
-        """No other connection is touched."""
+        """The sockets of other protocols are not changed."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.assertNotTuned(client)
 
     async def test_wrapped(self):
-        """A TCP connection is found below any number of policies."""
+        """The socket is found below any number of wrapping policies."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         wrapper = client.transport
@@ -101,7 +104,7 @@ class TuningTests(LoopbackTestCase):
         self.assertTuned(client)
 
     async def test_unix(self):
-        """A UNIX socket, which knows none of this, works."""
+        """A UNIX socket, which has no TCP options, works."""
         client, server = Client(), WatchedServer()
         await self.unix(client, server)
         self.assertEqual(await client.callRemote(Ping, number=3), {"number": 3})
@@ -111,13 +114,13 @@ class DrainingTests(LoopbackTestCase):
     """L{drainingTransport}."""
 
     async def test_tcp(self):
-        """A TCP connection knows itself when it has drained."""
+        """A TCP transport itself knows when it has drained."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.assertIs(drainingTransport(client.transport), client.transport)
 
     async def test_tls(self):
-        """With TLS, what is below does."""
+        """Under TLS, the transport below knows when it has drained."""
         client, server = Plain(), Plain()
         await self.tls(client, server)
         below = drainingTransport(client.transport)
@@ -126,8 +129,8 @@ class DrainingTests(LoopbackTestCase):
 
     async def test_wrapped(self):
         """
-        A policy is not passed over: it may want to hold bytes back, above TLS or
-        below.
+        A wrapping policy, above or below TLS, is asked itself, as it may hold
+        bytes back.
         """
         client, server = Plain(), Plain()
         await self.tls(client, server)
@@ -141,7 +144,7 @@ class DrainingTests(LoopbackTestCase):
         self.assertIs(drainingTransport(transport), transport)
 
     def test_memory(self):
-        """Any other transport speaks for itself."""
+        """A transport that is not a socket's is asked itself."""
         transport = StringTransport()
         self.assertIs(drainingTransport(transport), transport)
 
@@ -153,7 +156,7 @@ class SampleTests(LoopbackTestCase):
         skip = "only Linux says what is in flight"
 
     async def test_tcp(self):
-        """The kernel says what a TCP connection has delivered and has in flight."""
+        """The kernel reports the delivered and in-flight bytes of a TCP connection."""
         client, server = Client(), WatchedServer()
         await self.tcp(client, server)
         kernel = KernelQueue(client.transport)
@@ -168,8 +171,8 @@ class SampleTests(LoopbackTestCase):
 
     async def test_pace(self):
         """
-        The kernel is told the rate to pace at, unless it is nearly the same or
-        none.
+        The kernel is told a new pacing rate, unless it is zero or
+        nearly the same.
         """
         client, server = Plain(), Plain()
         await self.tcp(client, server)
@@ -188,14 +191,14 @@ class SampleTests(LoopbackTestCase):
             self.assertEqual(rate(), expected)
 
     async def test_oldKernel(self):
-        """A kernel whose C{tcp_info} is shorter says nothing."""
+        """A kernel with a shorter C{tcp_info} gives no sample."""
         client, server = Plain(), Plain()
         await self.tcp(client, server)
         self.patch(tcp, "_info", Struct("=10000x"))
         self.assertIsNone(KernelQueue(client.transport).sample())
 
     def test_closed(self):
-        """Of a connection that is gone, nothing is known."""
+        """A closed connection gives no sample, and may be told a pacing rate."""
         handle = socket.socket()
 
         class Closed:
@@ -209,14 +212,14 @@ class SampleTests(LoopbackTestCase):
         kernel.pace(1000.0)
 
     async def test_unix(self):
-        """Of a UNIX socket, nothing is known."""
+        """A UNIX socket gives no sample."""
         client, server = Plain(), Plain()
         await self.unix(client, server)
         self.assertIsNone(KernelQueue(client.transport).sample())
 
 
 class Kernel:
-    """A kernel that says what a test wants."""
+    """A kernel whose answers a test sets."""
 
     def __init__(self):
         self.answer = Sample(0, 0, 0.04, 0.0, 1448, 100)
@@ -224,12 +227,10 @@ class Kernel:
         self.rates = []
 
     def sample(self):
-        """Answer."""
         self.asked += 1
         return self.answer
 
     def pace(self, rate):
-        """Note the rate."""
         self.rates.append(rate)
 
 
@@ -242,8 +243,8 @@ class GateTests(SynchronousTestCase):
 
     def test_room(self):
         """
-        With room, a turn is as long as it may be, and the kernel is asked only when it
-        is due.
+        With room in the window, a turn is full, and the kernel is asked
+        only when due.
         """
         self.assertEqual(self.gate.turn(1.0, 5000), 5000)
         self.assertEqual(self.gate.delay, 0.0)
@@ -255,7 +256,7 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(self.kernel.asked, 2)
 
     def test_noRoom(self):
-        """Without room, the turn is short, and has to wait."""
+        """Without room in the window, a turn is short and delayed."""
         self.kernel.answer = self.kernel.answer._replace(inFlight=8 * 1448)
         self.assertTrue(self.gate.isShort(1.0, 65536))
         self.assertEqual(self.gate.turn(1.0, 65536), SHORTEST)
@@ -266,8 +267,8 @@ class GateTests(SynchronousTestCase):
 
     def test_unbounded(self):
         """
-        Without a bound, or without a kernel that answers, any turn may be
-        written.
+        Without C{maxBulkDelay}, or without a sample, a turn of any length may
+        be written.
         """
         for gate in (SendGate(None, None), SendGate(StringTransport(), 0.005)):
             for now in (1.0, 2.0):
@@ -280,14 +281,14 @@ class OtherTransportTests(SynchronousTestCase):
     """Transports without a socket."""
 
     def test_noSocket(self):
-        """A transport without a socket, or without anything, is left as it is."""
+        """A transport without a socket is left unchanged."""
         for transport in (StringTransport(), object()):
             before = dict(getattr(transport, "__dict__", {}))
             tuneForLatency(transport)
             self.assertEqual(getattr(transport, "__dict__", {}), before)
 
     def test_closed(self):
-        """A connection that is gone already is no error."""
+        """A closed connection is not an error."""
         handle = socket.socket()
         handle.close()
 
@@ -298,7 +299,7 @@ class OtherTransportTests(SynchronousTestCase):
         tuneForLatency(Closed())
 
     def test_oldSystem(self):
-        """A system without C{TCP_NOTSENT_LOWAT} gets what it knows."""
+        """A system without C{TCP_NOTSENT_LOWAT} still gets C{TCP_NODELAY}."""
         self.patch(tcp, "_OPTION", None)
         with socket.socket() as handle:
 

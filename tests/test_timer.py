@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._transport}."""
+"""Tests for L{amp_stream._transport}: the timer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ class IdleTimerTests(SynchronousTestCase):
         return self.goOn
 
     def timer(self, interval=5.0):
-        """Make a timer with a clock."""
         timer = IdleTimer(interval, self.look)
         timer.useClock(self.clock)
         return timer
 
     def test_repeats(self):
         """
-        It looks once in each interval for as long as there is a reason, and then
-        leaves nothing behind.
+        The timer looks once in each interval while it is wanted, and then leaves no
+        call behind.
         """
         timer = self.timer()
         timer.arm()
@@ -43,7 +42,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_armedTwice(self):
-        """Another reason does not make it look more often, or later."""
+        """Arming a running timer does not change when it looks."""
         timer = self.timer()
         timer.arm()
         self.clock.advance(3)
@@ -53,7 +52,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [5.0])
 
     def test_again(self):
-        """It can be stopped, twice too, and begin again."""
+        """The timer can be stopped, also twice, and armed again."""
         timer = self.timer()
         timer.stop()
         timer.arm()
@@ -66,13 +65,13 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.looks, [8.0])
 
     def test_never(self):
-        """Without an interval, or without a clock, it never looks."""
+        """A timer without an interval or a clock never looks."""
         self.timer(None).arm()
         IdleTimer(5.0, self.look).arm()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stoppedWhileItLooks(self):
-        """If what it finds ends everything, it ends, too."""
+        """A timer that is stopped while it looks leaves no call behind."""
 
         def look(now):
             timer.arm()
@@ -86,7 +85,7 @@ class IdleTimerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_armedWhileItLooks(self):
-        """If what it finds is a new reason, there is still one timer."""
+        """A timer that is armed while it looks schedules one call."""
 
         def look(now):
             timer.arm()

@@ -1,11 +1,11 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Twisted's own tests of AMP, with L{StreamAMP} in the place of C{amp.AMP}, in every
+Twisted's own tests of AMP, run with L{StreamAMP} in place of C{amp.AMP}, in every
 version mode.
 
 The module C{twisted.test.test_amp} is executed anew for each mode, with an C{amp}
-that is Twisted's but for the one class.
+module that differs from Twisted's in this one class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import twisted.test.test_amp
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 
 DIFFERENCES = {
     "auto": {
@@ -39,13 +39,11 @@ DIFFERENCES = {
         ),
     },
 }
-"""
-What is meant to be different, and why.
-"""
+"""The intended differences from Twisted, with reasons."""
 
 
 class OtherClass:
-    """C{twisted.protocols.amp}, also where a test changes it, with another C{AMP}."""
+    """C{twisted.protocols.amp} with another C{AMP}, also where a test changes it."""
 
     def __init__(self, replacement):
         vars(self)["AMP"] = replacement
@@ -61,7 +59,10 @@ def executeWith(version):
     """@return: The module of Twisted's tests, executed with our class."""
     name = f"{__name__}_{version}"
     # Some tests compare the name of the class.
-    attributes = {"version": version, "__module__": name}
+    attributes = {
+        "streamConfig": StreamConfig(version=version),
+        "__module__": name,
+    }
     ours = OtherClass(type("AMP", (StreamAMP,), attributes))
     module = types.ModuleType(name)
     module.__file__ = twisted.test.test_amp.__file__
@@ -80,7 +81,7 @@ def isTest(value):
 
 
 def collect(version, namespace):
-    """Put the test cases of one mode where test runners look for them."""
+    """Put the test cases of one mode where test runners find them."""
     module = executeWith(version)
     differences = dict(DIFFERENCES[version])
     for name, case in list(vars(module).items()):
@@ -91,7 +92,7 @@ def collect(version, namespace):
             if reason is not None:
 
                 def different(self):
-                    """Skipped with the reason."""
+                    """Skipped, with the reason."""
 
                 different.skip = reason
                 setattr(case, method, different)

@@ -1,8 +1,8 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The vectors of C{tests/vectors}, which other implementations check themselves with,
-hold for this one.  C{docs/vectors.md} says how to read them.
+The vectors in C{tests/vectors}, against which other implementations check themselves,
+hold for this one. C{docs/vectors.md} says how to read them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import BigString, BigUnicode, errors
+from amp_stream import BigString, BigUnicode, StreamConfig, errors
 from amp_stream._sansio.boxes import BoxParser, encodeBox
 from amp_stream.testing import connectInMemory
 from tests import makevectors
@@ -49,26 +49,26 @@ def boxOf(box):
 
 
 def codeOf(error):
-    """@return: The code that an error has, or would be answered with."""
+    """@return: The code of an error, or of its answer."""
     code = error.errorCode if isinstance(error, amp.RemoteAmpError) else error.code
     return code.decode("ascii")
 
 
 class Fit(amp.Command):
-    """A value that fits into the box of this peer, and comes back."""
+    """A command with a value that fits into the peer's box, and comes back."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"value", amp.String())]
 
 
 class Echo(Fit):
-    """The same."""
+    """A command whose value comes back."""
 
     commandName = b"Echo"
 
 
 class VectorServer(Server):
-    """Answers what the conversations ask."""
+    """A server for the calls of the conversations."""
 
     @Fit.responder
     def fit(self, value):
@@ -80,7 +80,7 @@ class VectorServer(Server):
 
 
 class Recorder(Protocol):
-    """The other end of a conversation."""
+    """The other end of a conversation, which records the bytes that it gets."""
 
     def __init__(self):
         self.received = b""
@@ -90,10 +90,10 @@ class Recorder(Protocol):
 
 
 class FileTests(SynchronousTestCase):
-    """The files."""
+    """The vector files."""
 
     def test_generated(self):
-        """The files are what their generator writes."""
+        """The vector files are the output of their generator."""
         for name, make in (
             ("boxes", makevectors.boxes),
             ("bigstring", makevectors.bigStrings),
@@ -103,7 +103,7 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(load(name), json.loads(json.dumps(make())), name)
 
     def test_all(self):
-        """No file is left out here."""
+        """Every vector file is tested here."""
         self.assertEqual(
             {path.stem for path in FOLDER.glob("*.json")},
             {"boxes", "bigstring", "streams", "negotiation", "errors"},
@@ -111,13 +111,13 @@ class FileTests(SynchronousTestCase):
 
 
 class BoxVectorTests(SynchronousTestCase):
-    """C{boxes.json}."""
+    """The vectors of C{boxes.json}."""
 
     def setUp(self):
         self.vectors = load("boxes")
 
     def test_write(self):
-        """Each box has these bytes."""
+        """Each box of C{boxes.json} is written as its bytes."""
         for vector in self.vectors["boxes"]:
             items = sorted(boxOf(vector["box"]).items())
             self.assertEqual(
@@ -127,7 +127,10 @@ class BoxVectorTests(SynchronousTestCase):
             )
 
     def test_read(self):
-        """The bytes are read as this box, in one piece or in many."""
+        """
+        The bytes of each box in C{boxes.json} are read as that box, in one
+        piece or in many.
+        """
         for vector in self.vectors["boxes"]:
             data, box = bytesOf(vector["bytes"]), boxOf(vector["box"])
             for step in (len(data), 1000):
@@ -139,7 +142,7 @@ class BoxVectorTests(SynchronousTestCase):
                 self.assertTrue(parser.isBetweenBoxes)
 
     def test_unwritable(self):
-        """These are errors of whoever writes."""
+        """The unwritable boxes of C{boxes.json} are refused with their errors."""
         for vector in self.vectors["unwritable"]:
             error = self.assertRaises(
                 errors.StreamError,
@@ -150,7 +153,10 @@ class BoxVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(error), vector["error"], vector["name"])
 
     def test_unreadable(self):
-        """These are errors of whoever reads, at their last byte and not before."""
+        """
+        The unreadable bytes of C{boxes.json} are refused with their errors at their
+        last byte, not before.
+        """
         for vector in self.vectors["unreadable"]:
             parser = BoxParser(
                 vector["version"], vector["maxBoxSize"], vector["maxBoxKeys"]
@@ -164,7 +170,7 @@ class BoxVectorTests(SynchronousTestCase):
 
 
 class BigStringVectorTests(SynchronousTestCase):
-    """C{bigstring.json}."""
+    """The vectors of C{bigstring.json}."""
 
     def setUp(self):
         self.vectors = load("bigstring")
@@ -172,7 +178,7 @@ class BigStringVectorTests(SynchronousTestCase):
         self.name = self.key.encode("ascii")
 
     def test_write(self):
-        """A value is written under these keys."""
+        """Each value of C{bigstring.json} is written under its keys."""
         for vector in self.vectors["written"]:
             box = amp.AmpBox()
             BigString().toBox(
@@ -181,7 +187,10 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(box, boxOf(vector["box"]), vector["name"])
 
     def test_read(self):
-        """A value is read from these keys, and from those that others write."""
+        """
+        The keys of C{bigstring.json}, also in the numbering of others, are read as
+        their values.
+        """
         for vector in self.vectors["written"] + self.vectors["read"]:
             objects = {}
             box = amp.AmpBox(boxOf(vector["box"]))
@@ -191,7 +200,7 @@ class BigStringVectorTests(SynchronousTestCase):
             )
 
     def test_unreadable(self):
-        """No value is read from these keys."""
+        """The unreadable keys of C{bigstring.json} are refused with their errors."""
         for vector in self.vectors["unreadable"]:
             box = amp.AmpBox(boxOf(vector["box"]))
             with self.assertRaises(amp.RemoteAmpError) as caught:
@@ -199,7 +208,7 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
 
     def test_unwritable(self):
-        """These are errors of whoever writes."""
+        """The unwritable values of C{bigstring.json} are refused with their errors."""
         for vector in self.vectors["unwritable"]:
             objects = {self.key: valueOf(vector["value"]), **vector["others"]}
             with self.assertRaises(errors.BigValueError) as caught:
@@ -209,7 +218,7 @@ class BigStringVectorTests(SynchronousTestCase):
             self.assertEqual(codeOf(caught.exception), vector["error"], vector["name"])
 
     def test_text(self):
-        """Text is cut after it has been encoded."""
+        """The texts of C{bigstring.json} are encoded first and then split."""
         for vector in self.vectors["text"]:
             before = vector["text"]["before"]
             text = before["repeat"] * before["count"] + vector["text"]["then"]
@@ -221,11 +230,14 @@ class BigStringVectorTests(SynchronousTestCase):
 
 
 class ConversationTests(SynchronousTestCase):
-    """C{streams.json} and C{negotiation.json}: this end is C{self}."""
+    """
+    The conversations of C{streams.json} and C{negotiation.json}, with this package
+    as C{self}.
+    """
 
     def play(self, conversation):
-        """Say what the peer says, and compare what comes back."""
-        server = VectorServer(version=conversation["version"])
+        """Send the peer's boxes, and compare the boxes that come back."""
+        server = VectorServer(config=StreamConfig(version=conversation["version"]))
         for name, value in conversation.get("stored", {}).items():
             server.stored[name] = valueOf(value)
         pair = connectInMemory(Recorder(), server)
@@ -262,27 +274,27 @@ class ConversationTests(SynchronousTestCase):
         pair.lose()
 
     def act(self, server, what):
-        """Do what the application does, or look at what it has."""
+        """Do the application's part, or check its values."""
         for name, value in what.get("stored", {}).items():
             self.assertEqual(server.stored[name], valueOf(value))
         if "abort" in what:
-            server.streams[what["abort"]].abort()
+            server.taken[what["abort"]].abort()
 
     def test_streams(self):
-        """Streams begin, go on, end and fail on the wire as recorded."""
+        """Streams begin, go on, end and fail on the wire as C{streams.json} records."""
         for conversation in load("streams"):
             self.play(conversation)
 
     def test_negotiation(self):
-        """So do the versions, and large boxes."""
+        """
+        Versions are negotiated and large boxes sent on the wire as
+        C{negotiation.json} records.
+        """
         for conversation in load("negotiation"):
             self.play(conversation)
 
     def test_bytes(self):
-        """
-        The bytes of each step are those of its box, and a stream's fragments those
-        of a box.
-        """
+        """The bytes of each recorded step are those of its box."""
         for conversation in load("streams") + load("negotiation"):
             for step in conversation["steps"]:
                 if "do" in step:
@@ -295,13 +307,10 @@ class ConversationTests(SynchronousTestCase):
 
 
 class ErrorVectorTests(SynchronousTestCase):
-    """C{errors.json}."""
+    """The vectors of C{errors.json}."""
 
     def test_codes(self):
-        """
-        Each class has its code, and stands below the class of its parent; none is
-        missing.
-        """
+        """C{errors.json} lists every error class with its code and its parent."""
         vectors = load("errors")
         self.assertEqual(
             {vector["code"].encode("ascii") for vector in vectors},
@@ -318,7 +327,7 @@ class ErrorVectorTests(SynchronousTestCase):
             self.assertTrue(vector["meaning"].endswith("."))
 
     def test_used(self):
-        """The other files use no code that is not in this one."""
+        """The other vector files use only codes of C{errors.json}."""
         codes = {vector["code"] for vector in load("errors")}
         for name in ("boxes", "bigstring"):
             for vectors in load(name).values():

@@ -1,9 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-Tests of what the two ends of a connection do with a value of any length in an
-ordinary argument, for every pair of protocols.
-"""
+"""A value of any length in an ordinary argument, for every pair of protocols."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import (
     BoxTooLong,
     FramingError,
@@ -22,34 +19,34 @@ from amp_stream.errors import (
     UsageError,
 )
 from amp_stream.testing import connectInMemory
-from tests.commands import Ping, Responders, Store, held
+from tests.commands import Ping, Responders, Store, collect, held
 
 SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 8 * 2**20)
 
 
 class Echo(amp.Command):
-    """Some bytes there, as many back."""
+    """A command with a value in its request and its response."""
 
     arguments = [(b"value", amp.String())]
     response = [(b"value", amp.String())]
 
 
 class Make(amp.Command):
-    """Some bytes back."""
+    """A command with a value in its response."""
 
     arguments = [(b"size", amp.Integer())]
     response = [(b"value", amp.String())]
 
 
 class Forget(amp.Command):
-    """Some bytes there, and nobody waits."""
+    """A command with a value in its request and no answer."""
 
     arguments = [(b"value", amp.String())]
     requiresAnswer = False
 
 
 class Values(Responders):
-    """Answers."""
+    """Responders for these commands."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +75,7 @@ class Ours(StreamAMP, Values):
 
 
 class Stock(amp.AMP, Values):
-    """One of Twisted's."""
+    """A protocol of Twisted's."""
 
     def __init__(self):
         amp.AMP.__init__(self)
@@ -88,11 +85,11 @@ class Stock(amp.AMP, Values):
 def make(kind, limits=None):
     if kind == "stock":
         return Stock()
-    return Ours(version=kind, limits=limits or Limits())
+    return Ours(config=StreamConfig(version=kind, limits=limits or Limits()))
 
 
 def outcome(deferred):
-    """@return: A Deferred with the same result, which AMP thinks is handled."""
+    """@return: A Deferred with the same result, which AMP considers handled."""
     kept = Deferred()
     deferred.addCallbacks(kept.callback, kept.errback)
     return kept
@@ -110,9 +107,11 @@ The pairs that can carry everything; the others carry up to 65,535 bytes.
 
 def sizesFor(client, server):
     """
-    A 2 is for a peer that speaks version 2 and cannot negotiate.  With any other, the
-    two ends agree up to 65,534 bytes without knowing that they do not agree: what
-    happens beyond is not defined.
+    The lengths to test with a pair of protocols.
+
+    Version 2 without negotiation is for a peer that speaks it, too. With another peer,
+    the two ends agree up to 65,534 bytes by chance, and the behaviour beyond is
+    undefined.
     """
     if (client == 2) != (server == 2):
         return SIZES[:3]
@@ -120,11 +119,11 @@ def sizesFor(client, server):
 
 
 class Switch(amp.ProtocolSwitchCommand):
-    """Another protocol, please."""
+    """A command that switches to another protocol."""
 
 
 class Other:
-    """Makes the protocol at the near end."""
+    """A factory of the protocol at the near end."""
 
     def buildProtocol(self, address):
         return Protocol()
@@ -141,7 +140,7 @@ class PairTests(SynchronousTestCase):
 
     def test_requests(self):
         """
-        A value in a request arrives, or fails the call with the named error, and the
+        A value in a request arrives, or fails the call with the expected error, and the
         connection lives.
         """
         for client, server in PAIRS:
@@ -150,7 +149,7 @@ class PairTests(SynchronousTestCase):
 
     def test_responses(self):
         """
-        A value in a response arrives, or fails the call with the named error, and
+        A value in a response arrives, or fails the call with the expected error, and
         the connection lives.
         """
         for client, server in PAIRS:
@@ -200,8 +199,8 @@ class PairTests(SynchronousTestCase):
 
     def test_callWithAnswer(self):
         """
-        A request with a value that cannot be sent fails its Deferred with an error
-        that names the argument and what would work.
+        A request whose value cannot be sent fails its Deferred with an error that names
+        the argument and the ways out.
         """
         for client, server in (("auto", 1), (1, "auto"), ("auto", "stock"), (1, 1)):
             pair = connectInMemory(make(client), make(server))
@@ -212,17 +211,9 @@ class PairTests(SynchronousTestCase):
                 self.assertIn(word, failure.getErrorMessage())
             pair.lose()
 
-    def test_unknownVersion(self):
-        """There is no other version."""
-        for version in (0, 3, "2", None):
-            if version is None:
-                self.assertEqual(StreamAMP(version=None).version, "auto")
-            else:
-                self.assertRaises(ValueError, StreamAMP, version=version)
-
 
 class FragmentTests(SynchronousTestCase):
-    """Large boxes between two protocols that have agreed."""
+    """Large boxes between two protocols that have negotiated version 2."""
 
     def setUp(self):
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -234,9 +225,9 @@ class FragmentTests(SynchronousTestCase):
 
     def assertNothingLeft(self):
         for protocol in (self.client, self.server):
-            self.assertFalse(protocol._link().isBusy)
-            self.assertEqual(protocol._boxes()._sending, {})
-            self.assertEqual(protocol._boxes()._waiting, [])
+            self.assertFalse(protocol.streams._multiplexer.isBusy)
+            self.assertEqual(protocol.streams._boxes._sending, {})
+            self.assertEqual(protocol.streams._boxes._waiting, [])
 
     def test_smallCallOvertakes(self):
         """A small call that is made after a large one is answered long before it."""
@@ -258,7 +249,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_largeOnesShare(self):
-        """Large calls take turns: a shorter one overtakes a longer one."""
+        """Large calls take turns, so that a shorter one overtakes a longer one."""
         order = []
         for size in (4_000_000, 100_000):
             self.client.callRemote(Echo, value=bytes(size)).addCallback(
@@ -269,8 +260,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_tooLongForPeer(self):
         """
-        A box that is longer than the peer takes fails the call, or the answer to it,
-        with that error.
+        A box over the peer's C{maxBoxSize} fails the call with L{BoxTooLong}, also for
+        an answer.
         """
         pair = connectInMemory(
             make("auto", Limits(maxBoxSize=100_000)),
@@ -289,10 +280,13 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_peerDoesNotKeepItsWord(self):
-        """A box that is announced with more bytes than are taken is refused."""
+        """
+        A receiver refuses a box that is announced as longer than its
+        C{maxBoxSize}.
+        """
         self.pair.flush()
-        self.client._boxes()._negotiation.settings = type(
-            self.client._boxes()._negotiation.settings
+        self.client.streams._boxes._negotiation.settings = type(
+            self.client.streams._boxes._negotiation.settings
         )(frozenset({1, 2}), 2**40)
         result = outcome(self.client.callRemote(Echo, value=bytes(40_000_000)))
         self.pair.flush()
@@ -301,8 +295,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_cancel(self):
         """
-        Cancelling a large call stops it being sent, and the responder never hears of
-        it.
+        Cancelling a large call stops its sending, and the responder never
+        hears of it.
         """
         self.pair.flush()
         result = self.client.callRemote(Echo, value=bytes(8 * 2**20))
@@ -315,7 +309,10 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_cancelWhileWaiting(self):
-        """So does cancelling it before the peer has said what it takes."""
+        """
+        Cancelling a large call that waits for the negotiation leaves
+        nothing behind.
+        """
         result = self.client.callRemote(Echo, value=bytes(8 * 2**20))
         kept = outcome(result)
         result.cancel()
@@ -324,7 +321,7 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_withStream(self):
-        """A large box can announce a stream, which begins when the box is there."""
+        """A large box can announce a stream, which begins after the box."""
         name = "x" * 100_000
         result = outcome(self.client.callRemote(Store, name=name, body=bytes(300_000)))
         self.pair.flush()
@@ -333,16 +330,13 @@ class FragmentTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_withoutAnswer(self):
-        """
-        A large call that wants no answer arrives, and one that cannot be sent is
-        lost without harm.
-        """
+        """A large call without an answer arrives."""
         self.client.callRemote(Forget, value=bytes(300_000))
         self.pair.flush()
         self.assertEqual(self.server.forgotten, [300_000])
 
     def test_lostConnection(self):
-        """The end of the connection fails a large call with the reason."""
+        """A lost connection fails a large call with its reason."""
         results = [outcome(self.client.callRemote(Echo, value=bytes(8 * 2**20)))]
         self.pair.lose()
         self.pair = connectInMemory(make("auto"), make("auto"))
@@ -358,8 +352,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_boundedAssembly(self):
         """
-        Only so many bytes of large boxes are gathered at once; all arrive in
-        the end.
+        The bytes of large boxes held at once are bounded, and all of the
+        boxes arrive.
         """
         limits = Limits(maxBufferedBytes=0, maxBoxSize=3_000_000)
         pair = connectInMemory(make("auto"), make("auto", limits))
@@ -373,7 +367,7 @@ class FragmentTests(SynchronousTestCase):
         held = []
 
         def look():
-            streams = pair.server._link()._inbound.streams.values()
+            streams = pair.server.streams._multiplexer._inbound.streams.values()
             held.append(sum(one.received for one in streams))
             return len(pair.server.forgotten) == 4
 
@@ -383,11 +377,11 @@ class FragmentTests(SynchronousTestCase):
         pair.lose()
 
     def test_notOneBox(self):
-        """Fragments that are not one box end the connection, with the reason."""
+        """Fragments that are not one box end the connection with L{FramingError}."""
         self.pair.flush()
-        stream = self.client.sendStream(b"\x00\x00\x00\x00")
+        stream = self.client.streams.send(b"\x00\x00\x00\x00")
         self.client.sendBox(
-            amp.AmpBox(_command=b"StreamBox", id=b"%d" % stream.id, size=b"4")
+            amp.AmpBox(_command=b"stream.Box", id=b"%d" % stream.id, size=b"4")
         )
         _, self.client.take = held()
         waiting = outcome(self.server.callRemote(Store, name="x", body=b""))
@@ -396,31 +390,33 @@ class FragmentTests(SynchronousTestCase):
         self.failureResultOf(waiting, FramingError)
 
     def test_nothingAboutReadingInFragments(self):
-        """A box that came in fragments cannot change how the next ones are read."""
+        """
+        A box that arrived in fragments cannot change the version in which later
+        ones are read.
+        """
         self.pair.flush()
-        inner = amp.AmpBox(_command=b"StreamVersion", version=b"1", _ask=b"zz")
-        stream = self.client.sendStream(inner.serialize())
+        inner = amp.AmpBox(_command=b"stream.Version", version=b"1", _ask=b"zz")
+        stream = self.client.streams.send(inner.serialize())
         self.client.sendBox(
             amp.AmpBox(
-                _command=b"StreamBox",
+                _command=b"stream.Box",
                 id=b"%d" % stream.id,
                 size=b"%d" % len(inner.serialize()),
             )
         )
-        answers = []
-        self.client.ampBoxReceived = answers.append
+        answer = self.client._outstandingRequests[b"zz"] = Deferred()
+        answer.addErrback(lambda failure: failure.type)
         self.pair.flush()
-        self.assertEqual(answers[0][b"_error_code"], b"UNHANDLED")
-        self.assertEqual(self.server._boxes().parser.version, 2)
-        del self.client.ampBoxReceived
+        self.assertIs(self.successResultOf(answer), amp.UnhandledCommand)
+        self.assertEqual(self.server.streams._boxes.parser.version, 2)
 
     def test_malformedSettings(self):
-        """Settings that make no sense are answered with an error."""
+        """Malformed settings are answered with an error."""
         for values in (
-            {"_command": b"StreamSettings", "versions": b"x", "box": b"1"},
-            {"_command": b"StreamSettings", "versions": b"1", "box": b"x"},
-            {"_command": b"StreamVersion", "version": b"3"},
-            {"_command": b"StreamBox", "id": b"1", "size": b"x"},
+            {"_command": b"stream.Settings", "versions": b"x", "box": b"1"},
+            {"_command": b"stream.Settings", "versions": b"1", "box": b"x"},
+            {"_command": b"stream.Version", "version": b"3"},
+            {"_command": b"stream.Box", "id": b"1", "size": b"x"},
         ):
             pair = connectInMemory(Stock(), make("auto"))
             pair.flush()
@@ -435,15 +431,18 @@ class FragmentTests(SynchronousTestCase):
 
 
 class NegotiationTimeTests(SynchronousTestCase):
-    """A peer that never says what it takes."""
+    """A peer that does not negotiate."""
 
     def test_silence(self):
-        """A large call waits for a while, and fails then; small ones work meanwhile."""
+        """
+        A large call to a peer that does not negotiate fails after
+        C{negotiationTimeout}; small calls work meanwhile.
+        """
         pair = connectInMemory(make("auto"), make("auto"))
         # The settings of the server, and its answer, are lost on the way.
         pair._pump.serverIO.stream = []
-        pair.server._boxes()._settingsReceived = lambda settings: None
-        pair.server._link().answer = lambda box: None
+        pair.server.streams._boxes._settingsReceived = lambda settings: None
+        pair.server.streams._multiplexer.answer = lambda box: None
         result = outcome(pair.client.callRemote(Echo, value=bytes(70_000)))
         small = outcome(pair.client.callRemote(Echo, value=bytes(60_000)))
         pair.flush()
@@ -457,20 +456,17 @@ class NegotiationTimeTests(SynchronousTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """What is answered when the answer cannot be sent."""
+    """Answers that cannot be sent as they are."""
 
     def test_longDescription(self):
-        """
-        The text of an error is cut to what fits into a value, and the error
-        arrives.
-        """
+        """An error text that is too long for a value is cut, and the error arrives."""
 
         class Refusing(StreamAMP):
             @Store.responder
             def store(self, name, body):
                 raise ValueError("no " * 40_000)
 
-        pair = connectInMemory(make("auto"), Refusing(version=1))
+        pair = connectInMemory(make("auto"), Refusing(config=StreamConfig(version=1)))
         result = outcome(pair.client.callRemote(Store, name="x", body=b""))
         pair.flush()
         error = self.failureResultOf(result, ValueError)
@@ -478,7 +474,7 @@ class AnswerTests(SynchronousTestCase):
         pair.lose()
 
     def test_nothingIsReadAfterGarbage(self):
-        """Once the bytes make no sense, none of those behind are taken for boxes."""
+        """Bytes after a framing error are not read as boxes."""
         pair = connectInMemory(make("auto"), make("auto"))
         pair.flush()
         pair.server.dataReceived(b"\xff\xff")
@@ -494,9 +490,9 @@ class SwitchTests(SynchronousTestCase):
     """Protocol switches beside streams."""
 
     def test_refusedByCaller(self):
-        """The caller of a switch is told at once that there are streams."""
+        """A protocol switch fails at once while the caller has streams."""
         pair = connectInMemory(make("auto"), make("auto"))
-        stream = pair.client.sendStream(iter([bytes(100)] * 100_000))
+        stream = pair.client.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
         stream.abort(StreamCancelled.wireCode)
@@ -504,7 +500,10 @@ class SwitchTests(SynchronousTestCase):
         pair.lose()
 
     def test_refusedByResponder(self):
-        """So is one whose peer has streams, and the connection goes on as before."""
+        """
+        A protocol switch fails while the responder has streams, and the
+        connection goes on.
+        """
 
         class Switching(StreamAMP):
             @Switch.responder
@@ -514,19 +513,19 @@ class SwitchTests(SynchronousTestCase):
         pair = connectInMemory(make("auto"), Switching())
         pair.flush()
         result = outcome(pair.client.callRemote(Switch, Other()))
-        stream = pair.server.sendStream(iter([bytes(100)] * 100_000))
+        stream = pair.server.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
         pair.flush()
         self.failureResultOf(result, UsageError)
-        value = outcome(pair.client.collect(stream.id))
+        value = outcome(collect(pair.client, stream.id))
         pair.flush()
         self.assertEqual(len(self.successResultOf(value)), 10_000_000)
         pair.lose()
 
     def test_switches(self):
         """
-        Without streams, a switch works, and what comes behind belongs to the other
-        protocol.
+        Without streams a protocol switch works, and the bytes after it go to the
+        new protocol.
         """
         other = Protocol()
         received = []

@@ -16,22 +16,25 @@ MEBIBYTE = 1_048_576
 
 
 class SendWindowTests(SynchronousTestCase):
-    """What the sender may still send."""
+    """The sender's credit."""
 
     def test_beginning(self):
-        """The first 262,144 bytes may be sent before anybody has granted any."""
+        """A sender may send 262,144 bytes before the first grant."""
         window = SendWindow()
         self.assertEqual((window.offset, window.available), (0, 262_144))
         self.assertEqual(window.spend(262_144), 0)
         self.assertEqual((window.offset, window.available), (262_144, 0))
 
     def test_spend(self):
-        """Each part of the credit is spent once, in order; nothing costs nothing."""
+        """
+        Each byte of credit is spent once, in order, and spending none
+        changes nothing.
+        """
         window = SendWindow(10)
         self.assertEqual([window.spend(n) for n in (3, 0, 7, 0)], [0, 3, 3, 10])
 
     def test_overspend(self):
-        """What there is no credit for cannot be sent, and trying it changes nothing."""
+        """Sending more than the credit raises an error and changes nothing."""
         window = SendWindow(10)
         window.spend(4)
         self.assertRaises(UsageError, window.spend, 7)
@@ -40,8 +43,8 @@ class SendWindowTests(SynchronousTestCase):
     @given(st.lists(st.integers(0, 100)))
     def test_neverBackwards(self, maxima):
         """
-        The maximum is the largest that was granted, in whatever order they come,
-        and only one that is larger than all before it is news.
+        The maximum is the largest grant, in any order, and only a larger one is
+        reported as new.
         """
         window = SendWindow(50)
         largest = 50
@@ -52,27 +55,24 @@ class SendWindowTests(SynchronousTestCase):
 
 
 class ReceiveWindowTests(SynchronousTestCase):
-    """What the receiver lets a sender send."""
+    """The receiver's window."""
 
     def test_beginning(self):
-        """The first 262,144 bytes are taken before any are granted."""
+        """A receiver takes 262,144 bytes before the first grant."""
         window = ReceiveWindow()
         window.admit(262_144)
         self.assertEqual((window.highest, window.room), (262_144, 0))
 
     def test_violation(self):
-        """
-        Bytes beyond what was granted are an error which says how to avoid it, and
-        they are not counted.
-        """
+        """Bytes beyond the window are not counted; the error names C{MaxStreamData}."""
         window = ReceiveWindow(1000)
         window.admit(999)
         error = self.assertRaises(FlowControlError, window.admit, 1001)
-        self.assertIn("MaxStreamData", str(error))
+        self.assertIn("stream.MaxData", str(error))
         self.assertEqual(window.highest, 999)
 
     def test_anyOrder(self):
-        """Bytes before the furthest ones do not move its end back."""
+        """Bytes at lower offsets do not move the window's highest offset back."""
         window = ReceiveWindow(1000)
         for end in (10, 500, 20):
             window.admit(end)
@@ -80,8 +80,8 @@ class ReceiveWindowTests(SynchronousTestCase):
 
     def test_grant(self):
         """
-        What is granted is taken at once, but the sender does not know of it before
-        it is told.
+        Granted bytes are accepted at once, and count as told when the
+        sender is told.
         """
         window = ReceiveWindow(1000)
         window.grant(3000)
@@ -92,8 +92,8 @@ class ReceiveWindowTests(SynchronousTestCase):
 
     def test_shrink(self):
         """
-        A smaller window takes nothing back, and grants nothing until enough has
-        been consumed.
+        A smaller window takes no credit back, and grants more only after enough bytes
+        were read.
         """
         window = ReceiveWindow(1000)
         window.grant(3000)
@@ -105,8 +105,8 @@ class ReceiveWindowTests(SynchronousTestCase):
 
     def test_dueWhenBothHalves(self):
         """
-        A grant is due when half a window is free and the sender has used half of
-        what it knows of; one of the two is not enough.
+        A grant is due when half a window is free and the sender has used half of its
+        credit, not with one of the two.
         """
         window = ReceiveWindow(1000)
         for consumed, highest, due in (
@@ -122,8 +122,8 @@ class ReceiveWindowTests(SynchronousTestCase):
 
     def test_halfOfWhatIsKnown(self):
         """
-        The second half is that of the credit which the sender had when it was told
-        last.
+        The sender's half is measured from the credit that it had when it was
+        last told.
         """
         window = ReceiveWindow(1000)
         window.consumed = window.highest = 1000
@@ -144,8 +144,8 @@ class ReceiveWindowTests(SynchronousTestCase):
     )
     def test_neverBackwards(self, steps):
         """
-        Whatever happens, no number gets smaller, they stay in their order, and no
-        more is granted than was asked for.
+        For any steps, the offsets never decrease, keep their order, and the grant is
+        the largest asked for.
         """
         window = ReceiveWindow(1000)
         most = 1000
@@ -171,12 +171,12 @@ class ReceiveWindowTests(SynchronousTestCase):
         """
         Send bytes through both windows.
 
-        @param sizes: The window to allow, each time that some bytes are consumed;
-            the last one from then on.
+        @param sizes: The windows, one each time that bytes are read; the last one from
+            then on.
 
-        @param taken: How many bytes to consume at once.
+        @param taken: How many bytes to read at once.
 
-        @return: How many grants it took.
+        @return: The number of grants.
         """
         sizes = list(sizes)
         sender, receiver = SendWindow(), ReceiveWindow()
@@ -196,7 +196,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         return grants
 
     def test_fewGrants(self):
-        """A long stream is granted something every half window, and not more often."""
+        """A long stream gets a grant each half window, not more often."""
         for taken in (1000, 65_535, 700_000):
             grants = self.transfer(64 * MEBIBYTE, [MEBIBYTE], 65_535, taken)
             self.assertLessEqual(grants, 2 * 64)
@@ -204,8 +204,8 @@ class ReceiveWindowTests(SynchronousTestCase):
 
     def test_noGrant(self):
         """
-        A stream of up to half of what may be sent unasked is granted nothing, even
-        if nobody knows how long it is.
+        A stream of less than half the initial credit gets no grant, even with
+        unknown size.
         """
         self.assertEqual(
             self.transfer(INITIAL_MAXIMUM // 2 - 1, [MEBIBYTE], 1000, 1), 0
@@ -218,8 +218,5 @@ class ReceiveWindowTests(SynchronousTestCase):
         st.integers(10_000, 2_000_000),
     )
     def test_neverStalls(self, total, sizes, chunk, taken):
-        """
-        However the window changes and however slowly the bytes are consumed, the
-        sender gets to the end.
-        """
+        """For any window sizes and read sizes, the sender reaches its end."""
         self.transfer(total, sizes, chunk, taken)

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._multiplexer}: what a peer may get wrong."""
+"""Tests for L{amp_stream._multiplexer}: mistakes and attacks of a peer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP
+from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._multiplexer import frameToBox
 from amp_stream._sansio.frames import MaxStreamData, ResetStream, StopSending
 from amp_stream.errors import InvalidChunk
 from amp_stream.testing import connectInMemory
-from tests.commands import Ping, PlainServer, Server
+from tests.commands import Ping, PlainServer, Server, collect
 
 _numbers = st.sampled_from([b"0", b"1", b"2", b"3", b"262144", b"9" * 18])
 _junk = st.one_of(
@@ -26,7 +26,7 @@ _junk = st.one_of(
 _boxes = st.fixed_dictionaries(
     {
         b"_command": st.sampled_from(
-            [b"StreamData", b"MaxStreamData", b"ResetStream", b"StopSending"]
+            [b"stream.Data", b"stream.MaxData", b"stream.Reset", b"stream.StopSending"]
         )
     },
     optional={
@@ -44,32 +44,32 @@ _boxes = st.fixed_dictionaries(
 
 
 class HostilePeerTests(SynchronousTestCase):
-    """Boxes that no sender of ours would send."""
+    """Boxes that a conforming sender would not send."""
 
     @settings(max_examples=150, deadline=None)
     @given(st.lists(_boxes, max_size=12), st.booleans())
     def test_neverHangsUp(self, boxes, mixedIn):
         """
-        Whatever the boxes of the stream layer contain, the connection lives, calls
-        are answered, and a stream of somebody else's arrives.
+        For any boxes of the stream layer, the connection lives, calls are answered, and
+        another stream arrives.
         """
         server = PlainServer() if mixedIn else Server()
         pair = connectInMemory(amp.AMP(), server)
         if not mixedIn:
-            server.sendStream(b"abc").done.addErrback(lambda _: None)
+            server.streams.send(b"abc").done.addErrback(lambda _: None)
         for box in boxes:
             pair.client.sendBox(amp.AmpBox(box))
             # Answers to tags that this client never gave out are not its business.
             pair._pump.pump()
             pair._pump.serverIO.stream = []
         self.assertFalse(server.transport.disconnecting)
-        result = server.collect(77)
+        result = collect(server, 77)
         pair.client.sendBox(
-            amp.AmpBox(_command=b"StreamData", id=b"77", offset=b"0", data=b"a")
+            amp.AmpBox(_command=b"stream.Data", id=b"77", offset=b"0", data=b"a")
         )
         pair.client.sendBox(
             amp.AmpBox(
-                _command=b"StreamData", id=b"77", offset=b"1", data=b"b", fin=b"True"
+                _command=b"stream.Data", id=b"77", offset=b"1", data=b"b", fin=b"True"
             )
         )
         pair._pump.pump()
@@ -83,11 +83,13 @@ class HostilePeerTests(SynchronousTestCase):
 
     def exchange(self, **values):
         """
-        Send one box, which asks.
+        Send one box that asks for an answer.
 
         @return: The boxes that come back.
         """
-        pair = connectInMemory(amp.AMP(), StreamAMP(limits=Limits(maxStreams=1)))
+        pair = connectInMemory(
+            amp.AMP(), StreamAMP(config=StreamConfig(limits=Limits(maxStreams=1)))
+        )
         self.addCleanup(pair.lose)
         pair.client.sendBox(amp.AmpBox(_ask=b"1", **values))
         pair._pump.pump()
@@ -96,13 +98,13 @@ class HostilePeerTests(SynchronousTestCase):
         return boxes
 
     def test_whatIsWrong(self):
-        """A malformed box that asks is answered with what is wrong with it."""
+        """The answer to a malformed box names its wrong key."""
         for values, word in (
-            ({"_command": b"StreamData"}, b"missing"),
-            ({"_command": b"StreamData", "data": b"", "id": b"x"}, b"id"),
+            ({"_command": b"stream.Data"}, b"missing"),
+            ({"_command": b"stream.Data", "data": b"", "id": b"x"}, b"id"),
             (
                 {
-                    "_command": b"StreamData",
+                    "_command": b"stream.Data",
                     "data": b"",
                     "id": b"1",
                     "offset": b"",
@@ -111,7 +113,7 @@ class HostilePeerTests(SynchronousTestCase):
             ),
             (
                 {
-                    "_command": b"StreamData",
+                    "_command": b"stream.Data",
                     "data": b"",
                     "id": b"1",
                     "offset": b"0",
@@ -119,10 +121,10 @@ class HostilePeerTests(SynchronousTestCase):
                 },
                 b"fin",
             ),
-            ({"_command": b"MaxStreamData", "id": b"1"}, b"maximum"),
-            ({"_command": b"StopSending", "id": b"1"}, b"code"),
+            ({"_command": b"stream.MaxData", "id": b"1"}, b"maximum"),
+            ({"_command": b"stream.StopSending", "id": b"1"}, b"code"),
             (
-                {"_command": b"ResetStream", "id": b"1", "code": b"X"},
+                {"_command": b"stream.Reset", "id": b"1", "code": b"X"},
                 b"final_size",
             ),
         ):
@@ -131,9 +133,12 @@ class HostilePeerTests(SynchronousTestCase):
             self.assertIn(word, box[b"_error_description"])
 
     def test_answersToNobody(self):
-        """An answer that asks too much of a stream is an error of that stream."""
-        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
-        stream = pair.server.sendStream(bytes(1000))
+        """A malformed answer to a chunk fails the chunk's stream."""
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            StreamAMP(config=StreamConfig(version=1)),
+        )
+        stream = pair.server.streams.send(bytes(1000))
         (chunk,) = pair.sent(pair.server)
         pair._pump.serverIO.stream = []
         pair.client.sendBox(amp.AmpBox(_answer=chunk[b"_ask"], maximum=b"lots"))
@@ -142,31 +147,40 @@ class HostilePeerTests(SynchronousTestCase):
         pair.lose()
 
     def test_malformedChunkStopsItsStream(self):
-        """A malformed chunk that does not ask stops its stream, if it says which."""
-        pair = connectInMemory(StreamAMP(version=1), StreamAMP(version=1))
+        """
+        A malformed chunk that does not ask is answered with C{StopSending} for
+        its stream.
+        """
+        pair = connectInMemory(
+            StreamAMP(config=StreamConfig(version=1)),
+            StreamAMP(config=StreamConfig(version=1)),
+        )
         pair.client.sendBox(
-            amp.AmpBox(_command=b"StreamData", id=b"4", data=b"abc", offset=b"?")
+            amp.AmpBox(_command=b"stream.Data", id=b"4", data=b"abc", offset=b"?")
         )
         pair._pump.pump()
         (box,) = pair.sent(pair.server)
         self.assertEqual(
             box,
             {
-                b"_command": b"StopSending",
+                b"_command": b"stream.StopSending",
                 b"id": b"4",
                 b"code": b"STREAM_INVALID_CHUNK",
             },
         )
-        self.failureResultOf(pair.server.collect(4), InvalidChunk)
+        self.failureResultOf(collect(pair.server, 4), InvalidChunk)
         pair.lose()
 
     def test_ourOwnFault(self):
-        """A mistake in this package is logged and answered, and nobody hangs up."""
+        """
+        A mistake in this package is logged and answered, and the
+        connection lives.
+        """
         pair = connectInMemory(amp.AMP(), StreamAMP())
-        pair.server._link()._inbound.reset = None
+        pair.server.streams._multiplexer._inbound.reset = None
         results = []
         pair.client.callRemoteString(
-            b"ResetStream", id=b"1", code=b"X", final_size=b"0"
+            b"stream.Reset", id=b"1", code=b"X", final_size=b"0"
         ).addErrback(results.append)
         pair.flush()
         self.assertEqual(results[0].value.errorCode, b"STREAM_ERROR")
@@ -175,10 +189,10 @@ class HostilePeerTests(SynchronousTestCase):
 
 
 class FrameTests(SynchronousTestCase):
-    """Control messages as boxes."""
+    """Frames written as boxes."""
 
     def test_boxes(self):
-        """Each has the keys of its command."""
+        """Each frame is written with the keys of its command."""
         self.assertEqual(
             [
                 frameToBox(frame)
@@ -189,13 +203,13 @@ class FrameTests(SynchronousTestCase):
                 )
             ],
             [
-                {b"_command": b"MaxStreamData", b"id": b"1", b"maximum": b"2"},
+                {b"_command": b"stream.MaxData", b"id": b"1", b"maximum": b"2"},
                 {
-                    b"_command": b"ResetStream",
+                    b"_command": b"stream.Reset",
                     b"id": b"3",
                     b"code": b"CODE",
                     b"final_size": b"4",
                 },
-                {b"_command": b"StopSending", b"id": b"5", b"code": b"CODE"},
+                {b"_command": b"stream.StopSending", b"id": b"5", b"code": b"CODE"},
             ],
         )

@@ -257,7 +257,7 @@ class BoxParser:
             return box
         idDigits, offsetDigits = box[b"id"], box[b"offset"]
         if (
-            box[b"_command"] != b"StreamData"
+            box[b"_command"] != b"stream.Data"
             or not (idDigits.isdigit() and offsetDigits.isdigit())
             or max(len(idDigits), len(offsetDigits)) > _MAX_DIGITS
         ):

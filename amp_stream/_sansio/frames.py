@@ -24,10 +24,11 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import InvalidChunk
+from amp_stream.errors import InvalidChunk, StreamError, UsageError, errorForCode
 
 __all__ = [
     "FRAME_HEAD",
+    "MAX_CODE",
     "Chunk",
     "Frame",
     "MaxStreamData",
@@ -35,6 +36,7 @@ __all__ = [
     "StopSending",
     "StreamFrame",
     "encodeChunk",
+    "errorToAbortWith",
     "parseNumber",
     "tailOf",
 ]
@@ -133,7 +135,7 @@ Frame = MaxStreamData | ResetStream | StopSending
 
 _length = Struct("!H").pack
 
-_COMMAND = b"\x00\x08_command\x00\x0aStreamData\x00\x04data"
+_COMMAND = b"\x00\x08_command\x00\x0bstream.Data\x00\x04data"
 _FIN = b"\x00\x03fin\x00\x04True"
 _EMPTY = b"\x00\x00"
 _END = b"\x00\x00"
@@ -200,3 +202,22 @@ def encodeChunk(
     if version == 2 and len(data) == MAX_CHUNK:
         tail = _EMPTY + tail
     return head, data, tail
+
+
+MAX_CODE = 255
+"""
+The longest code (bytes).
+"""
+
+
+def errorToAbortWith(code: bytes) -> StreamError:
+    """
+    Make the exception that a code of the application stands for.
+
+    @param code: A code of L{amp_stream.errors}, or one of its own.
+
+    @raise UsageError: If no peer would take it.
+    """
+    if not isinstance(code, bytes) or not 0 < len(code) <= MAX_CODE:
+        raise UsageError(f"an error code is 1 to {MAX_CODE} bytes, not {code!r}")
+    return errorForCode(code)

@@ -23,7 +23,7 @@ from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from amp_stream._sansio.frames import Frame, MaxStreamData, ResetStream, StopSending
-from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
+from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.window import WindowGrowth
 from amp_stream.errors import (
@@ -121,14 +121,14 @@ class Outbound:
     @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, chunk: int = MAX_CHUNK, timeout: float | None = None) -> None:
         self.streams: dict[int, SendStream] = {}
         self.frames: list[Frame] = []
-        self.chunk = limits.chunk
+        self.chunk = chunk
         # Round robin: each waits for one turn before any gets two.
         self._waiting: OrderedDict[int, None] = OrderedDict()
         self._nextId = 0
-        self._idle: IdleWatch[SendStream] = IdleWatch(limits.idleTimeout)
+        self._idle: IdleWatch[SendStream] = IdleWatch(timeout)
         self.interval = self._idle.interval
 
     def open(self) -> SendStream:
@@ -282,7 +282,7 @@ class Inbound:
     @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, timeout: float | None = None) -> None:
         self.streams: dict[int, ReceiveStream] = {}
         self.frames: list[Frame] = []
         self.unclaimed = 0
@@ -290,11 +290,11 @@ class Inbound:
         self._inlined = 0
         self.promised = 0
         self._limits = limits
-        self._growth = WindowGrowth(limits.window, limits.maxWindow)
+        self._growth = WindowGrowth(limits.initialWindow, limits.maxWindow)
         # By id: code and text of the error, or None for one that was read to its
         # end.  Not the error itself, whose traceback would keep chunks alive.
         self._ended: OrderedDict[int, tuple[bytes, str] | None] = OrderedDict()
-        self._idle: IdleWatch[ReceiveStream] = IdleWatch(limits.idleTimeout)
+        self._idle: IdleWatch[ReceiveStream] = IdleWatch(timeout)
         self.interval = self._idle.interval
 
     def receive(
@@ -352,7 +352,7 @@ class Inbound:
                     )
                 stream.receive(offset, data, fin, sha256, asked)
                 self._measure(stream, end, now)
-            if not stream.claimed and self.unclaimed > self._limits.maxUnclaimedBytes:
+            if not stream.claimed and self.unclaimed > self._limits.maxUnacceptedBytes:
                 raise TooMuchUnclaimed
         except StreamError as error:
             self.stop(stream, error, tell=not asked)
@@ -629,7 +629,7 @@ class Inbound:
         their share.
         """
         limits = self._limits
-        size = limits.window
+        size = limits.initialWindow
         if not stream.window.isLate:
             share = limits.maxBufferedBytes // len(self.streams)
             size = max(size, min(self._growth.size, share))

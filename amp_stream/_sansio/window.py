@@ -195,7 +195,7 @@ class ReceiveWindow:
         if end > self.granted:
             raise FlowControlError(
                 f"bytes up to offset {end}, but only {self.granted} were granted; "
-                "wait for MaxStreamData, or for the answer to each StreamData"
+                "wait for stream.MaxData, or for the answer to each stream.Data"
             )
         self.highest = max(self.highest, end)
 

@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
@@ -44,7 +44,7 @@ from amp_stream.files._threads import (
     dedicatedThread,
     writeInThread,
 )
-from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
+from amp_stream.outofband import Ticket
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -136,9 +136,7 @@ def connect(
     endpoint: str | IStreamClientEndpoint,
     *,
     connectTimeout: float = 30.0,
-    version: str | int = "auto",
-    bulkServer: OutOfBandServer | None = None,
-    bulkClient: OutOfBandClient | None = None,
+    config: StreamConfig | None = None,
     protocol: type[FileClientProtocol] = FileClientProtocol,
     reactor: IReactorTime | None = None,
 ) -> Deferred[FileClient]:
@@ -150,12 +148,8 @@ def connect(
 
     @param connectTimeout: How long to try, a TLS handshake included (seconds).
 
-    @param version: The version of AMP to speak, as L{StreamAMP} takes it.
-
-    @param bulkServer: The server of this side for out-of-band transfers, if it has one.
-
-    @param bulkClient: The client of this side for out-of-band transfers; L{None} for
-        one that connects to the host of the peer only.
+    @param config: How this side of the connection behaves; the default of C{protocol}
+        where it is L{None}.
 
     @param protocol: The class of the connection.
 
@@ -172,9 +166,7 @@ def connect(
         reactor = globalReactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
-    make: Any = partial(
-        protocol, version=version, bulkServer=bulkServer, bulkClient=bulkClient
-    )
+    make: Any = partial(protocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
     connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))
@@ -414,8 +406,8 @@ class FileClient:
 
         @return: Fires when it is closed.
         """
-        if not self.protocol.disconnected.called:
-            transport: Any = self.protocol.transport
+        transport: Any = self.protocol.transport
+        if transport is not None:
             transport.loseConnection()
         # Each caller gets its own, so that one may cancel it.
         closed: Deferred[None] = Deferred()

@@ -31,6 +31,7 @@ from twisted.logger import globalLogBeginner
 from twisted.protocols.amp import UnhandledCommand
 from twisted.python.failure import Failure
 
+from amp_stream import StreamConfig
 from amp_stream.errors import UntrustedServer
 from amp_stream.files._client import FileClient, Progress, connect, timeoutError
 from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoint
@@ -276,16 +277,16 @@ def withClient(
                 with _prefixed(f"--oob-listen {service.listen}", FAILED):
                     server = OutOfBandServer(service.listen, reactor=reactor)
                     await startOutOfBand(server)
-            bulkClient = OutOfBandClient(
+            httpClient = OutOfBandClient(
                 allowedHosts=service.allowedHosts,
                 allowPlainHTTP=service.allowPlainHTTP,
             )
+            config = StreamConfig(outOfBandServer=server, outOfBandClient=httpClient)
             with _prefixed(f"no connection to {service.endpoint}", NO_CONNECTION):
                 client = await connect(
                     endpoint,
                     connectTimeout=service.connectTimeout,
-                    bulkServer=server,
-                    bulkClient=bulkClient,
+                    config=config,
                     reactor=reactor,
                 )
             return await work(reactor, client)

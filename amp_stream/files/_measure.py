@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorTime
@@ -34,9 +34,9 @@ from twisted.protocols.amp import Command, String, Unicode
 from twisted.python.failure import Failure
 
 import amp_stream
-from amp_stream import BigString, Limits
+from amp_stream import BigString, Limits, StreamConfig
 from amp_stream.errors import DigestMismatch
-from amp_stream.files._client import FileClient, FileClientProtocol, Progress, connect
+from amp_stream.files._client import FileClient, Progress, connect
 from amp_stream.files._server import (
     FileServerFactory,
     FileServerProtocol,
@@ -251,7 +251,9 @@ _PATIENCE = 5.0
 _TAIL = 2000
 _LINE = "{:11}{:>8}{:>11}{:>9}{:>9}{:>10}{:>9}{:>9}"
 _MAX_WHOLE = 2**30
-_LIMITS = Limits(maxBoxSize=_MAX_WHOLE + 65_536, maxBoxKeys=2 * _MAX_WHOLE // 65_535)
+_CONFIG = StreamConfig(
+    limits=Limits(maxBoxSize=_MAX_WHOLE + 65_536, maxBoxKeys=2 * _MAX_WHOLE // 65_535)
+)
 
 
 class PutBig(Command):
@@ -280,14 +282,10 @@ class GetArgument(Command):
     response = [(b"body", String())]
 
 
-class _DemoClientProtocol(FileClientProtocol):
-    limits = _LIMITS
-
-
 class _DemoServerProtocol(FileServerProtocol):
     """The file service, with Commands whose values are held in memory."""
 
-    limits = _LIMITS
+    streamConfig = _CONFIG
 
     @PutBig.responder
     @PutArgument.responder
@@ -420,7 +418,7 @@ class _Way:
 
     @ivar maxSize: The most bytes that it carries, or L{None}.
 
-    @ivar version: The version of AMP to speak, as L{StreamAMP} takes it.
+    @ivar version: The version of AMP to speak, as L{StreamConfig} takes it.
     """
 
     name: str
@@ -569,7 +567,7 @@ async def _try(
     if reason is not None:
         return Skipped(way.name, reason)
     client = await connect(
-        address, version=way.version, protocol=_DemoClientProtocol, reactor=reactor
+        address, config=evolve(_CONFIG, version=way.version), reactor=reactor
     )
 
     async def timed(up: bool) -> tuple[float, bytes]:

@@ -31,7 +31,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from amp_stream import IncomingStream, StreamAMP
+from amp_stream import IncomingStream, StreamAMP, StreamConfig
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
@@ -52,7 +52,7 @@ holds an open file for each that can still be used.
 """
 
 _GRACE = 2.0
-_HTTP_PACKAGES = ("cryptography", "OpenSSL", "service_identity")
+_HTTP_PACKAGES = ("cryptography", "OpenSSL", "h11", "service_identity")
 
 _Response = dict[str, Any]
 _R = TypeVar("_R")
@@ -134,7 +134,7 @@ class FileServerProtocol(StreamAMP):
     @commands.OfferFile.responder
     async def offerFile(self, name: str) -> _Response:
         """Make a ticket for a file."""
-        if self.bulkServer is None:
+        if self.streams.config.outOfBandServer is None:
             raise NobodyListens
         if len(self._offers) >= MAX_OFFERS:
             raise TooManyTickets(
@@ -145,7 +145,7 @@ class FileServerProtocol(StreamAMP):
         self._offers[number] = end
         try:
             body, info = await self._open(name)
-            offer = await self.offer(body)
+            offer = await self.streams.offer(body)
         except Exception:
             del self._offers[number]
             raise
@@ -228,7 +228,7 @@ class FileServerFactory(ServerFactory):
 
     @ivar inThread: How to call functions that block.
 
-    @ivar bulkServer: The server for out-of-band transfers, or L{None}.
+    @ivar config: How each connection behaves.
     """
 
     protocol: type[FileServerProtocol] = FileServerProtocol  # type: ignore[assignment]
@@ -240,7 +240,7 @@ class FileServerFactory(ServerFactory):
         store: FileStore,
         *,
         maxConnections: int = DEFAULT_MAX_CONNECTIONS,
-        bulkServer: OutOfBandServer | None = None,
+        config: StreamConfig | None = None,
         inThread: ThreadRunner = deferToThread,
     ) -> None:
         """
@@ -249,14 +249,14 @@ class FileServerFactory(ServerFactory):
         @param maxConnections: How many connections to serve at once: further ones are
             closed as they come.
 
-        @param bulkServer: The server for out-of-band transfers; without one, only
-            clients that listen themselves can make them.
+        @param config: How each connection behaves.  Without an C{outOfBandServer}, only
+            clients that listen themselves can make out-of-band transfers.
 
         @param inThread: How to call functions that block; for tests.
         """
         self.store = store
         self.inThread = inThread
-        self.bulkServer = bulkServer
+        self.config = config or self.protocol.streamConfig
         self._connections: set[Any] = set()
         self._maxConnections = maxConnections
         self._receiving = 0
@@ -273,7 +273,7 @@ class FileServerFactory(ServerFactory):
                 most=self._maxConnections,
             )
             return None
-        protocol = self.protocol(bulkServer=self.bulkServer)
+        protocol = self.protocol(config=self.config)
         protocol.factory = self
         return protocol
 
@@ -351,8 +351,8 @@ class FileService(Service):
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
             strings.
 
-        @param factory: The factory of the connections.  Its C{bulkServer}, if it has
-            one, is started and stopped with this service.
+        @param factory: The factory of the connections.  The C{outOfBandServer} of its
+            C{config}, if it has one, is started and stopped with this service.
 
         @param addressFile: The path of a file that gets one client endpoint string a
             line, in the order of C{endpoints}, as soon as all of them listen.
@@ -410,9 +410,9 @@ class FileService(Service):
 
     async def _start(self) -> None:
         try:
-            if self._factory.bulkServer is not None:
+            if self._factory.config.outOfBandServer is not None:
                 # Before the clients that are told of it connect.
-                await startOutOfBand(self._factory.bulkServer)
+                await startOutOfBand(self._factory.config.outOfBandServer)
             for endpoint in self._endpoints:
                 self._ports.append(await endpoint.listen(self._factory))
             addresses = [
@@ -459,7 +459,7 @@ class FileService(Service):
         await self._stopOutOfBand()
 
     def _stopOutOfBand(self) -> Deferred[None]:
-        server = self._factory.bulkServer
+        server = self._factory.config.outOfBandServer
         return succeed(None) if server is None else server.stopService()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.application.service import IService
 from twisted.python.usage import CompleteDirs, CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
@@ -118,7 +119,10 @@ def makeService(config: Any) -> IService:
     factory = FileServerFactory(
         FileStore(config["root"], maxFileSize=config["max-file-size"]),
         maxConnections=config["max-connections"],
-        bulkServer=config["oob-server"],
+        config=evolve(
+            FileServerFactory.protocol.streamConfig,
+            outOfBandServer=config["oob-server"],
+        ),
     )
     service: IService = FileService(
         config["endpoints"], factory, addressFile=config["address-file"]

@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,
+    ensureDeferred,
+)
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
@@ -50,7 +55,10 @@ from amp_stream.outofband._tickets import Ticket
 __all__ = ["get", "put"]
 
 _ANSWER = 30.0
-"""How long to wait for the answer to a body that has been sent (seconds)."""
+"""
+How long to wait for the head of the response, once the request with its body has been
+sent (seconds).
+"""
 
 _PATIENCE = 10.0
 """How long to wait for the first line of the text of an error (seconds)."""
@@ -98,7 +106,8 @@ def put(
 
 
 async def _get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
-    response = await _request(ticket, None, reactor, timeout)
+    requesting = _request(ticket, None, reactor, timeout)
+    response = await requesting.addTimeout(timeout + _ANSWER, reactor)
     await _checkStatus(response, 200, reactor)
     _checkEncoding(response)
     response.deliverBody(_ResponseBody(receiver, reactor))
@@ -444,6 +453,11 @@ def _explained(failure: Failure) -> StreamError:
             )
     if failure.check(ConnectError, DNSLookupError, ConnectTimeout):
         return Unreachable(f"the HTTP server does not answer: {_why(failure)}")
+    if any(cause.check(TimeoutError, CancelledError) for cause in causes):
+        # Cancelled when the time was up, or by the stream, which knows its own reason.
+        return Unreachable(
+            f"the HTTP server has not answered the request within {_ANSWER:.0f} s"
+        )
     if any(cause.check(*_LOST) for cause in causes):
         return TransferCut()
     return OutOfBandError(f"the HTTP request failed: {_why(causes[-1])}")

@@ -9,8 +9,9 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream._arguments import Stream
-from amp_stream._commands import argumentKey
+from amp_stream._boxes import argumentKey
 from amp_stream._incoming import IncomingStream
+from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
 from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
 from amp_stream.outofband._transfer import Transfers
@@ -56,13 +57,12 @@ class OutOfBand(Stream):
         size: int | None,
     ) -> IncomingStream:
         listens, digest = (_boolean(name + suffix, strings) for suffix in _SUFFIXES)
-        linkOf = getattr(connection, "_link", None)
-        if linkOf is None:
+        if not isinstance(connection, StreamMultiplexer):
             raise NotStreaming(
                 "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
                 "way to ask for the bytes"
             )
-        transfers = linkOf().extension(Transfers)
+        transfers = connection.extension(Transfers)
         stream: IncomingStream = transfers.claim(
             id, size, self._maxSize, listens, digest
         )

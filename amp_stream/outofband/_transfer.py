@@ -505,12 +505,13 @@ class Offer:
 class Transfers:
     """The out-of-band transfers of one AMP connection."""
 
-    commands = frozenset({b"TakeTicket", b"AskTicket"})
+    commands = frozenset({b"stream.OfferTicket", b"stream.RequestTicket"})
 
     def __init__(self, link: StreamMultiplexer) -> None:
         """@param link: The streams of the connection."""
         self._link = link
         self._port = link.port
+        self._config = link.config
         self._incoming = link
         self._outgoing = link
         self._ask = link.sendAsking
@@ -522,7 +523,7 @@ class Transfers:
     @property
     def listens(self) -> bool:
         """Whether this side has an HTTP server."""
-        return self._port.bulkServer is not None
+        return self._config.outOfBandServer is not None
 
     def claim(
         self,
@@ -583,7 +584,7 @@ class Transfers:
 
         @return: Fires with the offer, or fails with an L{OutOfBandError}.
         """
-        if self._port.bulkServer is None or self._port.transport is None:
+        if self._config.outOfBandServer is None or self._port.transport is None:
             source.close()
             return fail(NobodyListens())
         number, self._offered = self._offered, self._offered + 1
@@ -624,7 +625,7 @@ class Transfers:
         """
         try:
             id = parseNumber("id", box.get(b"id"))
-            if box[amp.COMMAND] == b"AskTicket":
+            if box[amp.COMMAND] == b"stream.RequestTicket":
                 return self._askedForTicket(id)
             self._ticketReceived(id, ticketFromBox(box))
         except StreamError:
@@ -636,14 +637,14 @@ class Transfers:
     def _setUp(
         self, id: int, size: int | None, maxSize: int | None, receiver: HTTPReceiver
     ) -> None:
-        if self._port.bulkServer is None:
-            box = amp.AmpBox({amp.COMMAND: b"AskTicket", b"id": b"%d" % id})
+        if self._config.outOfBandServer is None:
+            box = amp.AmpBox({amp.COMMAND: b"stream.RequestTicket", b"id": b"%d" % id})
             self._ask(box, partial(self._ticketGiven, receiver))
             return
 
         def sendTicket(ticket: Ticket) -> None:
             box = _ticketBox(ticket)
-            box[amp.COMMAND] = b"TakeTicket"
+            box[amp.COMMAND] = b"stream.OfferTicket"
             box[b"id"] = b"%d" % id
             self._ask(box, answered)
 
@@ -693,7 +694,7 @@ class Transfers:
             self._clock.callLater(0, sender.fail, failure.value)
             return failure
 
-        if self._port.bulkServer is None:
+        if self._config.outOfBandServer is None:
             return fail(NobodyListens()).addErrback(failed)
         sender.taken = True
         issuing = self._issue(sender, b"GET", sender.stream.size)
@@ -711,7 +712,7 @@ class Transfers:
 
     @property
     def _client(self) -> OutOfBandClient:
-        client: OutOfBandClient = self._port.bulkClient or _DEFAULT_CLIENT
+        client: OutOfBandClient = self._config.outOfBandClient or _DEFAULT_CLIENT
         return client
 
     def _issue(
@@ -726,7 +727,7 @@ class Transfers:
 
         @return: Fires with the ticket, or fails with a L{StreamError}.
         """
-        server = self._port.bulkServer
+        server = self._config.outOfBandServer
         localHost = self._host("getHost")
         issuing: Deferred[Ticket] = server._issue(
             target, method, size=size, maxSize=maxSize, localHost=localHost

@@ -14,10 +14,11 @@ from typing import Any
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
-from amp_stream import BigString, Limits, StreamAMP
+from amp_stream import BigString, StreamAMP
 from benchmarks.material import BLOCK
 from benchmarks.measuring import Meter
 from benchmarks.peers.base import Peer, Session
+from benchmarks.peers.configured import configured
 from benchmarks.peers.stock import AmpSession, Ping
 
 __all__ = ["Big", "Naive"]
@@ -160,4 +161,7 @@ class Big(BigValues):
     """amp_stream's C{BigString}, with room for values of 128 MiB."""
 
     argument = BigString(maxSize=_MOST)
-    protocol = partial(StreamAMP, limits=Limits(maxBoxSize=_MOST + 65536))
+    protocol = partial(
+        StreamAMP,
+        **configured({"maxBoxSize": _MOST + 65536}),
+    )

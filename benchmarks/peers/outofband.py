@@ -15,6 +15,7 @@ from amp_stream import OutOfBand as OutOfBandArgument
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 from benchmarks.material import blocks
 from benchmarks.peers.base import Peer, Session
+from benchmarks.peers.configured import configured
 from benchmarks.peers.streams import StreamServer, StreamSession
 
 __all__ = ["OutOfBand"]
@@ -68,14 +69,13 @@ class OutOfBand(Peer):
         bulk = OutOfBandServer(endpoint, plainHTTP=plain, reactor=self.reactor)
         bulk.startService()
         await bulk.whenListening()
-        options = {
-            "bulkServer": bulk,
-            "bulkClient": OutOfBandClient(allowPlainHTTP=plain),
-        }
+        client = OutOfBandClient(allowPlainHTTP=plain)
+        options = configured({}, outOfBandServer=bulk, outOfBandClient=client)
         make = Factory.forProtocol(lambda: _Server(self.meter, blocks, **options))
         return await self.listen(make)
 
     async def connect(self) -> Session:
         client = OutOfBandClient(allowPlainHTTP=not self.job.certificate)
-        protocol = await self.reach(_Server(self.meter, blocks, bulkClient=client))
+        options = configured({}, outOfBandClient=client)
+        protocol = await self.reach(_Server(self.meter, blocks, **options))
         return _Session(protocol, self.meter, blocks)

@@ -14,10 +14,11 @@ from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream import Limits, Stream, StreamAMP
+from amp_stream import Stream, StreamAMP
 from benchmarks.material import BLOCK, blocks
 from benchmarks.measuring import Count, Meter
 from benchmarks.peers.base import Peer, Session
+from benchmarks.peers.configured import configured
 
 __all__ = ["StreamServer", "StreamSession", "Streams"]
 
@@ -162,9 +163,9 @@ class Streams(Peer):
     pieces are, or C{source}, the arguments of a L{Paced} one.
     """
 
-    def _options(self) -> tuple[Limits, Source]:
+    def _options(self) -> tuple[dict[str, Any], Source]:
         options = self.job.options
-        limits = Limits(**options.get("limits", {}))
+        limits = configured(options.get("limits", {}))
         if "source" in options:
             return limits, Paced(self.reactor, self.meter, **options["source"])
         piece = options.get("piece", 65535)
@@ -172,12 +173,10 @@ class Streams(Peer):
 
     async def serve(self) -> int:
         limits, source = self._options()
-        make = Factory.forProtocol(
-            lambda: StreamServer(self.meter, source, limits=limits)
-        )
+        make = Factory.forProtocol(lambda: StreamServer(self.meter, source, **limits))
         return await self.listen(make)
 
     async def connect(self) -> Session:
         limits, source = self._options()
-        protocol = await self.reach(StreamAMP(limits=limits))
+        protocol = await self.reach(StreamAMP(**limits))
         return StreamSession(protocol, self.meter, source)
