@@ -13,9 +13,9 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -41,6 +41,8 @@ from amp_stream.files._console import (
 )
 from amp_stream.files._storage import FileInfo
 from amp_stream.outofband import Ticket
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _SHORT = 30.0  # seconds: for the commands that move no file
 
@@ -234,6 +236,12 @@ def ticket(
     click.echo(f"{name}: {count} bytes have left", err=True)
 
 
+def _size(default: str, text: str) -> Callable[[_F], _F]:
+    return click.option(
+        "--size", type=SIZE, default=default, show_default=True, help=text
+    )
+
+
 @commands.command()
 @connects(transfers=True)
 @click.option(
@@ -243,13 +251,7 @@ def ticket(
     show_default=True,
     help="For how long to send.",
 )
-@click.option(
-    "--size",
-    type=SIZE,
-    default="1G",
-    show_default=True,
-    help="The most to send, in bytes, or with K, M, G or T.",
-)
+@_size("1G", "The most to send, in bytes, or with K, M, G or T.")
 def bench(service: Service, seconds: float, size: int) -> None:
     """
     Measure how long small calls take while a file moves.
@@ -271,13 +273,7 @@ def bench(service: Service, seconds: float, size: int) -> None:
 
 @commands.command()
 @click.argument("file", required=False)
-@click.option(
-    "--size",
-    type=SIZE,
-    default="256M",
-    show_default=True,
-    help="If there is no FILE, how much to move, in bytes, or with K, M, G or T.",
-)
+@_size("256M", "If there is no FILE, how much to move: bytes, or with K, M, G or T.")
 @JSON
 def demo(file: str | None, size: int, asJson: bool) -> None:
     """

@@ -137,7 +137,6 @@ def connect(
     *,
     connectTimeout: float = 30.0,
     config: StreamConfig | None = None,
-    protocol: type[FileClientProtocol] = FileClientProtocol,
     reactor: IReactorTime | None = None,
 ) -> Deferred[FileClient]:
     """
@@ -148,10 +147,7 @@ def connect(
 
     @param connectTimeout: How long to try, a TLS handshake included (seconds).
 
-    @param config: How this side of the connection behaves; the default of C{protocol}
-        where it is L{None}.
-
-    @param protocol: The class of the connection.
+    @param config: How this side of the connection behaves; L{None} for the defaults.
 
     @param reactor: The clock; L{None} for the global reactor.
 
@@ -166,7 +162,7 @@ def connect(
         reactor = globalReactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
-    make: Any = partial(protocol, config=config)
+    make: Any = partial(FileClientProtocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
     connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))

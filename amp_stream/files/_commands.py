@@ -29,7 +29,15 @@ and sizes, they still fit the 65,535 bytes of one AMP value.
 """
 
 
-class PutFile(Command):
+_NAME: list[tuple[bytes, Argument]] = [(b"name", Unicode())]
+_FILE: list[tuple[bytes, Argument]] = [(b"size", Integer()), (b"modified", DateTime())]
+
+
+class _FileCommand(Command):
+    errors = FILE_ERRORS
+
+
+class PutFile(_FileCommand):
     """
     Store a file, in place of an older one of the same name.
 
@@ -39,12 +47,11 @@ class PutFile(Command):
     The answer has the size (bytes) and the SHA-256 (32 bytes) of what was stored.
     """
 
-    arguments = [(b"name", Unicode()), (b"body", Stream(digest=True))]
-    response = [(b"size", Integer()), (b"modified", DateTime()), (b"sha256", String())]
-    errors = FILE_ERRORS
+    arguments = [*_NAME, (b"body", Stream(digest=True))]
+    response = [*_FILE, (b"sha256", String())]
 
 
-class GetFile(Command):
+class GetFile(_FileCommand):
     """
     Read a file.
 
@@ -52,33 +59,22 @@ class GetFile(Command):
     file gets the name, or it is removed, while the bytes are on their way.
     """
 
-    arguments = [(b"name", Unicode())]
-    response = [
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"body", Stream(digest=True)),
-    ]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = [*_FILE, (b"body", Stream(digest=True))]
 
 
-class PutFileOutOfBand(Command):
+class PutFileOutOfBand(_FileCommand):
     """Store a file, as L{PutFile} does, whose bytes come over HTTPS."""
 
-    arguments = [(b"name", Unicode()), (b"body", OutOfBand(digest=True))]
+    arguments = [*_NAME, (b"body", OutOfBand(digest=True))]
     response = PutFile.response
-    errors = FILE_ERRORS
 
 
-class GetFileOutOfBand(Command):
+class GetFileOutOfBand(_FileCommand):
     """Read a file, as L{GetFile} does, over HTTPS."""
 
     arguments = GetFile.arguments
-    response = [
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"body", OutOfBand(digest=True)),
-    ]
-    errors = FILE_ERRORS
+    response = [*_FILE, (b"body", OutOfBand(digest=True))]
 
 
 class _TicketFields(Argument):
@@ -99,7 +95,7 @@ class _TicketFields(Argument):
         objects[name.decode("ascii")] = ticketFromBox(strings)
 
 
-class OfferFile(Command):
+class OfferFile(_FileCommand):
     """
     Make a ticket with which any HTTP client can read a file, once, with a GET.
 
@@ -107,17 +103,11 @@ class OfferFile(Command):
     this connection is closed.  C{number} is the argument of L{AwaitOffer}.
     """
 
-    arguments = [(b"name", Unicode())]
-    response = [
-        (b"number", Integer()),
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"ticket", _TicketFields()),
-    ]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = [(b"number", Integer()), *_FILE, (b"ticket", _TicketFields())]
 
 
-class AwaitOffer(Command):
+class AwaitOffer(_FileCommand):
     """
     Wait until the ticket of an offer has been used, and the service has handed the last
     byte to the HTTP connection.  The answer has the number of bytes.  The call fails
@@ -126,10 +116,9 @@ class AwaitOffer(Command):
 
     arguments = [(b"number", Integer())]
     response = [(b"size", Integer())]
-    errors = FILE_ERRORS
 
 
-class ListFiles(Command):
+class ListFiles(_FileCommand):
     """
     List some files, in the order of their names (by code point).
 
@@ -139,32 +128,21 @@ class ListFiles(Command):
     """
 
     arguments = [(b"after", Unicode()), (b"limit", Integer())]
-    response = [
-        (
-            b"files",
-            AmpList(
-                [(b"name", Unicode()), (b"size", Integer()), (b"modified", DateTime())]
-            ),
-        ),
-        (b"more", Boolean()),
-    ]
-    errors = FILE_ERRORS
+    response = [(b"files", AmpList([*_NAME, *_FILE])), (b"more", Boolean())]
 
 
-class StatFile(Command):
+class StatFile(_FileCommand):
     """Tell the size of a file (bytes), and when it was written."""
 
-    arguments = [(b"name", Unicode())]
-    response = [(b"size", Integer()), (b"modified", DateTime())]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = _FILE
 
 
-class RemoveFile(Command):
+class RemoveFile(_FileCommand):
     """Remove a file.  The service answers when the disk has forgotten it."""
 
-    arguments = [(b"name", Unicode())]
+    arguments = _NAME
     response = []
-    errors = FILE_ERRORS
 
 
 class Ping(Command):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from attrs import asdict
 from twisted.application.service import Service
 from twisted.internet.defer import (
     CancelledError,
@@ -122,14 +123,14 @@ class FileServerProtocol(StreamAMP):
         except Exception:
             await inThread(upload.discard)
             raise
-        return {"size": info.size, "modified": info.modified, "sha256": info.sha256}
+        return asdict(info)
 
     @commands.GetFile.responder
     @commands.GetFileOutOfBand.responder
     async def getFile(self, name: str) -> _Response:
         """Send a file over a stream."""
         body, info = await self._open(name)
-        return {"size": info.size, "modified": info.modified, "body": body}
+        return {**asdict(info), "body": body}
 
     @commands.OfferFile.responder
     async def offerFile(self, name: str) -> _Response:
@@ -157,12 +158,7 @@ class FileServerProtocol(StreamAMP):
                 end.callback([outcome])
 
         offer.done.addBoth(ended)
-        return {
-            "number": number,
-            "size": info.size,
-            "modified": info.modified,
-            "ticket": offer.ticket,
-        }
+        return {**asdict(info), "number": number, "ticket": offer.ticket}
 
     @commands.AwaitOffer.responder
     async def awaitOffer(self, number: int) -> _Response:
@@ -194,17 +190,13 @@ class FileServerProtocol(StreamAMP):
         limit = max(1, min(limit, commands.MAX_PAGE))
         page = self.factory.store.page
         files, more = await self.factory.inThread(page, after, limit)
-        described = [
-            {"name": info.name, "size": info.size, "modified": info.modified}
-            for info in files
-        ]
-        return {"files": described, "more": more}
+        return {"files": [asdict(info) for info in files], "more": more}
 
     @commands.StatFile.responder
     async def statFile(self, name: str) -> _Response:
         """Answer with the size and the time of a file."""
         info = await self.factory.inThread(self.factory.store.stat, name)
-        return {"size": info.size, "modified": info.modified}
+        return asdict(info)
 
     @commands.RemoveFile.responder
     async def removeFile(self, name: str) -> _Response:
