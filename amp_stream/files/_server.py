@@ -31,13 +31,14 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
 
 from amp_stream import IncomingStream, StreamAMP, StreamConfig
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._errors import NoSuchOffer
-from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
+from amp_stream.files._storage import FileInfo, FileStore, Upload
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
 
@@ -412,7 +413,9 @@ class FileService(Service):
                 for endpoint, port in zip(self._endpoints, self._ports, strict=True)
             ]
             if self._addressFile is not None:
-                _writeLines(self._addressFile, addresses)
+                lines = "".join(f"{each}\n" for each in addresses)
+                # In one step, by way of a file beside it.
+                FilePath(self._addressFile).setContent(lines.encode("utf-8"))
         except Exception as error:
             self._log.critical("the file service cannot start: {error}", error=error)
             for port in self._ports:
@@ -453,13 +456,3 @@ class FileService(Service):
     def _stopOutOfBand(self) -> Deferred[None]:
         server = self._factory.config.outOfBandServer
         return succeed(None) if server is None else server.stopService()
-
-
-def _writeLines(path: str, lines: Sequence[str]) -> None:
-    directory, name = os.path.split(os.path.abspath(path))
-    file = WholeFile(directory)
-    try:
-        file.write("".join(line + "\n" for line in lines).encode("utf-8"))
-        file.commit(os.fsencode(name))
-    finally:
-        file.discard()

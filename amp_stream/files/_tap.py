@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.application.service import IService
-from twisted.python.usage import CompleteDirs, CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
 from amp_stream.files._endpoints import parseSize, serverEndpoint
 from amp_stream.files._server import (
@@ -49,13 +49,6 @@ class Options(UsageOptions):
         ["oob-url", None, None, "Where clients reach --oob-listen: https://HOST:PORT/"],
     ]
     optFlags = [["oob-plain-http", None, "Speak plain HTTP at --oob-listen: no TLS."]]
-    compData = Completions(
-        optActions={
-            "root": CompleteDirs(),
-            "address-file": CompleteFiles(),
-            "oob-certificate": CompleteFiles(),
-        }
-    )
 
     def __init__(self) -> None:
         super().__init__()
