@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for L{amp_stream.files._bench}: measuring small calls, and C{amp-stream bench}
+Tests for L{amp_stream.files._measure}: measuring small calls, and C{amp-stream bench}
 against a real C{twistd amp-stream}.
 """
 
@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream.files._bench import Latencies, SmallCalls
+from amp_stream.files._measure import Latencies, smallCalls
 from tests.twistdservice import LOCAL, TwistdTestCase
 
 
@@ -30,13 +30,15 @@ class LatenciesTests(SynchronousTestCase):
 
 
 class SmallCallsTests(SynchronousTestCase):
-    """L{SmallCalls}"""
+    """L{smallCalls}"""
 
     def setUp(self) -> None:
-        """Make calls that the test answers."""
+        """Make calls that the test answers, while work goes on that the test ends."""
         self.clock = Clock()
         self.asked: list[Deferred[None]] = []
-        self.calls = SmallCalls(self.clock, self.call, 0.25)
+        self.work: Deferred[str] = Deferred()
+        calls = smallCalls(self.clock, self.call, 0.25, self.work)
+        self.result = Deferred.fromCoroutine(calls)
 
     def call(self) -> Deferred[None]:
         """Make a call."""
@@ -48,43 +50,52 @@ class SmallCallsTests(SynchronousTestCase):
         Small calls are made when they are due, whether or not earlier ones have
         been answered, and each is timed to its own answer.
         """
-        self.calls.start()
         for _ in range(2):
             self.clock.advance(0.25)
         self.assertEqual(len(self.asked), 3)
         self.asked[2].callback(None)
         self.clock.advance(0.125)
-        stopped = self.calls.stop()
+        self.work.callback("done")
         self.asked[0].callback(None)
-        self.assertNoResult(stopped)
+        self.assertNoResult(self.result)
         self.asked[1].callback(None)
-        self.assertEqual(self.successResultOf(stopped), [0.0, 0.625, 0.375])
+        expected = ("done", Latencies.of([0.0, 0.625, 0.375]))
+        self.assertEqual(self.successResultOf(self.result), expected)
         self.clock.advance(1)
         self.assertEqual(len(self.asked), 3)
-        self.assertIs(self.calls.stop(), stopped)
 
     def test_late(self) -> None:
         """
         Small calls that were made late, all at once, are timed from when they
         were due.
         """
-        self.calls.start()
         self.asked[0].callback(None)
         self.clock.advance(1.0)
         self.assertEqual(len(self.asked), 5)
-        stopped = self.calls.stop()
+        self.work.callback("done")
         for asked in self.asked[1:]:
             asked.callback(None)
-        self.assertEqual(self.successResultOf(stopped), [0.0, 0.75, 0.5, 0.25, 0.0])
+        expected = ("done", Latencies.of([0.0, 0.75, 0.5, 0.25, 0.0]))
+        self.assertEqual(self.successResultOf(self.result), expected)
 
     def test_failed(self) -> None:
-        """A small call that fails ends the measurement with its error."""
-        self.calls.start()
+        """A measurement in which a small call failed fails with its error."""
         self.clock.advance(0.25)
         for asked in self.asked:
             asked.errback(RuntimeError("lost"))
+        self.work.callback("done")
+        self.failureResultOf(self.result, RuntimeError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.failureResultOf(self.calls.stop(), RuntimeError)
+
+    def test_workFailed(self) -> None:
+        """
+        If the work fails, the measurement fails with its error at once, and makes no
+        more calls.
+        """
+        self.work.errback(ValueError("lost"))
+        self.failureResultOf(self.result, ValueError)
+        self.asked[0].errback(RuntimeError("lost"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class BenchTests(TwistdTestCase):

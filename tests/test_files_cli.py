@@ -520,14 +520,14 @@ class Mute(amp.AMP):
     """A peer that never answers."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Do nothing."""
+        """Do not answer."""
 
 
 class Rude(amp.AMP):
     """A peer that hangs up."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Hang up."""
+        """Close the connection."""
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -537,7 +537,7 @@ class BrokenSource(StreamAMP):
 
     @GetFile.responder
     def getFile(self, name: str) -> dict[str, Any]:
-        """Answer."""
+        """Answer as the test needs."""
         return answer(self.body())
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -551,7 +551,7 @@ class HangsUp(StreamAMP):
 
     @GetFile.responder
     def getFile(self, name: str) -> dict[str, Any]:
-        """Answer."""
+        """Answer as the test needs."""
         return answer(self.body())
 
     async def body(self) -> AsyncIterator[bytes]:

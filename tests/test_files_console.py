@@ -11,7 +11,7 @@ from tests.commandline import ServedTestCase, spawn
 SCRIPT = """
 import os, signal, sys
 from twisted.internet.defer import Deferred
-from amp_stream.files._console import Interrupted, run
+from amp_stream.files._console import CommandFailed, run
 
 async def work(reactor):
     try:
@@ -22,7 +22,7 @@ async def work(reactor):
 
 try:
     print(run(work))
-except Interrupted as error:
+except CommandFailed as error:
     print(error)
     sys.exit(error.status)
 except ValueError as error:
@@ -58,7 +58,7 @@ class RunTests(ServedTestCase):
         """
         run() returns the result of the work and raises its exception. A signal,
         also one before the reactor runs, and a reactor that is stopped raise
-        Interrupted once the work has cleaned up.
+        CommandFailed once the work has cleaned up.
         """
         return gatherResults(
             [

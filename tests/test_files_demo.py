@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream.files._demo}: C{amp-stream demo}, as a real process."""
+"""Tests for L{amp_stream.files._measure}: C{amp-stream demo}, as a real process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream.files import _demo
-from amp_stream.files._bench import Latencies
-from amp_stream.files._demo import (
+from amp_stream.files import _measure
+from amp_stream.files._measure import (
     ChildService,
-    Outcome,
+    Latencies,
     Row,
     ServiceDied,
     Skipped,
-    asTable,
+    demoTable,
 )
 from tests.commandline import ServedTestCase, command, reactor, spawn
 
@@ -27,8 +26,8 @@ WAYS = ["stream", "argument", "bigstring", "oob"]
 
 # The idle time is for people; nothing here depends on it.
 QUICKLY = """
-from amp_stream.files import _cli, _client, _demo
-_demo._IDLE = 0.05
+from amp_stream.files import _cli, _client, _measure
+_measure._IDLE = 0.05
 {changes}
 _cli.main()
 """
@@ -42,9 +41,9 @@ _client._Tally.hash = damaged
 
 TINY_BOXES = """
 from attrs import evolve
-_demo._WAYS[:] = [
+_measure._WAYS[:] = [
     evolve(way, maxSize=2**20) if way.name == "bigstring" else way
-    for way in _demo._WAYS
+    for way in _measure._WAYS
 ]
 """
 
@@ -54,15 +53,13 @@ sys.modules["cryptography"] = None
 """
 
 NO_SERVICE = """
-_demo.ChildService.program = "raise SystemExit('no service today')"
+_measure.ChildService.program = "raise SystemExit('no service today')"
 """
 
 STUBBORN = """
 import signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-with open(sys.argv[sys.argv.index("--address-file") + 1], "w") as file:
-    file.write("nowhere")
-print("I am here to stay", flush=True)
+print("serving files at nowhere", flush=True)
 sys.stdin.read()
 """
 
@@ -153,7 +150,7 @@ class DemonstrationTests(ServedTestCase):
             status, output, errors = await self.result(child)
             self.assertEqual(
                 (status, errors),
-                (1, b"amp-stream: what came back is not what was sent: stream, oob\n"),
+                (1, b"amp-stream: the file came back damaged: stream, oob\n"),
             )
             lines = output.decode("utf-8").splitlines()
             damaged = [line.endswith("DAMAGED") for line in lines[4:]]
@@ -268,26 +265,6 @@ class ChildServiceTests(ServedTestCase):
 
         return ensureDeferred(test())
 
-    def test_staleAddress(self) -> Deferred[None]:
-        """
-        The address of a child service that was killed is not taken for that of
-        the next one.
-        """
-
-        async def test() -> None:
-            directory = self.makeDirectory()
-            first = ChildService(reactor, directory)
-            address = await first.listening
-            transport: Any = first.transport
-            transport.signalProcess("KILL")
-            await first.ended
-            await first.stop()
-            second = ChildService(reactor, directory)
-            self.assertNotEqual(await second.listening, address)
-            await second.stop()
-
-        return ensureDeferred(test())
-
     def test_stubborn(self) -> Deferred[None]:
         """A child service that ignores SIGTERM is killed after some time."""
 
@@ -295,7 +272,7 @@ class ChildServiceTests(ServedTestCase):
             program = STUBBORN
 
         async def test() -> None:
-            self.patch(_demo, "_PATIENCE", 0.05)
+            self.patch(_measure, "_PATIENCE", 0.05)
             child = Stubborn(reactor, self.makeDirectory())
             self.assertEqual(await child.listening, "nowhere")
             await child.stop()
@@ -304,7 +281,7 @@ class ChildServiceTests(ServedTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """L{asTable}"""
+    """L{demoTable}"""
 
     def test_sizes(self) -> None:
         """The table tells a round size in GiB, MiB or KiB, any other in bytes."""
@@ -315,7 +292,7 @@ class TableTests(SynchronousTestCase):
             (1000, "1000 bytes"),
             (0, "0 bytes"),
         ]:
-            table = asTable(Outcome(size, [Skipped("a", "why")]))
+            table = demoTable(size, [Skipped("a", "why")])
             self.assertTrue(table.startswith(text + " there"), table)
             self.assertTrue(table.endswith("a          not tried: why"))
 
@@ -326,7 +303,7 @@ class TableTests(SynchronousTestCase):
         """
         idle = Latencies(9, 0.001, 0.002, 0.003)
         during = Latencies(9, 0.004, 0.005, 1.2345)
-        table = asTable(Outcome(1, [Row("a", 1.5e8, 2e8, idle, during, True)]))
+        table = demoTable(1, [Row("a", 1.5e8, 2e8, idle, during, True)])
         self.assertEqual(
             table.splitlines()[-1].split(),
             ["a", "150.0", "200.0", "1.00", "2.00", "4.00", "5.00", "1234.50"],

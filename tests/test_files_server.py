@@ -28,7 +28,6 @@ from amp_stream.files import (
     connect,
 )
 from amp_stream.files._client import FileClientProtocol
-from amp_stream.files._storage import WholeFile
 from amp_stream.files._threads import ThreadedSource
 from amp_stream.outofband import OutOfBandServer
 from amp_stream.testing import connectInMemory
@@ -370,9 +369,16 @@ class ServiceTests(TestCase):
         self.assertRaises(FileNotFoundError, service.startService)
 
     def test_wholeAddressFile(self) -> Deferred[None]:
-        """The address file appears whole."""
-        self.patch(WholeFile, "write", lambda *ignored: None)
+        """The address file appears whole, by renaming a file that is complete."""
+        existed: list[bool] = []
+        rename = os.rename
+
+        def noteAndRename(*paths: Any) -> None:
+            existed.append(os.path.exists(self.addressFile))
+            rename(*paths)
+
+        self.patch(os, "rename", noteAndRename)
         service = self.service("tcp:0:interface=127.0.0.1")
         service.startService()
-        self.assertEqual(self.addresses(), [])
+        self.assertEqual((existed, len(self.addresses())), ([False], 1))
         return service.stopService()

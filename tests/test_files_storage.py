@@ -27,7 +27,7 @@ from amp_stream.files import (
     StorageFailed,
     StorageFull,
 )
-from amp_stream.files._storage import FileStore, WholeFile, checkName, removeStale
+from amp_stream.files._storage import FileStore, WholeFile, checkName
 
 HOLD_A_TEMPORARY_FILE = """
 import sys
@@ -422,16 +422,16 @@ class StaleTests(StoreTestCase):
         flock = fcntl.flock
         names = iter(["1", "2"])
         self.patch(secrets, "token_hex", lambda size: next(names))
-        unlinked: list[bytes] = []
+        unlinked: list[str] = []
 
         def cleanFirst(fd: int, operation: int) -> None:
             patcher.restore()
-            unlinked.extend(removeStale(self.root.path))
+            unlinked.extend(self.store.removeStale())
             flock(fd, operation)
 
         patcher = self.patch(fcntl, "flock", cleanFirst)
         self.put("a", b"x")
-        self.assertEqual(unlinked, [b".incoming-1"])
+        self.assertEqual(unlinked, [".incoming-1"])
         self.assertEqual(self.get("a"), b"x")
 
     def test_cleanerHoldsTheLock(self) -> None:

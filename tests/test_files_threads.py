@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from amp_stream.files._threads import DedicatedThread, ThreadedSource, writeInThread
+from amp_stream.files._threads import ThreadedSource, dedicatedThread, writeInThread
 
 
 class Threads:
@@ -55,7 +55,7 @@ class Consumer:
         self.data: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Remember."""
+        """Keep the bytes for the test."""
         self.data.append(data)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
@@ -73,7 +73,6 @@ class SourceTests(SynchronousTestCase):
         self.threads = Threads()
         self.pieces: list[bytes] = []
         self.consumer = Consumer()
-        self.counts: list[int] = []
 
     def read(self, size: int) -> bytes:
         """Read the file."""
@@ -82,9 +81,7 @@ class SourceTests(SynchronousTestCase):
     def source(self, size: int | None = None) -> ThreadedSource:
         """Make a source of a file of three pieces."""
         self.pieces = [b"a", b"bb", b"ccc"]
-        source = ThreadedSource(self.read, size, self.threads)
-        source.onWrite = self.counts.append
-        return source
+        return ThreadedSource(self.read, size, self.threads)
 
     def test_interface(self) -> None:
         """A source is an IBodyProducer with the length that it was given."""
@@ -94,14 +91,14 @@ class SourceTests(SynchronousTestCase):
 
     def test_toTheEnd(self) -> None:
         """
-        A source of unknown size delivers and counts all pieces in order, and its
+        A source of unknown size delivers all pieces in order, and its
         Deferred fires when a read finds the end of the file.
         """
         self.assertReadsAll(None, 4)
 
     def test_toItsSize(self) -> None:
         """
-        A source of known size delivers and counts all pieces in order, and its
+        A source of known size delivers all pieces in order, and its
         Deferred fires with the last of them, without a further read.
         """
         self.assertReadsAll(6, 3)
@@ -118,17 +115,6 @@ class SourceTests(SynchronousTestCase):
             self.threads.work()
         self.assertIsNone(self.successResultOf(done))
         self.assertEqual(self.consumer.data, [b"a", b"bb", b"ccc"])
-        self.assertEqual(self.counts, [1, 2, 3])
-
-    def test_onRead(self) -> None:
-        """onRead is called with each piece, in the thread that has read it."""
-        seen: list[bytes] = []
-        source = self.source()
-        source.onRead = seen.append
-        source.startProducing(self.consumer)
-        self.assertEqual(seen, [])
-        self.threads.work()
-        self.assertEqual(seen, [b"a"])
 
     def test_paused(self) -> None:
         """A paused source reads one piece ahead and writes none."""
@@ -256,7 +242,7 @@ class WriteTests(SynchronousTestCase):
         asked.callback(data)
 
     def begin(self, write: Callable[[bytes], object] | None = None) -> Deferred[None]:
-        """Begin."""
+        """Begin to write the stream."""
         return ensureDeferred(
             writeInThread(self.stream(), write or self.written.append, self.threads)
         )
@@ -338,18 +324,18 @@ class WriteTests(SynchronousTestCase):
 
 
 class DedicatedThreadTests(TestCase):
-    """L{DedicatedThread}"""
+    """L{dedicatedThread}"""
 
     timeout = 30
 
     def test_oneThread(self) -> Deferred[None]:
         """
-        A DedicatedThread makes its calls one after the other, does not keep the
+        A dedicated thread makes its calls one after the other, does not keep the
         process from ending, and delivers results and errors.
         """
 
         async def test() -> None:
-            inThread = DedicatedThread()
+            inThread = dedicatedThread()
             first = await inThread(threading.current_thread)
             second = await inThread(threading.current_thread)
             self.assertIs(first, second)

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 
-from amp_stream.files._demo import ChildService
+from amp_stream.files._measure import ChildService
 from tests.commandline import ServedTestCase, spawn
 from tests.processes import Child
 

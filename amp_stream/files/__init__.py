@@ -8,22 +8,24 @@ C{twistd amp-stream} runs the server, and the C{amp-stream} command is a client.
 
 from amp_stream.files._client import FileClient, FileOffer, connect
 from amp_stream.files._commands import (
-    FILE_ERRORS,
     AwaitOffer,
-    FileError,
-    FileTooLarge,
     GetFile,
     GetFileOutOfBand,
-    InvalidName,
     ListFiles,
-    NoSuchFile,
-    NoSuchOffer,
     OfferFile,
     Ping,
     PutFile,
     PutFileOutOfBand,
     RemoveFile,
     StatFile,
+)
+from amp_stream.files._errors import (
+    FILE_ERRORS,
+    FileError,
+    FileTooLarge,
+    InvalidName,
+    NoSuchFile,
+    NoSuchOffer,
     StorageFailed,
     StorageFull,
 )

@@ -13,35 +13,36 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from attrs import asdict
 from twisted.logger import textFileLogObserver
 
-from amp_stream._version import __version__
-from amp_stream.files._bench import bench
-from amp_stream.files._client import FileClient, FileOffer
+from amp_stream import __version__
+from amp_stream.files._client import FileClient, FileOffer, openSink, openSource
 from amp_stream.files._console import (
     FAILED,
+    JSON,
     NAME,
+    SIZE,
     CommandFailed,
     Service,
-    TransferOptions,
     asISO,
     closeOutput,
+    connects,
     progressBar,
-    serviceOptions,
+    reportErrors,
     show,
-    transferOptions,
     withClient,
 )
-from amp_stream.files._demo import demo
 from amp_stream.files._storage import FileInfo
-from amp_stream.files._threads import openSink, openSource
 from amp_stream.outofband import Ticket
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _SHORT = 30.0  # seconds: for the commands that move no file
 
@@ -49,7 +50,7 @@ _SHORT = 30.0  # seconds: for the commands that move no file
 def main() -> NoReturn:
     """Run the command that C{sys.argv} gives, and exit."""
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal cannot show is no reason to fail.
+        # A name that the terminal cannot show does not end the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         status = commands.main(prog_name="amp-stream", standalone_mode=False) or 0
@@ -87,55 +88,41 @@ def commands(context: click.Context, debug: bool) -> None:
 
 
 @commands.command()
-@serviceOptions()
+@connects(transfers=True)
 @click.argument("file")
 @click.option("--as", "name", type=NAME, help="The name to store it under.")
-@transferOptions
-def put(
-    service: Service,
-    file: str,
-    name: str | None,
-    transfer: TransferOptions,
-    asJson: bool,
-) -> None:
+def put(service: Service, file: str, name: str | None) -> None:
     """Store FILE, or standard input if it is "-"."""
     if name is None:
         if file == "-":
-            raise click.UsageError("standard input has no name: give one with --as")
+            raise click.UsageError(
+                "standard input has no name: name the file with --as"
+            )
         context = click.get_current_context()
         name = NAME.convert(os.path.basename(file), None, context)
     named: str = name
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         with progressBar(named) as progress:
+            source = openSource(file)
             return await client.put(
-                named,
-                openSource(file),
-                outOfBand=transfer.outOfBand,
-                progress=progress,
+                named, source, outOfBand=service.outOfBand, progress=progress
             )
 
-    info = withClient(service, work, transfer)
-    show(asJson, _described(info), _summary(named, info))
+    info = withClient(service, work)
+    show(service.asJson, _described(info), _summary(named, info))
 
 
 @commands.command()
-@serviceOptions()
+@connects(transfers=True)
 @click.argument("name", type=NAME)
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    help='Where to write it, "-" for standard output.  [default: NAME]',
+    help='Write to FILE, or to standard output if it is "-".  [default: NAME]',
 )
-@transferOptions
-def get(
-    service: Service,
-    name: str,
-    output: str | None,
-    transfer: TransferOptions,
-    asJson: bool,
-) -> None:
+def get(service: Service, name: str, output: str | None) -> None:
     """
     Read the file NAME.
 
@@ -143,113 +130,104 @@ def get(
     anything fails, an older FILE stays as it was.
     """
     target = name if output is None else output
-    if asJson and target == "-":
-        raise click.UsageError("standard output is for the file, or for --json")
+    if service.asJson and target == "-":
+        raise click.UsageError(
+            "-o - and --json both write to standard output: choose one"
+        )
     if os.path.isdir(target):
         raise click.UsageError(f"{target} is a directory: name a file with -o")
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         with progressBar(name) as progress:
+            sink = openSink(target)
             return await client.get(
-                name,
-                openSink(target),
-                outOfBand=transfer.outOfBand,
-                progress=progress,
+                name, sink, outOfBand=service.outOfBand, progress=progress
             )
 
-    info = withClient(service, work, transfer)
-    if target != "-":
-        show(asJson, {**_described(info), "file": target}, _summary(target, info))
-
-
-@commands.command()
-@serviceOptions(timeout=_SHORT)
-def ls(service: Service, asJson: bool) -> None:
-    """List all files: size in bytes, time (UTC), name."""
-
-    async def work(reactor: Any, client: FileClient) -> list[FileInfo]:
-        return await client.list()
-
-    files = withClient(service, work)
-    lines = [f"{each.size:>15}  {asISO(each.modified)}  {each.name}" for each in files]
-    if asJson or files:
-        show(asJson, {"files": [_described(each) for each in files]}, "\n".join(lines))
-
-
-@commands.command()
-@serviceOptions(timeout=_SHORT)
-@click.argument("name", type=NAME)
-def stat(service: Service, name: str, asJson: bool) -> None:
-    """Tell the size of the file NAME, and when it was written."""
-
-    async def work(reactor: Any, client: FileClient) -> FileInfo:
-        return await client.stat(name)
-
     info = withClient(service, work)
-    line = f"{name}: {info.size} bytes, written {asISO(info.modified)}"
-    show(asJson, _described(info), line)
+    if target != "-":
+        found = {**_described(info), "file": target}
+        show(service.asJson, found, _summary(target, info))
 
 
 @commands.command()
-@serviceOptions(timeout=_SHORT)
+@connects(timeout=_SHORT)
+def ls(service: Service) -> None:
+    """List all files: size in bytes, time (UTC), name."""
+    files = withClient(service, lambda reactor, client: client.list())
+    lines = [f"{each.size:>15}  {asISO(each.modified)}  {each.name}" for each in files]
+    if service.asJson or files:
+        found = {"files": [_described(each) for each in files]}
+        show(service.asJson, found, "\n".join(lines))
+
+
+@commands.command()
+@connects(timeout=_SHORT)
 @click.argument("name", type=NAME)
-def rm(service: Service, name: str, asJson: bool) -> None:
-    """Remove the file NAME."""
-
-    async def work(reactor: Any, client: FileClient) -> None:
-        await client.remove(name)
-
-    withClient(service, work)
-    show(asJson, {"name": name}, f"{name}: removed")
+def stat(service: Service, name: str) -> None:
+    """Show the size of the file NAME, and when it was written."""
+    info = withClient(service, lambda reactor, client: client.stat(name))
+    line = f"{name}: {info.size} bytes, written {asISO(info.modified)}"
+    show(service.asJson, _described(info), line)
 
 
 @commands.command()
-@serviceOptions(timeout=_SHORT)
-def ping(service: Service, asJson: bool) -> None:
-    """Tell how long a small call takes."""
+@connects(timeout=_SHORT)
+@click.argument("name", type=NAME)
+def rm(service: Service, name: str) -> None:
+    """Remove the file NAME."""
+    withClient(service, lambda reactor, client: client.remove(name))
+    show(service.asJson, {"name": name}, f"{name}: removed")
+
+
+@commands.command()
+@connects(timeout=_SHORT)
+def ping(service: Service) -> None:
+    """Measure how long a small call takes."""
 
     async def work(reactor: Any, client: FileClient) -> float:
-        started = reactor.seconds()
+        started: float = reactor.seconds()
         await client.ping()
-        seconds: float = reactor.seconds() - started
-        return seconds
+        taken: float = reactor.seconds() - started
+        return taken
 
     seconds = withClient(service, work)
-    show(asJson, {"seconds": seconds}, f"{seconds * 1000:.2f} ms")
+    show(service.asJson, {"seconds": seconds}, f"{seconds * 1000:.2f} ms")
 
 
 @commands.command()
-@serviceOptions()
+@connects()
 @click.argument("name", type=NAME)
 @click.option(
     "--certificate",
     metavar="FILE",
-    help="Where to write the certificate of the HTTPS server.  "
+    help="Write the certificate of the HTTPS server to FILE.  "
     "[default: a temporary file]",
 )
 @click.option(
     "--curl-config",
     "asConfig",
     is_flag=True,
-    help='Print what "curl --config -" reads, and nothing else.',
+    help='Print a configuration for "curl --config -", and nothing else.',
 )
 def ticket(
-    service: Service, name: str, certificate: str | None, asConfig: bool, asJson: bool
+    service: Service, name: str, certificate: str | None, asConfig: bool
 ) -> None:
     """
-    Let anybody get the file NAME with curl, once.
+    Make a ticket with which curl can get the file NAME, once.
 
     Prints the command, and waits until it was used and the last byte has left.
     Until then, interrupting this takes the ticket back.
     """
-    if asConfig and asJson:
+    if asConfig and service.asJson:
         raise click.UsageError("--curl-config and --json: choose one")
 
     async def work(reactor: Any, client: FileClient) -> int:
         offer = await client.offer(name)
         _checkTicket(offer.ticket)
         with _written(offer.ticket.certificate, certificate) as path:
-            show(asJson, _ticketFields(offer, path), _ticketText(offer, path, asConfig))
+            text = _ticketText(offer, path, asConfig)
+            show(service.asJson, _ticketFields(offer, path), text)
             # A reader that reads to the end, as curl does, is to begin now.
             closeOutput()
             return await offer.whenUsed()
@@ -258,8 +236,63 @@ def ticket(
     click.echo(f"{name}: {count} bytes have left", err=True)
 
 
-commands.add_command(demo)
-commands.add_command(bench)
+def _size(default: str, text: str) -> Callable[[_F], _F]:
+    return click.option(
+        "--size", type=SIZE, default=default, show_default=True, help=text
+    )
+
+
+@commands.command()
+@connects(transfers=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=5.0,
+    show_default=True,
+    help="For how long to send.",
+)
+@_size("1G", "The most to send, in bytes, or with K, M, G or T.")
+def bench(service: Service, seconds: float, size: int) -> None:
+    """
+    Measure how long small calls take while a file moves.
+
+    Makes a small call every 20 ms: first with nothing else on the connection, then
+    while it sends random bytes for some seconds, then while it gets them back.  The
+    service keeps them under a name of their own, and removes them afterwards.
+    """
+    from amp_stream.files import _measure
+
+    oob = service.outOfBand
+    rows = withClient(
+        service,
+        lambda reactor, client: _measure.bench(reactor, client, oob, seconds, size),
+    )
+    found = {"outOfBand": oob, "rows": [asdict(row) for row in rows]}
+    show(service.asJson, found, _measure.benchTable(oob, rows))
+
+
+@commands.command()
+@click.argument("file", required=False)
+@_size("256M", "If there is no FILE, how much to move: bytes, or with K, M, G or T.")
+@JSON
+def demo(file: str | None, size: int, asJson: bool) -> None:
+    """
+    Show small calls staying fast while FILE moves.
+
+    Starts a file service of its own, moves FILE there and back with each
+    declaration, with a small call every 10 ms on the same connection, and prints
+    how long these took.
+    """
+    from amp_stream.files import _measure
+
+    size, rows = reportErrors(
+        lambda reactor: _measure.demonstrate(reactor, file, size, progressBar)
+    )
+    found = {"size": size, "rows": [asdict(row) for row in rows]}
+    show(asJson, found, _measure.demoTable(size, rows))
+    damaged = [row.way for row in rows if not getattr(row, "matches", True)]
+    if damaged:
+        raise CommandFailed(f"the file came back damaged: {', '.join(damaged)}", FAILED)
 
 
 def _summary(where: str, info: FileInfo) -> str:
@@ -279,55 +312,53 @@ def _described(info: FileInfo) -> Mapping[str, object]:
 
 # Tickets, in the words of curl.
 
-_PORTS = {"http": 80, "https": 443}
 _ESCAPES = {
-    "\\": "\\\\",
-    '"': '\\"',
-    "\t": "\\t",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\v": "\\v",
+    ord(raw): "\\" + escaped
+    for raw, escaped in zip('\\"\t\n\r\v', '\\"tnrv', strict=True)
 }
 
 
 def _checkTicket(ticket: Ticket) -> None:
     """
-    Show no URL to a person, or to curl, that is not one of HTTP.
+    Refuse a ticket that must not be shown to a person, or to curl.
 
-    @raise CommandFailed: This one is not.
+    @raise CommandFailed: The URL is not one of HTTP, or cannot be printed.
     """
     text = ticket.url + ticket.serverName
     isHTTP = ticket.url.startswith(("http://", "https://"))
     if not isHTTP or not text.isprintable() or ticket.method != b"GET":
-        raise CommandFailed("the service sent a ticket that makes no sense", FAILED)
+        raise CommandFailed(
+            "the service sent an invalid ticket: its URL is not one of HTTP", FAILED
+        )
 
 
 @contextmanager
 def _written(pem: bytes, path: str | None) -> Iterator[str | None]:
     """
-    Write a certificate, for as long as it may be needed.
+    Write a certificate to a file.
 
-    @param pem: It; empty if there is none.
+    @param pem: The certificate; empty if there is none.
 
-    @param path: Where to, if it shall be kept.
+    @param path: The path of the file; L{None} for a temporary one.
 
     @return: A context manager, of the path of the file, or of L{None}.
     """
     if not pem:
         yield None
-    elif path is not None:
-        with open(path, "wb") as file:
-            file.write(pem)
-        yield os.path.abspath(path)
+        return
+    where: int | str
+    if path is None:
+        where, name = tempfile.mkstemp(".pem", "amp-stream-")
     else:
-        handle, temporary = tempfile.mkstemp(".pem", "amp-stream-")
-        try:
-            with open(handle, "wb") as file:
-                file.write(pem)
-            yield temporary
-        finally:
+        where = name = os.path.abspath(path)
+    try:
+        with open(where, "wb") as file:
+            file.write(pem)
+        yield name
+    finally:
+        if path is None:
             with suppress(FileNotFoundError):
-                os.unlink(temporary)
+                os.unlink(name)
 
 
 def _ticketText(offer: FileOffer, path: str | None, asConfig: bool) -> str:
@@ -373,9 +404,9 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
-    """@return: The same for C{curl --config}: the text of the file."""
+    """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
     return "\n".join(
-        name if value is None else f'{name} = "{_escaped(value)}"'
+        name if value is None else f'{name} = "{value.translate(_ESCAPES)}"'
         for name, value in _curlOptions(ticket, output, certificate)
     )
 
@@ -384,32 +415,25 @@ def _curlOptions(
     ticket: Ticket, output: str, certificate: str | None
 ) -> list[tuple[str, str | None]]:
     parts = urlsplit(ticket.url)
-    url = ticket.url
     options: list[tuple[str, str | None]] = [("fail", None)]
     if certificate is not None:
         options.append(("cacert", certificate))
     if ticket.serverName and ticket.serverName != parts.hostname:
         # The certificate is not for the host of the URL, but for this name there.
-        port = parts.port or _PORTS[parts.scheme]
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         name = _bracketed(ticket.serverName)
         there = f"{_bracketed(parts.hostname or '')}:{port}"
         options.append(("connect-to", f"{name}:{port}:{there}"))
-        url = SplitResult(
-            parts.scheme, f"{name}:{port}", parts.path, parts.query, ""
-        ).geturl()
+        parts = parts._replace(netloc=f"{name}:{port}", fragment="")
     token = ticket.token.decode("ascii")
-    options += [
+    return [
+        *options,
         ("header", f"Authorization: Bearer {token}"),
         # To curl, "-" is standard output.
         ("output", f"./{output}" if output.startswith("-") else output),
-        ("url", url),
+        ("url", parts.geturl()),
     ]
-    return options
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _escaped(value: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -21,7 +22,6 @@ from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar, Union
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import (
-    IConsumer,
     IHandshakeListener,
     IReactorTime,
     ISSLTransport,
@@ -29,25 +29,19 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
-from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
-from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from amp_stream import StreamAMP, StreamConfig
-from amp_stream._outgoing import SourceLike
 from amp_stream.errors import DigestMismatch, UsageError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientEndpoint
-from amp_stream.files._storage import FileInfo
+from amp_stream.files._storage import FileInfo, WholeFile, pathOf
 from amp_stream.files._threads import (
-    ThreadedSink,
     ThreadedSource,
     ThreadRunner,
-    fileSource,
-    openSink,
-    openSource,
+    dedicatedThread,
     writeInThread,
 )
 from amp_stream.outofband import Ticket
@@ -66,9 +60,37 @@ class _Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-SinkLike = Union[
-    _Writable, BinaryIO, "FilePath[str]", "os.PathLike[str]", IConsumer, ThreadedSink
-]
+@frozen
+class ThreadedSink:
+    """
+    A sink that is written to in a thread.
+
+    @ivar write: Takes all the bytes that it is given; it blocks.
+
+    @ivar inThread: How to call the others.
+
+    @ivar finish: Called after the last byte; it blocks.
+
+    @ivar discard: Called if the bytes are not complete; it blocks.  L{None} if there is
+        nothing to do.
+    """
+
+    write: Callable[[bytes], object]
+    inThread: ThreadRunner = deferToThread
+    finish: Callable[[], object] = lambda: None
+    discard: Callable[[], object] | None = None
+
+
+_Bytes = bytes | bytearray | memoryview
+_File = Union[BinaryIO, "FilePath[str]", "os.PathLike[str]"]
+_Pieces = Iterable[bytes] | AsyncIterable[bytes]
+
+SourceLike = _Bytes | _File | _Pieces | ThreadedSource
+"""
+The sources of L{FileClient.put}.
+"""
+
+SinkLike = _Writable | _File | ThreadedSink
 """
 The sinks of L{FileClient.get}.
 """
@@ -103,7 +125,7 @@ class FileClientProtocol(StreamAMP):
         self.ready.callback(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Fire C{disconnected}."""
+        """Tell those who wait for the connection or for its end."""
         super().connectionLost(reason)
         if not self.ready.called:
             self.ready.errback(reason)
@@ -115,7 +137,6 @@ def connect(
     *,
     connectTimeout: float = 30.0,
     config: StreamConfig | None = None,
-    protocol: type[FileClientProtocol] = FileClientProtocol,
     reactor: IReactorTime | None = None,
 ) -> Deferred[FileClient]:
     """
@@ -126,10 +147,7 @@ def connect(
 
     @param connectTimeout: How long to try, a TLS handshake included (seconds).
 
-    @param config: How this side of the connection behaves; the default of C{protocol}
-        where it is L{None}.
-
-    @param protocol: The class of the connection.
+    @param config: How this side of the connection behaves; L{None} for the defaults.
 
     @param reactor: The clock; L{None} for the global reactor.
 
@@ -144,7 +162,7 @@ def connect(
         reactor = globalReactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
-    make: Any = partial(protocol, config=config)
+    make: Any = partial(FileClientProtocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
     connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))
@@ -247,7 +265,7 @@ class FileClient:
     async def put(
         self,
         name: str,
-        source: SourceLike | os.PathLike[str],
+        source: SourceLike,
         *,
         outOfBand: bool = False,
         progress: Progress | None = None,
@@ -257,9 +275,9 @@ class FileClient:
 
         @param name: The name that it shall have.
 
-        @param source: Its bytes: a bytes-like object, a path, a binary file, an
-            C{IBodyProducer}, or an iterable or async iterable of bytes.  Files are read
-            in threads, and closed at the end.
+        @param source: Its bytes: a bytes-like object, a path, a binary file, or an
+            iterable or async iterable of bytes.  Files are read in threads, and closed
+            at the end.
 
         @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
             sides must listen.
@@ -271,10 +289,12 @@ class FileClient:
         """
         command = commands.PutFileOutOfBand if outOfBand else commands.PutFile
         tally = _Tally(progress)
-        body = tally.reading(source, self._inThread)
+        body = tally.observe(_asSource(source, self._inThread))
         answer = await self.protocol.callRemote(command, name=name, body=body)
         if (answer["size"], answer["sha256"]) != (tally.count, tally.sha256()):
-            raise DigestMismatch(f"the service did not store what was sent as {name!r}")
+            raise DigestMismatch(
+                f"the service stored other bytes than were sent as {name!r}"
+            )
         return FileInfo(name=name, **answer)
 
     @_deferred
@@ -294,8 +314,7 @@ class FileClient:
         @param sink: Where to write it.  A path gets the file in one step, when it is
             complete and checked.  A binary file, or anything else whose C{write} takes
             bytes, is written to in a thread and not closed; if the file turns out to
-            be incomplete or damaged, it has been given a part of it.  An C{IConsumer}
-            is written to in the reactor's thread.
+            be incomplete or damaged, it has been given a part of it.
 
         @param outOfBand: Whether the bytes travel over HTTPS, for which one of the two
             sides must listen.
@@ -311,12 +330,9 @@ class FileClient:
         body = answer["body"]
         tally.size = answer["size"]
         try:
-            tally.moved(0)
+            tally.moved(b"")
             # The stream compares its SHA-256 with that of the service.
-            if IConsumer.providedBy(sink):
-                await body.writeTo(_ObservedConsumer(sink, tally))
-            else:
-                await self._write(body, self._asSink(sink), tally)
+            await self._write(body, _asSink(sink, self._inThread), tally)
         except Exception:
             body.abort()
             raise
@@ -336,18 +352,6 @@ class FileClient:
             if sink.discard is not None:
                 await sink.inThread(sink.discard)
             raise
-
-    def _asSink(self, sink: Any) -> ThreadedSink:
-        if isinstance(sink, ThreadedSink):
-            return sink
-        if isinstance(sink, (FilePath, os.PathLike)):
-            return openSink(_path(sink), self._inThread)
-        if callable(getattr(sink, "write", None)):
-            return ThreadedSink(sink.write, self._inThread)
-        raise UsageError(
-            "a file is written to a path, a binary file or an IConsumer, not to "
-            f"{type(sink).__name__}"
-        )
 
     @_deferred
     async def list(self) -> _FileList:
@@ -383,8 +387,8 @@ class FileClient:
     @_deferred
     async def offer(self, name: str) -> FileOffer:
         """
-        Get a ticket with which any HTTP client can read a file, once, with a GET.  It
-        is void when this connection is closed.
+        Get a ticket with which any HTTP client can read a file, once, with a GET.  The
+        ticket is void when this connection is closed.
 
         @param name: The name of the file.
         """
@@ -407,17 +411,13 @@ class FileClient:
         return closed
 
 
-def _path(path: FilePath[str] | os.PathLike[str]) -> str:
-    return path.path if isinstance(path, FilePath) else os.fspath(path)
-
-
 class _Tally:
     """
     The size and the SHA-256 of the bytes of one transfer.
 
-    @ivar size: How many there will be, or L{None}.
+    @ivar size: How many bytes there will be, or L{None}.
 
-    @ivar count: How many there were.
+    @ivar count: How many bytes there were.
     """
 
     def __init__(self, progress: Progress | None) -> None:
@@ -436,55 +436,32 @@ class _Tally:
         self._hash.update(data)
         self.count += len(data)
 
-    def moved(self, count: int) -> None:
+    def moved(self, data: bytes) -> None:
         """Report bytes, in the thread of the reactor."""
-        self._moved += count
+        self._moved += len(data)
         if self._progress is not None:
             self._progress(self._moved, self.size)
 
     def take(self, data: bytes) -> None:
         """Count and report bytes."""
         self.hash(data)
-        self.moved(len(data))
+        self.moved(data)
 
-    def reading(self, source: Any, inThread: ThreadRunner) -> SourceLike:
+    def observe(self, source: Any) -> Any:
         """
         Count the bytes of a source as they are read.
 
+        @param source: A source from L{_asSource}.
+
         @return: The source to send.
-
-        @raise OSError: The file cannot be opened.
-
-        @raise UsageError: There are no bytes to read from this.
         """
-        if isinstance(source, io.TextIOBase):
-            raise UsageError("a file is made from bytes: open the source as rb")
-        if isinstance(source, (FilePath, os.PathLike)):
-            source = openSource(_path(source), inThread)
-        elif isinstance(source, (bytes, bytearray, memoryview)):
-            source = fileSource(io.BytesIO(source), inThread)
-        elif callable(getattr(source, "read", None)):
-            source = fileSource(source, inThread)
         if isinstance(source, ThreadedSource):
-            source.onRead = self.hash
-            source.onWrite = self.moved
-        elif IBodyProducer.providedBy(source):
-            source = _ObservedProducer(source, self)
-        elif isinstance(source, (str, Awaitable)) or not isinstance(
-            source, (AsyncIterable, Iterable)
-        ):
-            raise UsageError(
-                "a file is made from bytes, a path, a binary file, an IBodyProducer, "
-                "or an iterable or async iterable of bytes, not from "
-                f"{type(source).__name__}"
-            )
-        else:
-            self.moved(0)
-            return self._iterate(source)
-        self.size = source.length if isinstance(source.length, int) else None
-        self.moved(0)
-        body: SourceLike = source
-        return body
+            self.size = source.length if isinstance(source.length, int) else None
+            source.onRead, source.onWrite = self.hash, self.moved
+            self.moved(b"")
+            return source
+        self.moved(b"")
+        return self._iterate(source)
 
     async def _iterate(
         self, pieces: Iterable[bytes] | AsyncIterable[bytes]
@@ -499,26 +476,113 @@ class _Tally:
                 yield piece
 
 
-class _ObservedConsumer(proxyForInterface(IConsumer)):  # type: ignore[misc]
-    """A consumer whose bytes are counted."""
-
-    def __init__(self, consumer: IConsumer, tally: _Tally) -> None:
-        super().__init__(consumer)
-        self._tally = tally
-
-    def write(self, data: bytes) -> None:
-        self._tally.take(data)
-        self.original.write(data)
+# Files, as sources and sinks.
 
 
-class _ObservedProducer(proxyForInterface(IBodyProducer)):  # type: ignore[misc]
-    """A producer whose bytes are counted."""
+def _asSource(source: Any, inThread: ThreadRunner) -> Any:
+    """
+    @return: A L{ThreadedSource}, or an iterable or async iterable.
 
-    def __init__(self, producer: IBodyProducer, tally: _Tally) -> None:
-        super().__init__(producer)
-        self._tally = tally
+    @raise OSError: The file cannot be opened.
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        done: Deferred[None]
-        done = self.original.startProducing(_ObservedConsumer(consumer, self._tally))
-        return done
+    @raise UsageError: The source is of another type.
+    """
+    if isinstance(source, ThreadedSource):
+        return source
+    if isinstance(source, io.TextIOBase):
+        raise UsageError("a file is made from bytes: open the source as rb")
+    if isinstance(source, (FilePath, os.PathLike)):
+        return openSource(pathOf(source), inThread)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
+    if callable(getattr(source, "read", None)):
+        size = None
+        if isinstance(source, io.BytesIO):
+            size = max(0, source.getbuffer().nbytes - source.tell())
+        close = getattr(source, "close", None)
+        return ThreadedSource(source.read, size, inThread, close=close)
+    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(
+        source, (str, Awaitable)
+    ):
+        return source
+    raise UsageError(
+        "a file is made from bytes, a path, a binary file, or an iterable or async "
+        f"iterable of bytes, not from {type(source).__name__}"
+    )
+
+
+def openSource(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSource:
+    """
+    Open a file for reading.
+
+    @param path: A file, a device, a FIFO, or C{"-"} for standard input.
+
+    @param inThread: How to read a regular file; the others get a thread of their own.
+
+    @raise OSError: It cannot be opened.
+    """
+    if path == "-":
+        # Not sys.stdin: its lock would be held until there is input.
+        return ThreadedSource(partial(os.read, 0), None, dedicatedThread())
+    file = open(path, "rb")  # noqa: SIM115 - the source closes it
+    status = os.fstat(file.fileno())
+    size = None
+    if stat.S_ISREG(status.st_mode):
+        # A file of /proc has bytes, although it says that it is empty.
+        size = status.st_size or None
+    else:
+        inThread = dedicatedThread()
+    return ThreadedSource(file.read, size, inThread, close=file.close)
+
+
+def _asSink(sink: Any, inThread: ThreadRunner) -> ThreadedSink:
+    if isinstance(sink, ThreadedSink):
+        return sink
+    if isinstance(sink, (FilePath, os.PathLike)):
+        return openSink(pathOf(sink), inThread)
+    if callable(getattr(sink, "write", None)):
+        return ThreadedSink(sink.write, inThread)
+    raise UsageError(
+        f"a file is written to a path or a binary file, not to {type(sink).__name__}"
+    )
+
+
+def openSink(path: str, inThread: ThreadRunner = deferToThread) -> ThreadedSink:
+    """
+    Prepare to write a file.
+
+    @param path: A file, a device, a FIFO, or C{"-"} for standard output.  A regular
+        file, or one that does not exist yet, gets its contents in one step, when it is
+        finished.  If the path is a symbolic link, that is the file it leads to.
+
+    @param inThread: How to write a regular file; the others get a thread of their own.
+    """
+    if path == "-":
+        return _pipeSink(lambda: os.dup(1))
+    # Renaming a file onto a device, or a link to one, would remove it.
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        return _pipeSink(partial(os.open, path, os.O_WRONLY | os.O_CLOEXEC))
+    directory, name = os.path.split(path)
+    file = WholeFile(directory, b".amp-stream-")
+    finish = partial(file.commit, os.fsencode(name))
+    return ThreadedSink(file.write, inThread, finish, file.discard)
+
+
+def _pipeSink(opened: Callable[[], int]) -> ThreadedSink:
+    fd = -1
+
+    def write(data: bytes) -> None:
+        nonlocal fd
+        if fd == -1:
+            fd = opened()  # here, as opening a FIFO waits for its reader
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    def finish() -> None:
+        if fd != -1:
+            os.close(fd)
+
+    # Not closed when the transfer fails: the thread may be in the middle of a write.
+    return ThreadedSink(write, dedicatedThread(), finish)

@@ -1,22 +1,10 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""
-The AMP Commands of the file service, and its errors, each with its AMP error code::
-
-    FileError              FILE_ERROR
-     +- InvalidName        FILE_INVALID_NAME    a file cannot have this name
-     +- NoSuchFile         FILE_NOT_FOUND       there is no file of this name
-     +- NoSuchOffer        FILE_NO_OFFER        there is no offer of this number
-     +- FileTooLarge       FILE_TOO_LARGE       more bytes than the service takes
-     +- StorageFull        FILE_STORAGE_FULL    no space is left for the file
-     +- StorageFailed      FILE_STORAGE_FAILED  the file system refused
-
-None of them ends the connection.
-"""
+"""The AMP Commands of the file service."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.protocols.amp import (
     AmpBox,
@@ -31,7 +19,7 @@ from twisted.protocols.amp import (
 )
 
 from amp_stream import OutOfBand, Stream
-from amp_stream._boxes import argumentKey
+from amp_stream.files._errors import FILE_ERRORS
 from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 MAX_PAGE = 190
@@ -41,71 +29,15 @@ and sizes, they still fit the 65,535 bytes of one AMP value.
 """
 
 
-class FileError(Exception):
-    """
-    The base of the errors of the file service.
-
-    @cvar code: The AMP error code of the class.
-    """
-
-    code: ClassVar[bytes] = b"FILE_ERROR"
+_NAME: list[tuple[bytes, Argument]] = [(b"name", Unicode())]
+_FILE: list[tuple[bytes, Argument]] = [(b"size", Integer()), (b"modified", DateTime())]
 
 
-class InvalidName(FileError):
-    """A file cannot have this name."""
-
-    code = b"FILE_INVALID_NAME"
+class _FileCommand(Command):
+    errors = FILE_ERRORS
 
 
-class NoSuchFile(FileError):
-    """The service has no file of this name."""
-
-    code = b"FILE_NOT_FOUND"
-
-
-class NoSuchOffer(FileError):
-    """This connection made no offer of this number, or was told how it ended."""
-
-    code = b"FILE_NO_OFFER"
-
-
-class FileTooLarge(FileError):
-    """The file has more bytes than the service takes."""
-
-    code = b"FILE_TOO_LARGE"
-
-
-class StorageFull(FileError):
-    """No space is left for the file.  An older file of this name is still there."""
-
-    code = b"FILE_STORAGE_FULL"
-
-
-class StorageFailed(FileError):
-    """The file system refused.  An older file of this name is still there."""
-
-    code = b"FILE_STORAGE_FAILED"
-
-
-FILE_ERRORS: dict[type[Exception], bytes] = {
-    cls: cls.code
-    # AMP answers with the first class that matches, so the base comes last.
-    for cls in (
-        InvalidName,
-        NoSuchFile,
-        NoSuchOffer,
-        FileTooLarge,
-        StorageFull,
-        StorageFailed,
-        FileError,
-    )
-}
-"""
-Every class above and its code, in the form of C{amp.Command.errors}.
-"""
-
-
-class PutFile(Command):
+class PutFile(_FileCommand):
     """
     Store a file, in place of an older one of the same name.
 
@@ -115,12 +47,11 @@ class PutFile(Command):
     The answer has the size (bytes) and the SHA-256 (32 bytes) of what was stored.
     """
 
-    arguments = [(b"name", Unicode()), (b"body", Stream(digest=True))]
-    response = [(b"size", Integer()), (b"modified", DateTime()), (b"sha256", String())]
-    errors = FILE_ERRORS
+    arguments = [*_NAME, (b"body", Stream(digest=True))]
+    response = [*_FILE, (b"sha256", String())]
 
 
-class GetFile(Command):
+class GetFile(_FileCommand):
     """
     Read a file.
 
@@ -128,33 +59,22 @@ class GetFile(Command):
     file gets the name, or it is removed, while the bytes are on their way.
     """
 
-    arguments = [(b"name", Unicode())]
-    response = [
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"body", Stream(digest=True)),
-    ]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = [*_FILE, (b"body", Stream(digest=True))]
 
 
-class PutFileOutOfBand(Command):
+class PutFileOutOfBand(_FileCommand):
     """Store a file, as L{PutFile} does, whose bytes come over HTTPS."""
 
-    arguments = [(b"name", Unicode()), (b"body", OutOfBand(digest=True))]
+    arguments = [*_NAME, (b"body", OutOfBand(digest=True))]
     response = PutFile.response
-    errors = FILE_ERRORS
 
 
-class GetFileOutOfBand(Command):
+class GetFileOutOfBand(_FileCommand):
     """Read a file, as L{GetFile} does, over HTTPS."""
 
     arguments = GetFile.arguments
-    response = [
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"body", OutOfBand(digest=True)),
-    ]
-    errors = FILE_ERRORS
+    response = [*_FILE, (b"body", OutOfBand(digest=True))]
 
 
 class _TicketFields(Argument):
@@ -167,15 +87,15 @@ class _TicketFields(Argument):
     def toBox(
         self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        strings.update(ticketToBox(objects[argumentKey(name)]))
+        strings.update(ticketToBox(objects[name.decode("ascii")]))
 
     def fromBox(
         self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        objects[argumentKey(name)] = ticketFromBox(strings)
+        objects[name.decode("ascii")] = ticketFromBox(strings)
 
 
-class OfferFile(Command):
+class OfferFile(_FileCommand):
     """
     Make a ticket with which any HTTP client can read a file, once, with a GET.
 
@@ -183,17 +103,11 @@ class OfferFile(Command):
     this connection is closed.  C{number} is the argument of L{AwaitOffer}.
     """
 
-    arguments = [(b"name", Unicode())]
-    response = [
-        (b"number", Integer()),
-        (b"size", Integer()),
-        (b"modified", DateTime()),
-        (b"ticket", _TicketFields()),
-    ]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = [(b"number", Integer()), *_FILE, (b"ticket", _TicketFields())]
 
 
-class AwaitOffer(Command):
+class AwaitOffer(_FileCommand):
     """
     Wait until the ticket of an offer has been used, and the service has handed the last
     byte to the HTTP connection.  The answer has the number of bytes.  The call fails
@@ -202,10 +116,9 @@ class AwaitOffer(Command):
 
     arguments = [(b"number", Integer())]
     response = [(b"size", Integer())]
-    errors = FILE_ERRORS
 
 
-class ListFiles(Command):
+class ListFiles(_FileCommand):
     """
     List some files, in the order of their names (by code point).
 
@@ -215,32 +128,21 @@ class ListFiles(Command):
     """
 
     arguments = [(b"after", Unicode()), (b"limit", Integer())]
-    response = [
-        (
-            b"files",
-            AmpList(
-                [(b"name", Unicode()), (b"size", Integer()), (b"modified", DateTime())]
-            ),
-        ),
-        (b"more", Boolean()),
-    ]
-    errors = FILE_ERRORS
+    response = [(b"files", AmpList([*_NAME, *_FILE])), (b"more", Boolean())]
 
 
-class StatFile(Command):
+class StatFile(_FileCommand):
     """Tell the size of a file (bytes), and when it was written."""
 
-    arguments = [(b"name", Unicode())]
-    response = [(b"size", Integer()), (b"modified", DateTime())]
-    errors = FILE_ERRORS
+    arguments = _NAME
+    response = _FILE
 
 
-class RemoveFile(Command):
+class RemoveFile(_FileCommand):
     """Remove a file.  The service answers when the disk has forgotten it."""
 
-    arguments = [(b"name", Unicode())]
+    arguments = _NAME
     response = []
-    errors = FILE_ERRORS
 
 
 class Ping(Command):

@@ -18,13 +18,13 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import wraps
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
-from attrs import frozen
+from attrs import fields, frozen
 from tqdm import tqdm
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.error import ConnectionClosed, ReactorNotRunning
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
@@ -34,8 +34,8 @@ from twisted.python.failure import Failure
 from amp_stream import StreamConfig
 from amp_stream.errors import UntrustedServer
 from amp_stream.files._client import FileClient, Progress, connect, timeoutError
-from amp_stream.files._commands import InvalidName, NoSuchFile
 from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoint
+from amp_stream.files._errors import InvalidName, NoSuchFile
 from amp_stream.files._server import startOutOfBand, whyNoOutOfBand
 from amp_stream.files._storage import checkName
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer
@@ -48,11 +48,7 @@ NO_CONNECTION = 3
 NO_SUCH_FILE = 4
 
 _CLOSED = "standard output was closed"
-_SIGNALS = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP")
-    if hasattr(signal, name)
-]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailed(click.ClickException):
@@ -61,18 +57,6 @@ class CommandFailed(click.ClickException):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
-
-
-class Interrupted(Exception):
-    """
-    A signal ended the work before its time.
-
-    @ivar status: The exit status that says so: 128 and the number of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.status = 128 + number
 
 
 # The options.
@@ -100,66 +84,65 @@ def _readName(text: str) -> str:
     return text
 
 
-def _readClientEndpoint(text: str) -> str:
-    # To be made again when it is known how long to try to connect.
-    from twisted.internet import reactor
-
-    clientEndpoint(reactor, text)
-    return text
-
-
-def _readServerEndpoint(text: str) -> str:
-    from twisted.internet import reactor
-
-    serverEndpoint(reactor, text)
-    return text
-
-
 NAME = _Text("name", _readName)
 SIZE = _Text("size", parseSize)
-_CLIENT_ENDPOINT = _Text("endpoint", _readClientEndpoint)
-_SERVER_ENDPOINT = _Text("endpoint", _readServerEndpoint)
-_SECONDS = click.FloatRange(min=0, min_open=True)
+
+JSON = click.option("--json", "asJson", is_flag=True, help="Print one JSON object.")
+
+
+def _seconds(flag: str, name: str, default: float | None, text: str) -> Any:
+    return click.option(
+        flag,
+        name,
+        type=click.FloatRange(min=0, min_open=True),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
+    )
+
+
+_TRANSFER_OPTIONS = [
+    click.option("--oob", "outOfBand", is_flag=True, help="Move the bytes over HTTPS."),
+    click.option(
+        "--oob-listen",
+        "listen",
+        metavar="ENDPOINT",
+        help="With --oob, listen here for the HTTPS transfer: a Twisted server "
+        "endpoint string.",
+    ),
+    click.option(
+        "--oob-allow-host",
+        "allowedHosts",
+        metavar="HOST",
+        multiple=True,
+        help="With --oob, an HTTPS server besides that at ENDPOINT; * for any.",
+    ),
+    click.option(
+        "--oob-allow-plain-http",
+        "allowPlainHTTP",
+        is_flag=True,
+        help="With --oob, do without TLS where the service does.",
+    ),
+]
 
 
 @frozen
 class Service:
     """
-    The file service that a command talks to.
+    The file service that a command talks to, and how: the options of the command.
 
-    @ivar endpoint: Where it is, as the person wrote it.
+    @ivar endpoint: A client endpoint string.
 
     @ivar connectTimeout: How long to try to connect (seconds).
 
     @ivar timeout: How long the command may take in all (seconds), or L{None}.
 
     @ivar trustRoot: The path of the certificates to trust, or L{None}.
-    """
 
-    endpoint: str
-    connectTimeout: float = 30.0
-    timeout: float | None = None
-    trustRoot: str | None = None
+    @ivar asJson: Whether to print JSON.
 
-    def clientEndpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """
-        @raise click.UsageError: The trust root does not go with the endpoint, or cannot
-            be read.
-        """
-        try:
-            return clientEndpoint(
-                reactor, self.endpoint, self.connectTimeout, self.trustRoot
-            )
-        except (ValueError, OSError) as error:
-            raise click.UsageError(f"--trust-root: {error}") from error
-
-
-@frozen
-class TransferOptions:
-    """
-    How a file travels.
-
-    @ivar outOfBand: Whether it travels over HTTPS.
+    @ivar outOfBand: Whether files travel over HTTPS.
 
     @ivar listen: Where this side listens for that, a server endpoint string; L{None}
         if it does not.
@@ -169,6 +152,11 @@ class TransferOptions:
     @ivar allowPlainHTTP: Whether it makes them without TLS.
     """
 
+    endpoint: str
+    connectTimeout: float
+    timeout: float | None
+    trustRoot: str | None
+    asJson: bool
     outOfBand: bool = False
     listen: str | None = None
     allowedHosts: tuple[str, ...] = ()
@@ -176,191 +164,131 @@ class TransferOptions:
 
     def check(self) -> None:
         """
-        @raise click.UsageError: The options do not go together.
+        @raise click.UsageError: An option is wrong, or the options do not go together.
 
         @raise CommandFailed: A package is missing on this machine.
         """
-        if self.outOfBand:
-            obstacle = whyNoOutOfBand()
-            if obstacle is not None:
-                raise CommandFailed(obstacle, FAILED)
-            return
+        from twisted.internet import reactor
+
+        self.clientEndpoint(reactor)
         for option, value in [
             ("--oob-listen", self.listen),
             ("--oob-allow-host", self.allowedHosts),
             ("--oob-allow-plain-http", self.allowPlainHTTP),
         ]:
-            if value:
+            if value and not self.outOfBand:
                 raise click.UsageError(f"{option} needs --oob")
+        if self.outOfBand and (obstacle := whyNoOutOfBand()) is not None:
+            raise CommandFailed(obstacle, FAILED)
+        if self.listen is not None:
+            with _prefixed("--oob-listen"):
+                serverEndpoint(reactor, self.listen)
 
-    async def startServer(self, reactor: Any) -> OutOfBandServer | None:
-        """
-        Listen, if C{listen} is given.
-
-        @raise CommandFailed: It is not possible.
-        """
-        if self.listen is None:
-            return None
-        server = OutOfBandServer(self.listen, reactor=reactor)
-        try:
-            await startOutOfBand(server)
-        except Exception as error:
-            await server.stopService()
-            raise CommandFailed(
-                f"--oob-listen {self.listen}: {error}", FAILED
-            ) from error
-        return server
-
-    def client(self) -> OutOfBandClient:
-        """Make the HTTPS client."""
-        return OutOfBandClient(
-            allowedHosts=self.allowedHosts, allowPlainHTTP=self.allowPlainHTTP
-        )
+    def clientEndpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        """@raise click.UsageError: It is wrong, or C{trustRoot} does not go with it."""
+        with _prefixed("ENDPOINT" if self.trustRoot is None else "--trust-root"):
+            return clientEndpoint(
+                reactor, self.endpoint, self.connectTimeout, self.trustRoot
+            )
 
 
-def jsonOption(function: _F) -> _F:
-    """Give a command C{--json}."""
-    return click.option(
-        "--json", "asJson", is_flag=True, help="Print one JSON object."
-    )(function)
+@contextmanager
+def _prefixed(text: str, status: int | None = None) -> Iterator[None]:
+    """
+    Turn an exception into one with a text before it.
+
+    @param status: That of a L{CommandFailed}; L{None} for a usage error.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = f"{text}: {error}"
+        if status is None:
+            raise click.UsageError(message) from error
+        raise CommandFailed(message, status) from error
 
 
-def serviceOptions(timeout: float | None = None) -> Callable[[_F], _F]:
+def connects(
+    timeout: float | None = None, transfers: bool = False
+) -> Callable[[_F], _F]:
     """
     Give a command its ENDPOINT, and the options of all commands that connect: it is
-    called with a L{Service}, and with C{asJson}.
+    called with a L{Service} and its own parameters.
 
     @param timeout: How long the command may take by default (seconds).
-    """
 
-    def decorate(function: _F) -> _F:
-        @click.argument("endpoint", type=_CLIENT_ENDPOINT)
-        @click.option(
+    @param transfers: Whether the command moves files, and can do so out of band.
+    """
+    options = [
+        click.argument("endpoint"),
+        _seconds(
             "--connect-timeout",
             "connectTimeout",
-            type=_SECONDS,
-            default=30.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long to try to connect, TLS included.",
-        )
-        @click.option(
-            "--timeout",
-            type=_SECONDS,
-            default=timeout,
-            show_default=timeout is not None,
-            metavar="SECONDS",
-            help="How long the whole command may take.",
-        )
-        @click.option(
+            30.0,
+            "How long to try to connect, TLS included.",
+        ),
+        _seconds(
+            "--timeout", "timeout", timeout, "How long the whole command may take."
+        ),
+        click.option(
             "--trust-root",
             "trustRoot",
             metavar="FILE",
             help="For tls:HOST:PORT, a PEM file with the authorities to trust.",
-        )
-        @jsonOption
+        ),
+        JSON,
+        *(_TRANSFER_OPTIONS if transfers else []),
+    ]
+
+    def decorate(function: _F) -> _F:
         @wraps(function)
-        def decorated(
-            *,
-            endpoint: str,
-            connectTimeout: float,
-            timeout: float | None,
-            trustRoot: str | None,
-            **rest: Any,
-        ) -> object:
-            service = Service(endpoint, connectTimeout, timeout, trustRoot)
-            if trustRoot is not None:
-                from twisted.internet import reactor
+        def decorated(**given: Any) -> object:
+            names = {each.name for each in fields(Service)} & given.keys()
+            service = Service(**{name: given.pop(name) for name in names})
+            service.check()
+            return function(service, **given)
 
-                service.clientEndpoint(reactor)
-            return function(service, **rest)
-
+        for option in reversed(options):
+            decorated = option(decorated)
         return cast(_F, decorated)
 
     return decorate
-
-
-def transferOptions(function: _F) -> _F:
-    """
-    Give a command C{--oob}, and the options that go with it; it is called with
-    C{transfer}, which are L{TransferOptions}.
-    """
-
-    @click.option("--oob", "outOfBand", is_flag=True, help="Move the bytes over HTTPS.")
-    @click.option(
-        "--oob-listen",
-        "listen",
-        type=_SERVER_ENDPOINT,
-        metavar="ENDPOINT",
-        help="With --oob, listen here for the HTTPS transfer: a Twisted server "
-        "endpoint string.",
-    )
-    @click.option(
-        "--oob-allow-host",
-        "allowedHosts",
-        metavar="HOST",
-        multiple=True,
-        help="With --oob, an HTTPS server besides that at ENDPOINT; * for any.",
-    )
-    @click.option(
-        "--oob-allow-plain-http",
-        "allowPlainHTTP",
-        is_flag=True,
-        help="With --oob, do without TLS where the service does.",
-    )
-    @wraps(function)
-    def decorated(
-        service: Service,
-        *,
-        outOfBand: bool,
-        listen: str | None,
-        allowedHosts: tuple[str, ...],
-        allowPlainHTTP: bool,
-        **rest: Any,
-    ) -> object:
-        transfer = TransferOptions(outOfBand, listen, allowedHosts, allowPlainHTTP)
-        transfer.check()
-        return function(service, transfer=transfer, **rest)
-
-    return cast(_F, decorated)
 
 
 # Running.
 
 
 def withClient(
-    service: Service,
-    work: Callable[[Any, FileClient], Awaitable[_T]],
-    transfer: TransferOptions | None = None,
+    service: Service, work: Callable[[Any, FileClient], Awaitable[_T]]
 ) -> _T:
     """
     Connect, do some work, and turn each error into its line and status.
 
     @param work: Called with the reactor and the client.
 
-    @param transfer: How files are going to travel.
-
     @return: The result of the work.
     """
-    options = transfer or TransferOptions()
 
     async def converse(reactor: Any) -> _T:
         endpoint = service.clientEndpoint(reactor)
-        server = await options.startServer(reactor)
+        server = None
         try:
-            try:
+            if service.listen is not None:
+                with _prefixed(f"--oob-listen {service.listen}", FAILED):
+                    server = OutOfBandServer(service.listen, reactor=reactor)
+                    await startOutOfBand(server)
+            httpClient = OutOfBandClient(
+                allowedHosts=service.allowedHosts,
+                allowPlainHTTP=service.allowPlainHTTP,
+            )
+            config = StreamConfig(outOfBandServer=server, outOfBandClient=httpClient)
+            with _prefixed(f"no connection to {service.endpoint}", NO_CONNECTION):
                 client = await connect(
                     endpoint,
                     connectTimeout=service.connectTimeout,
-                    config=StreamConfig(
-                        outOfBandServer=server, outOfBandClient=options.client()
-                    ),
+                    config=config,
                     reactor=reactor,
                 )
-            except Exception as error:
-                raise CommandFailed(
-                    f"no connection to {service.endpoint}: {error}", NO_CONNECTION
-                ) from error
             return await work(reactor, client)
         finally:
             if server is not None:
@@ -373,36 +301,37 @@ def withClient(
             result.addTimeout(service.timeout, reactor, timeoutError(message))
         return result
 
-    return reportErrors(lambda: run(session))
+    return reportErrors(session)
 
 
-def reportErrors(work: Callable[[], _T]) -> _T:
-    """Do some work, and turn each error into its line and status."""
+def reportErrors(work: Callable[[Any], Awaitable[_T]]) -> _T:
+    """
+    Run the reactor for some work, and turn each error into its line and status.
+
+    @param work: See L{run}.
+    """
     observers = click.get_current_context().obj
     globalLogBeginner.beginLoggingTo(
         observers, discardBuffer=not observers, redirectStandardIO=False
     )
     try:
-        return work()
+        return run(work)
     except click.ClickException:
         raise
-    except Interrupted as error:
-        raise CommandFailed(str(error), error.status) from error
-    except NoSuchFile as error:
-        raise CommandFailed(str(error), NO_SUCH_FILE) from error
     except Exception as error:
-        raise CommandFailed(_explain(error), FAILED) from error
+        status = NO_SUCH_FILE if isinstance(error, NoSuchFile) else FAILED
+        raise CommandFailed(_explain(error), status) from error
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ConnectionClosed):
         return f"the connection was lost: {error}"
     if isinstance(error, UnhandledCommand):
-        return "the other side answers, but it is not a file service of amp_stream"
+        return "the peer answers, but it is not a file service of amp_stream"
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return _CLOSED
     if isinstance(error, UntrustedServer):
-        # The error speaks to programs; these are the same things in options.
+        # The error names arguments of Python; these are the options for them.
         text = str(error).replace(
             "OutOfBandClient(allowPlainHTTP=True)", "--oob-allow-plain-http"
         )
@@ -423,75 +352,62 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
 
     @return: Its result.
 
-    @raise Interrupted: There was a signal.
+    @raise CommandFailed: There was a signal: the status is 128 and its number.
 
     @raise Exception: The work raised it.
     """
-    task = _Task(work)
-    try:
-        react(task.main)
-    except SystemExit:
-        return task.result()
+    outcomes: list[Any] = []
+    signals: list[int] = []
+    ignored = [each for each in _SIGNALS if signal.getsignal(each) == signal.SIG_IGN]
 
+    async def main(reactor: Any) -> None:
+        done: Deferred[None] = Deferred()
 
-class _Task(Generic[_T]):
-    """The work that the reactor runs for, and its outcome."""
+        async def doWork() -> _T:
+            return await work(reactor)
 
-    def __init__(self, work: Callable[[Any], Awaitable[_T]]) -> None:
-        self._work = work
-        self._outcome: Any = None
-        self._signal: int | None = None
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, signal.SIG_DFL)
+            signals.append(number)
+            reactor.callFromThread(cancel)
 
-    async def main(self, reactor: Any) -> None:
-        """Do the work, and keep its outcome from C{react}, which would log it."""
-        self._reactor = reactor
-        # A signal that is ignored, as by nohup, stays ignored.
-        signals = [
-            number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN
-        ]
-        self._handle(signals)
-        # The reactor sets some handlers of its own as it starts.
-        reactor.callWhenRunning(self._handle, signals)
-        self._doing: Deferred[_T] = ensureDeferred(self._await())
-        self._done: Deferred[None] = Deferred()
-        self._doing.addBoth(self._finish)
-        reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
-        await self._done
+        def cancel() -> Deferred[None]:
+            doing.cancel()
+            return done
 
-    async def _await(self) -> _T:
-        return await self._work(self._reactor)
+        def shutDown() -> Deferred[None]:
+            if not done.called:
+                # The reactor's own handler was there, for a moment.
+                signals.append(signal.SIGTERM)
+            return cancel()
 
-    def result(self) -> _T:
-        """Return or raise the outcome of the work."""
-        if isinstance(self._outcome, Failure):
-            if self._signal is not None:
-                raise Interrupted(self._signal)
-            self._outcome.raiseException()
-        return cast(_T, self._outcome)
+        def finish(outcome: Any) -> None:
+            outcomes.append(outcome)
+            done.callback(None)
 
-    def _finish(self, outcome: Any) -> None:
-        self._outcome = outcome
-        self._done.callback(None)
+        # Not before, as the reactor sets some handlers of its own as it starts.
+        running: Deferred[None] = Deferred()
+        reactor.callWhenRunning(running.callback, None)
+        await running
+        for number in _SIGNALS:
+            # A signal that is ignored, as by nohup, stays ignored.
+            if number not in ignored:
+                signal.signal(number, interrupt)
+        reactor.addSystemEventTrigger("before", "shutdown", shutDown)
+        doing = Deferred.fromCoroutine(doWork())
+        doing.addBoth(finish)
+        await done
 
-    def _shutdown(self) -> Deferred[None]:
-        if self._signal is None and not self._done.called:
-            # The reactor's own handler was there, for a moment.
-            self._signal = signal.SIGTERM
-        self._doing.cancel()
-        return self._done
-
-    def _handle(self, signals: list[signal.Signals]) -> None:
-        for number in signals:
-            signal.signal(number, self._interrupt)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        self._signal = number
-        self._reactor.callFromThread(self._stop)
-
-    def _stop(self) -> None:
-        with suppress(ReactorNotRunning):
-            self._reactor.stop()
+    # The outcome is not passed through react(), which would log a failure.
+    with suppress(SystemExit):
+        react(main)
+    (outcome,) = outcomes
+    if isinstance(outcome, Failure):
+        if signals:
+            name = signal.Signals(signals[0]).name
+            raise CommandFailed(f"interrupted by {name}", 128 + signals[0])
+        outcome.raiseException()
+    return cast(_T, outcome)
 
 
 # Printing.

@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from attrs import asdict
 from twisted.application.service import Service
 from twisted.internet.defer import (
     CancelledError,
@@ -30,12 +31,14 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
 
 from amp_stream import IncomingStream, StreamAMP, StreamConfig
 from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
-from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
+from amp_stream.files._errors import NoSuchOffer
+from amp_stream.files._storage import FileInfo, FileStore, Upload
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
 
@@ -96,12 +99,12 @@ class FileServerProtocol(StreamAMP):
         self._lastOffer = 0
 
     def connectionMade(self) -> None:
-        """Count this connection."""
+        """Count this connection among those that are open."""
         super().connectionMade()
         self.factory.opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Count this connection no more."""
+        """Remove this connection from those that are open."""
         super().connectionLost(reason)
         self.factory.closed(self)
 
@@ -121,14 +124,14 @@ class FileServerProtocol(StreamAMP):
         except Exception:
             await inThread(upload.discard)
             raise
-        return {"size": info.size, "modified": info.modified, "sha256": info.sha256}
+        return asdict(info)
 
     @commands.GetFile.responder
     @commands.GetFileOutOfBand.responder
     async def getFile(self, name: str) -> _Response:
         """Send a file over a stream."""
         body, info = await self._open(name)
-        return {"size": info.size, "modified": info.modified, "body": body}
+        return {**asdict(info), "body": body}
 
     @commands.OfferFile.responder
     async def offerFile(self, name: str) -> _Response:
@@ -156,19 +159,14 @@ class FileServerProtocol(StreamAMP):
                 end.callback([outcome])
 
         offer.done.addBoth(ended)
-        return {
-            "number": number,
-            "size": info.size,
-            "modified": info.modified,
-            "ticket": offer.ticket,
-        }
+        return {**asdict(info), "number": number, "ticket": offer.ticket}
 
     @commands.AwaitOffer.responder
     async def awaitOffer(self, number: int) -> _Response:
         """Tell how an offer ended."""
         end = self._offers.get(number)
         if end is None:
-            raise commands.NoSuchOffer(
+            raise NoSuchOffer(
                 f"this connection made no offer {number}, or was told how it ended"
             )
         self._offers[number] = None
@@ -189,25 +187,21 @@ class FileServerProtocol(StreamAMP):
 
     @commands.ListFiles.responder
     async def listFiles(self, after: str, limit: int) -> _Response:
-        """Describe some files."""
+        """Answer with a page of the list of files."""
         limit = max(1, min(limit, commands.MAX_PAGE))
         page = self.factory.store.page
         files, more = await self.factory.inThread(page, after, limit)
-        described = [
-            {"name": info.name, "size": info.size, "modified": info.modified}
-            for info in files
-        ]
-        return {"files": described, "more": more}
+        return {"files": [asdict(info) for info in files], "more": more}
 
     @commands.StatFile.responder
     async def statFile(self, name: str) -> _Response:
-        """Describe one file."""
+        """Answer with the size and the time of a file."""
         info = await self.factory.inThread(self.factory.store.stat, name)
-        return {"size": info.size, "modified": info.modified}
+        return asdict(info)
 
     @commands.RemoveFile.responder
     async def removeFile(self, name: str) -> _Response:
-        """Remove one file."""
+        """Remove a file from the store."""
         await self.factory.inThread(self.factory.store.remove, name)
         return {}
 
@@ -256,7 +250,7 @@ class FileServerFactory(ServerFactory):
         self.store = store
         self.inThread = inThread
         self.config = config or self.protocol.streamConfig
-        self._connections: set[FileServerProtocol] = set()
+        self._connections: set[Any] = set()
         self._maxConnections = maxConnections
         self._receiving = 0
         self._waiting: list[Deferred[None]] = []
@@ -299,14 +293,12 @@ class FileServerFactory(ServerFactory):
     def loseConnections(self) -> None:
         """Close all connections when their last answers have left."""
         for connection in list(self._connections):
-            transport: Any = connection.transport
-            transport.loseConnection()
+            connection.transport.loseConnection()
 
     def abortConnections(self) -> None:
         """Close all connections now."""
         for connection in list(self._connections):
-            transport: Any = connection.transport
-            transport.abortConnection()
+            connection.transport.abortConnection()
 
     def settled(self) -> Deferred[None]:
         """
@@ -375,7 +367,6 @@ class FileService(Service):
         self._addressFile = addressFile
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
-        self._outOfBand: OutOfBandServer | None = None
 
     def privilegedStartService(self) -> None:
         """
@@ -414,8 +405,7 @@ class FileService(Service):
         try:
             if self._factory.config.outOfBandServer is not None:
                 # Before the clients that are told of it connect.
-                self._outOfBand = self._factory.config.outOfBandServer
-                await startOutOfBand(self._outOfBand)
+                await startOutOfBand(self._factory.config.outOfBandServer)
             for endpoint in self._endpoints:
                 self._ports.append(await endpoint.listen(self._factory))
             addresses = [
@@ -423,7 +413,9 @@ class FileService(Service):
                 for endpoint, port in zip(self._endpoints, self._ports, strict=True)
             ]
             if self._addressFile is not None:
-                _writeLines(self._addressFile, addresses)
+                lines = "".join(f"{each}\n" for each in addresses)
+                # In one step, by way of a file beside it.
+                FilePath(self._addressFile).setContent(lines.encode("utf-8"))
         except Exception as error:
             self._log.critical("the file service cannot start: {error}", error=error)
             for port in self._ports:
@@ -462,15 +454,5 @@ class FileService(Service):
         await self._stopOutOfBand()
 
     def _stopOutOfBand(self) -> Deferred[None]:
-        server, self._outOfBand = self._outOfBand, None
+        server = self._factory.config.outOfBandServer
         return succeed(None) if server is None else server.stopService()
-
-
-def _writeLines(path: str, lines: Sequence[str]) -> None:
-    directory, name = os.path.split(os.path.abspath(path))
-    file = WholeFile(directory)
-    try:
-        file.write("".join(line + "\n" for line in lines).encode("utf-8"))
-        file.commit(os.fsencode(name))
-    finally:
-        file.discard()

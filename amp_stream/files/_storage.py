@@ -13,9 +13,9 @@ after a crash although its writer was told that it is safe.
 
 A process that is killed leaves a temporary file.  Its writer holds a C{flock}
 on it as long as it lives, and the kernel drops that lock with the process,
-whatever ends it.  So L{removeStale} can tell the files of the dead from those
-of the living, also when two services share a directory, with no process ids
-(which are reused) and no ages (which are guesses).
+whatever ends it.  L{FileStore.removeStale} tells the files of dead processes from
+those of living ones by that lock, also when two services share a directory.  Process
+ids are reused, and the age of a file is a guess.
 
 Rejected: C{O_TMPFILE}, which would leave nothing behind, because C{linkat}
 cannot replace an existing name.
@@ -42,7 +42,7 @@ from typing import BinaryIO
 from attrs import evolve, frozen
 from twisted.python.filepath import FilePath
 
-from amp_stream.files._commands import (
+from amp_stream.files._errors import (
     FileTooLarge,
     InvalidName,
     NoSuchFile,
@@ -56,6 +56,7 @@ The largest file that a store takes by default (bytes).
 """
 
 _MAX_NAME = 255
+_INCOMING = b".incoming-"
 
 
 @frozen
@@ -77,6 +78,11 @@ class FileInfo:
     size: int
     modified: datetime
     sha256: bytes | None = None
+
+
+def pathOf(path: FilePath[str] | str | os.PathLike[str]) -> str:
+    """@return: The path, as a text."""
+    return path.path if isinstance(path, FilePath) else os.fspath(path)
 
 
 def checkName(name: str) -> bytes:
@@ -127,7 +133,7 @@ class FileStore:
 
         @param maxFileSize: The most bytes that a file may have.
         """
-        self.root = root.path if isinstance(root, FilePath) else os.fspath(root)
+        self.root = pathOf(root)
         self.maxFileSize = maxFileSize
         self._root = os.fsencode(self.root)
 
@@ -218,8 +224,24 @@ class FileStore:
 
         @return: The names of the temporary files that were removed.
         """
+        removed = []
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with _translated(""):
-            return [os.fsdecode(name) for name in removeStale(self._root)]
+            names = os.listdir(self._root)
+        for name in names:
+            if not name.startswith(_INCOMING):
+                continue
+            path = os.path.join(self._root, name)
+            # Renamed, locked by a living writer, or not ours to remove: leave it.
+            with suppress(OSError):
+                fd = os.open(path, flags)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+                    removed.append(os.fsdecode(name))
+                finally:
+                    os.close(fd)
+        return removed
 
     def _path(self, name: str) -> bytes:
         return os.path.join(self._root, checkName(name))
@@ -293,14 +315,14 @@ class WholeFile:
 
     The methods block, so they may be called from other threads; one of them
     runs at a time.  Nothing is opened before the first L{write} or L{commit},
-    nor after L{discard}.  So a caller that loses interest while a call is on its way
+    nor after L{discard}.  A caller that loses interest while a call is on its way
     to a thread calls L{discard}, and nothing is left to close.
     """
 
     def __init__(
         self,
         directory: str | bytes | os.PathLike[str],
-        prefix: bytes = b".incoming-",
+        prefix: bytes = _INCOMING,
     ) -> None:
         """
         @param directory: Where the file will be.
@@ -379,7 +401,7 @@ class WholeFile:
 
 
 def _createLocked(directory: bytes, prefix: bytes) -> tuple[int, bytes]:
-    """Make a temporary file that no L{removeStale} will touch."""
+    """Make a temporary file that no L{FileStore.removeStale} will touch."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     while True:
         path = os.path.join(directory, prefix + secrets.token_hex(8).encode("ascii"))
@@ -397,37 +419,6 @@ def _createLocked(directory: bytes, prefix: bytes) -> tuple[int, bytes]:
             os.unlink(path)
             raise
         os.close(fd)
-
-
-def removeStale(
-    directory: str | bytes | os.PathLike[str], prefix: bytes = b".incoming-"
-) -> list[bytes]:
-    """
-    Remove the temporary files of processes that are dead.
-
-    @param directory: Where to look.
-
-    @param prefix: How the names of temporary files begin.
-
-    @return: The names of the files that were removed.
-    """
-    removed = []
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    root = os.fsencode(directory)
-    for name in os.listdir(root):
-        if not name.startswith(prefix):
-            continue
-        path = os.path.join(root, name)
-        # Renamed, locked by a living writer, or not ours to remove: leave it.
-        with suppress(OSError):
-            fd = os.open(path, flags)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
-                removed.append(name)
-            finally:
-                os.close(fd)
-    return removed
 
 
 def _syncDirectory(directory: bytes) -> None:

@@ -5,39 +5,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.application.service import IService
-from twisted.python.usage import CompleteDirs, CompleteFiles, Completions, UsageError
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
 from amp_stream.files._endpoints import parseSize, serverEndpoint
 from amp_stream.files._server import (
     DEFAULT_MAX_CONNECTIONS,
     FileServerFactory,
-    FileServerProtocol,
     FileService,
     whyNoOutOfBand,
 )
 from amp_stream.files._storage import FileStore
 from amp_stream.outofband import OutOfBandServer
 
+_T = TypeVar("_T")
+
 _DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
-_PARAMETERS = [
-    ("root", None, "The directory of the files; it is made if need be."),
-    ("max-file-size", "16G", "The largest file to take: bytes, or with K, M, G, T."),
-    ("max-connections", DEFAULT_MAX_CONNECTIONS, "How many to serve at once."),
-    ("address-file", None, "A file that gets a client endpoint string per --listen."),
-    ("oob-listen", None, "Where to listen for out-of-band transfers: an endpoint."),
-    (
-        "oob-certificate",
-        None,
-        "A PEM file with key and certificate for --oob-listen.",
-    ),
-    ("oob-url", None, "Where clients reach --oob-listen: https://HOST:PORT/"),
-]
+_TLS = ("certificate", "plain-http")
 
 
 class Options(UsageOptions):
@@ -50,17 +40,15 @@ class Options(UsageOptions):
         "no login: every client that reaches the port may read and replace every file."
     )
     optParameters = [
-        [name, "r" if name == "root" else None, default, text]
-        for name, default, text in _PARAMETERS
+        ["root", "r", None, "The directory of the files; it is made if need be."],
+        ["max-file-size", None, "16G", "The largest file: bytes, or with K, M, G, T."],
+        ["max-connections", None, DEFAULT_MAX_CONNECTIONS, "How many at once."],
+        ["address-file", None, None, "A file for the client endpoints of --listen."],
+        ["oob-listen", None, None, "The endpoint of out-of-band transfers."],
+        ["oob-certificate", None, None, "A PEM file with its key and certificate."],
+        ["oob-url", None, None, "Where clients reach --oob-listen: https://HOST:PORT/"],
     ]
     optFlags = [["oob-plain-http", None, "Speak plain HTTP at --oob-listen: no TLS."]]
-    compData = Completions(
-        optActions={
-            "root": CompleteDirs(),
-            "address-file": CompleteFiles(),
-            "oob-certificate": CompleteFiles(),
-        }
-    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,48 +68,55 @@ class Options(UsageOptions):
         # twistd has installed the reactor that it was told to, by now.
         from twisted.internet import reactor
 
-        try:
-            self["max-file-size"] = parseSize(self["max-file-size"])
-        except ValueError as error:
-            raise UsageError(f"--max-file-size: {error}") from error
-        most = str(self["max-connections"])
-        if not (most.isascii() and most.isdigit() and int(most)):
-            raise UsageError(
-                f"--max-connections: {most!r} is not a number of at least 1"
-            )
-        self["max-connections"] = int(most)
+        self["max-file-size"] = _read("max-file-size", parseSize, self["max-file-size"])
+        self["max-connections"] = _read(
+            "max-connections", _readCount, str(self["max-connections"])
+        )
         if self["root"] is None:
             raise UsageError("--root is missing: the directory of the files")
-        self["root"] = os.path.abspath(self["root"])
-        try:
-            os.makedirs(self["root"], exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--root: {error}") from error
-        if self["address-file"] is not None:
-            self["address-file"] = os.path.abspath(self["address-file"])
+        for name in ("root", "address-file"):
+            if self[name] is not None:
+                self[name] = os.path.abspath(self[name])
+        _read("root", partial(os.makedirs, exist_ok=True), self["root"])
         self["listen"] = self["listen"] or [_DEFAULT_LISTEN]
         self["endpoints"] = [
-            _endpoint("listen", each, reactor) for each in self["listen"]
+            _read("listen", serverEndpoint, reactor, each) for each in self["listen"]
         ]
         self["oob-server"] = _outOfBandServer(self, reactor)
 
 
-def makeService(
-    config: Any, protocol: type[FileServerProtocol] = FileServerProtocol
-) -> IService:
+def _read(option: str, read: Callable[..., _T], *arguments: Any) -> _T:
+    """
+    Call a function.
+
+    @raise UsageError: The function raised an exception, and this option is the reason.
+    """
+    try:
+        return read(*arguments)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--{option}: {error}") from error
+
+
+def _readCount(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def makeService(config: Any) -> IService:
     """
     Make the service that the options describe.
 
     @param config: Parsed L{Options}.
-
-    @param protocol: The class of its connections.
     """
     factory = FileServerFactory(
         FileStore(config["root"], maxFileSize=config["max-file-size"]),
         maxConnections=config["max-connections"],
-        config=evolve(protocol.streamConfig, outOfBandServer=config["oob-server"]),
+        config=evolve(
+            FileServerFactory.protocol.streamConfig,
+            outOfBandServer=config["oob-server"],
+        ),
     )
-    factory.protocol = protocol
     service: IService = FileService(
         config["endpoints"], factory, addressFile=config["address-file"]
     )
@@ -147,33 +142,20 @@ def _outOfBandServer(
     obstacle = whyNoOutOfBand()
     if obstacle is not None:
         raise UsageError(f"--oob-listen: {obstacle}")
-    certificate, plain = options["oob-certificate"], bool(options["oob-plain-http"])
-    ownTLS = where.lower().startswith("ssl:")
-    if plain and (ownTLS or certificate):
-        other = "an ssl: endpoint" if ownTLS else "--oob-certificate"
-        raise UsageError(f"--oob-plain-http does not go with {other}")
-    if ownTLS and certificate:
-        raise UsageError(
-            "--oob-certificate does not go with an ssl: endpoint, which has its own"
-        )
+    given = [f"--oob-{each}" for each in _TLS if options[f"oob-{each}"]]
+    if where.lower().startswith("ssl:"):
+        given.insert(0, "an ssl: endpoint, which has its own certificate")
+    if len(given) > 1:
+        raise UsageError(f"{given[-1]} does not go with {given[0]}")
     url = options["oob-url"]
     if url is not None and not url.isascii():
-        raise UsageError("--oob-url: write a URL with ASCII only")
-    _endpoint("oob-listen", where, reactor)
-    try:
-        return OutOfBandServer(
-            where,
-            plainHTTP=plain,
-            certificate=certificate,
-            publicURL=url,
-            reactor=reactor,
-        )
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--oob-listen: {error}") from error
-
-
-def _endpoint(option: str, text: str, reactor: Any) -> Any:
-    try:
-        return serverEndpoint(reactor, text)
-    except ValueError as error:
-        raise UsageError(f"--{option}: {error}") from error
+        raise UsageError(f"--oob-url: {url!r} is not ASCII: encode its host and path")
+    _read("oob-listen", serverEndpoint, reactor, where)
+    make = partial(
+        OutOfBandServer,
+        plainHTTP=bool(options["oob-plain-http"]),
+        certificate=options["oob-certificate"],
+        publicURL=url,
+        reactor=reactor,
+    )
+    return _read("oob-listen", make, where)
