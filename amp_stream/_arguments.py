@@ -52,9 +52,6 @@ from amp_stream.errors import (
     ValueTooLong,
 )
 
-__all__ = ["AmpList", "BigString", "BigUnicode", "ListOf", "Stream", "StreamChunk"]
-
-
 _ELEMENT = b"element"
 _CHUNK_KEYS = (b"id", b"offset", b"fin", b"sha256")
 _MOST_INLINE = 65_279

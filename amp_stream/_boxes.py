@@ -42,18 +42,6 @@ from amp_stream.errors import (
     StreamError,
 )
 
-__all__ = [
-    "OversizeValueTooLong",
-    "StreamBox",
-    "Streams",
-    "argumentKey",
-    "boxErrors",
-    "chunkFromBox",
-    "connectionOf",
-    "localError",
-    "streamKeys",
-]
-
 
 @contextmanager
 def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:

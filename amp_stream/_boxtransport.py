@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from amp_stream._demultiplexer import StreamDemultiplexer
     from amp_stream._multiplexer import StreamMultiplexer
 
-__all__ = ["LAYER_COMMANDS", "BoxTransport"]
-
-
 _log = Logger()
 
 _BYTES = (bytes, bytearray, memoryview)

@@ -33,21 +33,6 @@ from amp_stream.errors import (
     isStreamCode,
 )
 
-__all__ = [
-    "MAX_TEXT",
-    "answerable",
-    "asAnswer",
-    "asError",
-    "callFailed",
-    "commandAnswered",
-    "commandFailed",
-    "failQuestion",
-    "forgetQuestion",
-    "giveUp",
-    "resultIfFired",
-    "switchRefused",
-]
-
 _log = Logger()
 
 MAX_TEXT = 32_768

@@ -13,8 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from amp_stream._sansio.limits import Limits
 
-__all__ = ["StreamConfig", "clockOf"]
-
 
 def _isTime(instance: object, attribute: Any, value: object) -> None:
     isNumber = isinstance(value, (int, float)) and not isinstance(value, bool)

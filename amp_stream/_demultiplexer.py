@@ -44,8 +44,6 @@ from amp_stream.errors import (
     errorForCode,
 )
 
-__all__ = ["WIRE_COMMANDS", "Carrier", "StreamDemultiplexer", "frameToBox"]
-
 _log = Logger()
 
 WIRE_COMMANDS = frozenset(
@@ -329,7 +327,7 @@ class StreamDemultiplexer:
         return stream.held
 
     def read(self, stream: ReceiveStream | InlineStream) -> bytes:
-        """See L{ReadingSide.read}."""
+        """@return: The next bytes of a stream; C{b''} if there are none now."""
         inbound = self._inbound
         if isinstance(stream, InlineStream):
             return inbound.readInline(stream)
@@ -345,7 +343,7 @@ class StreamDemultiplexer:
         return data
 
     def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
-        """See L{ReadingSide.stop}."""
+        """Give an incoming stream up, at both ends."""
         if isinstance(stream, InlineStream):
             self._inbound.stopInline(stream, error)
             return

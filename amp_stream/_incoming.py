@@ -42,22 +42,6 @@ from amp_stream.errors import (
     UsageError,
 )
 
-__all__ = [
-    "Consumer",
-    "ConsumerWriter",
-    "Delivery",
-    "FileWriter",
-    "Flow",
-    "Gatherer",
-    "IncomingStream",
-    "Iteration",
-    "Pausable",
-    "ReadingSide",
-    "StreamIterator",
-    "WritableFile",
-]
-
-
 _log = Logger()
 
 
@@ -87,30 +71,11 @@ class Consumer(Protocol):
         """There will be no complete value."""
 
 
-class Pausable(Protocol):
-    """What a consumer may do to its stream."""
-
-    def pause(self) -> None:
-        """Let the bytes wait."""
-
-    def resume(self) -> None:
-        """Let them flow again."""
-
-    def abort(self) -> None:
-        """Want no more."""
-
-    def giveUp(self, consumer: Consumer) -> None:
-        """Want no more, because a Deferred was cancelled."""
-
-    def detach(self, consumer: Consumer) -> None:
-        """Leave the rest to another."""
-
-
 @implementer(IPushProducer)
 class Flow:
     """A stream as the producer that an L{IConsumer} sees."""
 
-    def __init__(self, stream: Pausable) -> None:
+    def __init__(self, stream: IncomingStream) -> None:
         self._stream = stream
 
     def pauseProducing(self) -> None:
@@ -129,7 +94,7 @@ class Flow:
 class _Result:
     """The part of a consumer that has a Deferred to fire."""
 
-    def __init__(self, stream: Pausable) -> None:
+    def __init__(self, stream: IncomingStream) -> None:
         self._stream = stream
         self.deferred: Deferred[Any] = Deferred(self._cancel)
 
@@ -176,7 +141,7 @@ class _Result:
 class Gatherer(_Result):
     """Gathers the whole value in memory."""
 
-    def __init__(self, stream: Pausable, maxSize: int) -> None:
+    def __init__(self, stream: IncomingStream, maxSize: int) -> None:
         """@param maxSize: The most to take (bytes)."""
         super().__init__(stream)
         self._maxSize = maxSize
@@ -207,7 +172,7 @@ class Gatherer(_Result):
 class _Writer(_Result):
     """Counts what it writes."""
 
-    def __init__(self, stream: Pausable) -> None:
+    def __init__(self, stream: IncomingStream) -> None:
         super().__init__(stream)
         self._written = 0
 
@@ -219,7 +184,7 @@ class _Writer(_Result):
 class FileWriter(_Writer):
     """Writes to a file."""
 
-    def __init__(self, stream: Pausable, file: WritableFile) -> None:
+    def __init__(self, stream: IncomingStream, file: WritableFile) -> None:
         super().__init__(stream)
         self._file = file
 
@@ -253,7 +218,7 @@ class FileWriter(_Writer):
 class ConsumerWriter(_Writer):
     """Writes to an L{IConsumer}, which may pause the stream."""
 
-    def __init__(self, stream: Pausable, consumer: IConsumer) -> None:
+    def __init__(self, stream: IncomingStream, consumer: IConsumer) -> None:
         super().__init__(stream)
         self._consumer = consumer
         self._registered = False
@@ -278,7 +243,7 @@ class ConsumerWriter(_Writer):
 class Delivery:
     """Feeds a protocol."""
 
-    def __init__(self, stream: Pausable, protocol: IProtocol) -> None:
+    def __init__(self, stream: IncomingStream, protocol: IProtocol) -> None:
         self._wire = _Wire(stream)
         self._protocol = protocol
         self._feeding = False
@@ -360,7 +325,7 @@ class _StreamAddress:
 class Iteration:
     """Hands over one piece each time that somebody asks."""
 
-    def __init__(self, stream: Pausable) -> None:
+    def __init__(self, stream: IncomingStream) -> None:
         self._stream = stream
         self._waiter: Deferred[bytes | None] | None = None
         self._end: Failure | None = None
@@ -453,20 +418,6 @@ class StreamIterator:
         self._iteration.leave()
 
 
-class ReadingSide(Protocol):
-    """What a stream needs of its connection."""
-
-    def read(self, stream: ReceiveStream | InlineStream) -> bytes:
-        """Take the next bytes; C{b""} if there is none now."""
-
-    def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
-        """Give the stream up, at both ends."""
-
-    @property
-    def collectSize(self) -> int:
-        """How much to gather in memory where nobody says how much."""
-
-
 class IncomingStream:
     """
     Bytes that a peer is sending.
@@ -476,7 +427,7 @@ class IncomingStream:
     full, the sender waits too.
     """
 
-    def __init__(self, stream: ReceiveStream | InlineStream, side: ReadingSide) -> None:
+    def __init__(self, stream: ReceiveStream | InlineStream, side: Any) -> None:
         """
         Streams come from L{StreamReceiver.incoming}, or as the value of an
         argument that a command declares as L{Stream}; do not make them.

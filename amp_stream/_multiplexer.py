@@ -48,8 +48,6 @@ from amp_stream.errors import (
     errorForCode,
 )
 
-__all__ = ["Extension", "OutgoingCarrier", "StreamMultiplexer"]
-
 _log = Logger()
 
 EXTENSION_COMMANDS = frozenset({b"stream.OfferTicket", b"stream.RequestTicket"})

@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -25,7 +26,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any, BinaryIO, Protocol, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Union
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -33,7 +34,6 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from amp_stream._sansio.frames import errorToAbortWith
@@ -47,19 +47,8 @@ from amp_stream.errors import (
     UsageError,
 )
 
-__all__ = [
-    "Announcement",
-    "AsyncIterableSource",
-    "IterableSource",
-    "OutgoingStream",
-    "ProducerSource",
-    "Source",
-    "SourceLike",
-    "WritingSide",
-    "announcementsIn",
-    "asSource",
-]
-
+if TYPE_CHECKING:
+    from twisted.web.iweb import IBodyProducer
 
 _log = Logger()
 
@@ -193,7 +182,8 @@ class ProducerSource:
         self._ended = False
         self._closed = False
         self.size: int | None = None
-        if producer.length is not UNKNOWN_LENGTH:
+        if isinstance(producer.length, int):
+            # It is UNKNOWN_LENGTH otherwise.
             self.size = producer.length
 
     def start(
@@ -303,7 +293,7 @@ SourceLike = Union[
     memoryview,
     BinaryIO,
     "FilePath[Any]",
-    IBodyProducer,
+    "IBodyProducer",
     Iterable[bytes],
     AsyncIterable[bytes],
 ]
@@ -366,7 +356,10 @@ def asSource(value: SourceLike) -> Source:
         return _BytesSource(memoryview(value))
     if isinstance(value, FilePath):
         return _FileSource(open(value.path, "rb"))
-    if IBodyProducer.providedBy(value):
+    # Nothing provides the interface before it has been imported, with much of
+    # twisted.web.
+    iweb = sys.modules.get("twisted.web.iweb")
+    if iweb is not None and iweb.IBodyProducer.providedBy(value):
         return ProducerSource(value)
     if isinstance(value, (str, io.TextIOBase)):
         raise UsageError("a stream carries bytes: encode the text, open the file as rb")

@@ -70,8 +70,6 @@ from amp_stream.errors import (
     isStreamCode,
 )
 
-__all__ = ["StreamAMP", "StreamConnection", "StreamReceiver"]
-
 _log = Logger()
 
 _Responder = Callable[[amp.AmpBox], Any]

@@ -34,21 +34,6 @@ from zope.interface import implementer
 from amp_stream._sansio.congestion import CongestionController, Sample
 from amp_stream._sansio.pacer import SHORTEST
 
-__all__ = [
-    "BUFFER",
-    "BULK_BUFFER",
-    "NOT_SENT_LOWAT",
-    "IdleTimer",
-    "KernelQueue",
-    "Pump",
-    "SendGate",
-    "drainingTransport",
-    "lowestTransport",
-    "readMore",
-    "tuneForBulk",
-    "tuneForLatency",
-]
-
 
 class IdleTimer:
     """Calls something again and again, as long as there is a reason to."""

@@ -30,21 +30,6 @@ from amp_stream._sansio.frames import FRAME_HEAD, StreamFrame, tailOf
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import FramingError, KeyTooLong, OversizeValue
 
-__all__ = [
-    "MAX_KEY",
-    "MAX_SEGMENT",
-    "BoxParser",
-    "encodeBox",
-    "encodeInline",
-    "encodeValue",
-    "encodedSize",
-    "iterateBox",
-    "joinBoxes",
-    "joinStrings",
-    "splitBoxes",
-    "splitStrings",
-]
-
 MAX_KEY = 255
 """
 The most bytes that a key can have, in both versions.

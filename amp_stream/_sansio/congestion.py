@@ -73,8 +73,6 @@ from enum import Enum
 from math import inf
 from typing import NamedTuple
 
-__all__ = ["CongestionController", "Sample"]
-
 _TIME_SHARE = 0.4
 """
 The part of C{maxBulkDelay} that is allowed as a queue in proportion to the rate.  The

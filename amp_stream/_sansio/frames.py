@@ -26,22 +26,6 @@ from attrs import field, frozen
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
 from amp_stream.errors import InvalidChunk, StreamError, UsageError, errorForCode
 
-__all__ = [
-    "FRAME_HEAD",
-    "MAX_CODE",
-    "Chunk",
-    "Frame",
-    "MaxStreamData",
-    "ResetStream",
-    "StopSending",
-    "StreamFrame",
-    "encodeChunk",
-    "errorToAbortWith",
-    "parseNumber",
-    "tailOf",
-]
-
-
 _DIGEST_SIZE = 32
 _MAX_DIGITS = len(str(MAX_NUMBER))
 

@@ -9,9 +9,6 @@ from typing import Any
 from attrs import field, frozen
 from attrs.validators import and_, ge, instance_of, le, optional
 
-__all__ = ["INITIAL_MAXIMUM", "MAX_CHUNK", "MAX_NUMBER", "Limits"]
-
-
 MAX_CHUNK = 0xFFFF
 """
 The most bytes that one value of an AMP box can hold.

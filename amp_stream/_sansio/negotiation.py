@@ -18,8 +18,6 @@ from attrs import frozen
 from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import InvalidChunk
 
-__all__ = ["Negotiation", "Peer", "Settings"]
-
 _VERSIONS = frozenset({b"1", b"2"})
 
 

@@ -26,9 +26,6 @@ from __future__ import annotations
 
 from amp_stream._sansio.limits import MAX_CHUNK
 
-__all__ = ["BOX", "HEADERS", "LONGEST", "SHORTEST", "Pace"]
-
-
 SHORTEST = 4096
 """
 The least that is written in one turn (bytes): less would be more headers than bytes.

@@ -23,9 +23,6 @@ from operator import attrgetter
 
 from amp_stream.errors import ConflictingData, TooFragmented
 
-__all__ = ["PieceQueue", "Reassembly"]
-
-
 _SMALL = 2048
 _GATHERED = 65536
 

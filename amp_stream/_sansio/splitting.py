@@ -26,17 +26,6 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream.errors import KeyClash, MissingPiece, ValueTooLong
 
-__all__ = [
-    "DEFAULT_MAX_SIZE",
-    "PIECE_SIZE",
-    "checkClash",
-    "checkSize",
-    "join",
-    "reunite",
-    "show",
-    "split",
-]
-
 PIECE_SIZE = MAX_CHUNK
 """
 How many bytes each piece but the last one holds.

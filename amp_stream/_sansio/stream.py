@@ -54,20 +54,6 @@ from amp_stream.errors import (
     UsageError,
 )
 
-__all__ = [
-    "RECEIVING",
-    "SENDING",
-    "DigestCheck",
-    "InlineStream",
-    "ReceiveInput",
-    "ReceiveState",
-    "ReceiveStream",
-    "SendInput",
-    "SendState",
-    "SendStream",
-    "advance",
-]
-
 
 class SendState(Enum):
     """Where the sending half of a stream is."""

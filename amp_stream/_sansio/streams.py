@@ -37,8 +37,6 @@ from amp_stream.errors import (
     errorForCode,
 )
 
-__all__ = ["IdleWatch", "Inbound", "Outbound", "Watched"]
-
 
 class Watched(Protocol):
     """

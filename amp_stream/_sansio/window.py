@@ -33,9 +33,6 @@ from math import inf
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
 from amp_stream.errors import FlowControlError, UsageError
 
-__all__ = ["NEVER", "ReceiveWindow", "SendWindow", "WindowGrowth"]
-
-
 _NOTICEABLE = 1 / 16
 
 

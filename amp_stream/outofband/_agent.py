@@ -52,8 +52,6 @@ from amp_stream.errors import (
 )
 from amp_stream.outofband._tickets import Ticket
 
-__all__ = ["get", "put"]
-
 _ANSWER = 30.0
 """
 How long to wait for the head of the response, once the request with its body has been

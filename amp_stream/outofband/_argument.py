@@ -16,8 +16,6 @@ from amp_stream._outgoing import Announcement, OutgoingStream
 from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
 from amp_stream.outofband._transfer import Transfers
 
-__all__ = ["OutOfBand"]
-
 _SUFFIXES = (b".listens", b".digest")
 _BOOLEAN = {False: b"False", True: b"True"}
 

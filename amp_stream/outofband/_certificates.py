@@ -31,8 +31,6 @@ from twisted.internet.ssl import (
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-__all__ = ["SELF_MADE_NAME", "Identity", "TrustPolicy", "readIdentity", "selfSigned"]
-
 SELF_MADE_NAME = "amp-stream.invalid"
 """
 A name that is in every certificate made here, and leads nowhere (RFC 2606, section 2).

@@ -14,8 +14,6 @@ from twisted.internet.defer import Deferred
 from amp_stream.errors import UntrustedServer
 from amp_stream.outofband._tickets import Ticket
 
-__all__ = ["OutOfBandClient"]
-
 _LOOPBACK = "127.0.0.1"
 # urlsplit drops some other characters without a word, so that another URL would be
 # checked than the one that is used.

@@ -40,8 +40,6 @@ from amp_stream.errors import (
 )
 from amp_stream.outofband._tickets import Authorise, Refusal, RequestTarget
 
-__all__ = ["HTTPServerFactory"]
-
 _log = Logger()
 
 _MAX_HEAD = 16_384

@@ -58,8 +58,6 @@ from amp_stream.outofband._tickets import (
 )
 from amp_stream.outofband._transfer import Offer, Transfers
 
-__all__ = ["EndpointLike", "OutOfBandServer"]
-
 EndpointLike: TypeAlias = "str | IStreamServerEndpoint"
 """A server endpoint, or its description."""
 

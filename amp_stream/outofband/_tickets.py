@@ -22,20 +22,6 @@ from attrs import field, frozen
 from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import InvalidChunk, StreamError, TooManyTickets
 
-__all__ = [
-    "MAX_TICKETS",
-    "Authorise",
-    "Grant",
-    "Refusal",
-    "RequestTarget",
-    "Ticket",
-    "TicketBook",
-    "hashToken",
-    "judge",
-    "ticketFromBox",
-    "ticketToBox",
-]
-
 MAX_TICKETS = 10_000
 """How many unused tickets a server keeps at once."""
 

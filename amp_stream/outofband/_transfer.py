@@ -51,15 +51,6 @@ from amp_stream.outofband._tickets import (
     ticketToBox,
 )
 
-__all__ = [
-    "BodyReader",
-    "BodyWriter",
-    "HTTPReceiver",
-    "HTTPSender",
-    "Offer",
-    "Transfers",
-]
-
 _log = Logger()
 
 _ROOM = 262_144
