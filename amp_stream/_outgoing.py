@@ -360,7 +360,8 @@ def asSource(value: SourceLike) -> Source:
     # twisted.web.
     iweb = sys.modules.get("twisted.web.iweb")
     if iweb is not None and iweb.IBodyProducer.providedBy(value):
-        return ProducerSource(value)
+        producer: Any = value
+        return ProducerSource(producer)
     if isinstance(value, (str, io.TextIOBase)):
         raise UsageError("a stream carries bytes: encode the text, open the file as rb")
     if callable(getattr(value, "read", None)):

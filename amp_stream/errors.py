@@ -481,11 +481,12 @@ def _tree(cls: type[StreamError]) -> Iterator[type[StreamError]]:
 
 
 STREAM_ERRORS: dict[type[Exception], bytes] = {
-    cls: cls.wireCode for cls in _tree(StreamError)
+    cls: cls.wireCode for cls in reversed(list(_tree(StreamError)))
 }
 """
 Every error class and its code, in the form of C{amp.Command.errors}: a Command
-that a stock C{amp.AMP} calls or answers can include it to get the classes.
+that a stock C{amp.AMP} calls or answers can include it to get the classes.  Each class
+comes before its bases, as AMP takes the first that matches.
 """
 
 _BY_CODE: dict[bytes, type[StreamError]] = {

@@ -79,6 +79,15 @@ class TreeTests(SynchronousTestCase):
         ]
         self.assertEqual(sorted(errors.__all__), sorted([*names, "STREAM_ERRORS"]))
 
+    def test_derivedFirst(self) -> None:
+        """
+        AMP takes the first class that matches, so C{STREAM_ERRORS} has each class before
+        its bases: a stock responder that raises an error answers with its own code.
+        """
+        for cls in classes():
+            first = next(each for each in STREAM_ERRORS if issubclass(cls, each))
+            self.assertIs(first, cls)
+
     def test_table(self) -> None:
         """C{STREAM_ERRORS} maps every class to its code."""
         self.assertEqual(STREAM_ERRORS, {cls: cls.wireCode for cls in classes()})
