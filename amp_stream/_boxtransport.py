@@ -320,7 +320,8 @@ class BoxTransport:
             # No answer will ever come to what is never asked.
             self._port.questionFailed(tag, Failure(error))
         stream = self._sending.get(tag)
-        if stream is not None:
+        if stream is not None and not stream.isSent:
+            # Otherwise the peer has the request, and is going to answer it.
             stream.give(error)
 
     def _mayFragment(self, box: amp.AmpBox, items: list[tuple[bytes, bytes]]) -> bool:

@@ -549,6 +549,11 @@ class OutgoingStream:
         """How many bytes have been handed to the transport (bytes)."""
         return self._stream.window.offset
 
+    @property
+    def isSent(self) -> bool:
+        """Whether the last byte has been handed to the transport."""
+        return not self._stream.isSending
+
     def abort(self, code: bytes = b"STREAM_ABORTED") -> None:
         """
         Send no more of it.  The peer is told, and L{done} fails with the error of

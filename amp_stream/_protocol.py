@@ -277,22 +277,28 @@ class StreamConnection:
                 taken = False
             if taken:
                 return
-        protocol = self.protocol
-        receiver = protocol.boxReceiver
-        if command is None and receiver is protocol:
-            tag = values.get(amp.ANSWER, values.get(amp.ERROR))
-            if tag is not None and tag not in (protocol._outstandingRequests or ()):
-                # The call is over.
-                _log.debug("an answer to a call that is over was dropped")
-                return
-        receiver.ampBoxReceived(StreamBox(self._demultiplexer, values))
+        if command is None and self._isOver(values):
+            return
+        self.protocol.boxReceiver.ampBoxReceived(StreamBox(self._demultiplexer, values))
 
     def boxAssembled(self, values: dict[bytes, bytes]) -> None:
         """
         Pass on a box that came in fragments.  It is none of those that say how to read
         the boxes behind them: it has no place among these.
         """
-        self.protocol.boxReceiver.ampBoxReceived(StreamBox(self._demultiplexer, values))
+        if not self._isOver(values):
+            box = StreamBox(self._demultiplexer, values)
+            self.protocol.boxReceiver.ampBoxReceived(box)
+
+    def _isOver(self, values: dict[bytes, bytes]) -> bool:
+        """@return: Whether a box answers a call that has ended already."""
+        protocol = self.protocol
+        tag = values.get(amp.ANSWER, values.get(amp.ERROR))
+        return (
+            tag is not None
+            and protocol.boxReceiver is protocol
+            and tag not in (protocol._outstandingRequests or ())
+        )
 
     def framingFailed(self, error: FramingError) -> None:
         """

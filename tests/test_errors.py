@@ -81,8 +81,8 @@ class TreeTests(SynchronousTestCase):
 
     def test_derivedFirst(self) -> None:
         """
-        AMP takes the first class that matches, so C{STREAM_ERRORS} has each class before
-        its bases: a stock responder that raises an error answers with its own code.
+        AMP takes the first class that matches, so C{STREAM_ERRORS} has each class
+        before its bases: a stock responder that raises an error answers with its code.
         """
         for cls in classes():
             first = next(each for each in STREAM_ERRORS if issubclass(cls, each))

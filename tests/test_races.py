@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import Limits, StreamAMP, StreamConfig
+from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
 from amp_stream.testing import connectInMemory
 from tests.commands import collect
@@ -188,3 +188,71 @@ class CancelRaceTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(pair.server.forgotten, [])
         pair.lose()
+
+
+class Both(amp.Command):
+    """A large value and a stream."""
+
+    arguments = [(b"value", amp.String()), (b"body", Stream())]
+    response = [(b"size", amp.Integer())]
+
+
+class Cancelled(Ours):
+    """Answers that command."""
+
+    @Both.responder
+    def both(self, value, body):
+        return body.collect().addCallback(lambda data: {"size": len(value + data)})
+
+
+class CancelTests(SynchronousTestCase):
+    """A large call that is cancelled at any moment."""
+
+    def cancelAfter(self, steps, command, **arguments):
+        """
+        Make a large call, cancel it after some steps, and let the rest happen.
+
+        @return: Whether the call was still in progress.
+        """
+        pair = connectInMemory(Ours(), Cancelled())
+        pair.flush()
+        results = []
+        call = pair.client.callRemote(command, **arguments)
+        call.addBoth(results.append)
+        for _ in range(steps):
+            pair.step()
+        wasRunning = not results
+        call.cancel()
+        pair.flush()
+        small = pair.client.callRemote(Echo, value=b"alive")
+        pair.flush()
+        self.assertEqual(self.successResultOf(small), {"value": b"alive"})
+        for end in (pair.client, pair.server):
+            self.assertFalse(end.streams._multiplexer.isBusy, steps)
+            self.assertEqual(end.streams._boxes.large, set())
+            self.assertIsNone(end._failAllReason)
+        self.assertEqual(pair.client._outstandingRequests, {})
+        pair.lose()
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+        return wasRunning
+
+    def test_anyMoment(self):
+        """
+        A large call that is cancelled, at whatever step of its way, takes nothing with
+        it: the connection and its other calls live on.
+        """
+        steps = 0
+        while self.cancelAfter(steps, Echo, value=bytes(300_000)):
+            steps += 1
+        self.assertGreater(steps, 4)
+
+    def test_withStream(self):
+        """
+        The stream of a large call that is cancelled, at whatever step of its way, ends
+        at both ends.
+        """
+        steps = 0
+        body = bytes(100_000)
+        while self.cancelAfter(steps, Both, value=bytes(300_000), body=body):
+            steps += 1
+        self.assertGreater(steps, 4)
