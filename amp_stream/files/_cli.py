@@ -397,25 +397,25 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
     @return: The arguments of C{curl}, with the token among them.
     """
-    arguments: list[str] = []
+    arguments = ["--fail"]
     for name, value in _curlOptions(ticket, output, certificate):
-        arguments += [f"--{name}", *([] if value is None else [value])]
+        arguments += [f"--{name}", value]
     return arguments
 
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
     """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
-    return "\n".join(
-        name if value is None else f'{name} = "{value.translate(_ESCAPES)}"'
-        for name, value in _curlOptions(ticket, output, certificate)
-    )
+    lines = ["fail"]
+    for name, value in _curlOptions(ticket, output, certificate):
+        lines.append(f'{name} = "{value.translate(_ESCAPES)}"')
+    return "\n".join(lines)
 
 
 def _curlOptions(
     ticket: Ticket, output: str, certificate: str | None
-) -> list[tuple[str, str | None]]:
+) -> list[tuple[str, str]]:
     parts = urlsplit(ticket.url)
-    options: list[tuple[str, str | None]] = [("fail", None)]
+    options: list[tuple[str, str]] = []
     if certificate is not None:
         options.append(("cacert", certificate))
     if ticket.serverName and ticket.serverName != parts.hostname:
