@@ -18,6 +18,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import Factory, Protocol
 
+from amp_stream import StreamConfig
 from amp_stream.files import _cli
 from amp_stream.files._server import startOutOfBand
 from amp_stream.outofband import OutOfBandServer
@@ -259,7 +260,8 @@ class FailureTests(TwistdTestCase):
 
         async def test() -> None:
             endpoint = await self.serve()
-            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL)
+            bulk = OutOfBandServer(LOCAL)
+            self.factory.config = StreamConfig(outOfBandServer=bulk)
             self.addCleanup(bulk.stopService)
             await startOutOfBand(bulk)
             arrived: Deferred[None] = Deferred()

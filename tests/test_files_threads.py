@@ -73,6 +73,7 @@ class SourceTests(SynchronousTestCase):
         self.threads = Threads()
         self.pieces: list[bytes] = []
         self.consumer = Consumer()
+        self.left: list[bytes] = []
 
     def read(self, size: int) -> bytes:
         """Read the file."""
@@ -81,7 +82,9 @@ class SourceTests(SynchronousTestCase):
     def source(self, size: int | None = None) -> ThreadedSource:
         """Make a source of a file of three pieces."""
         self.pieces = [b"a", b"bb", b"ccc"]
-        return ThreadedSource(self.read, size, self.threads)
+        source = ThreadedSource(self.read, size, self.threads)
+        source.onWrite = self.left.append
+        return source
 
     def test_interface(self) -> None:
         """A source is an IBodyProducer with the length that it was given."""
@@ -91,14 +94,14 @@ class SourceTests(SynchronousTestCase):
 
     def test_toTheEnd(self) -> None:
         """
-        A source of unknown size delivers all pieces in order, and its
+        A source of unknown size delivers and reports all pieces in order, and its
         Deferred fires when a read finds the end of the file.
         """
         self.assertReadsAll(None, 4)
 
     def test_toItsSize(self) -> None:
         """
-        A source of known size delivers all pieces in order, and its
+        A source of known size delivers and reports all pieces in order, and its
         Deferred fires with the last of them, without a further read.
         """
         self.assertReadsAll(6, 3)
@@ -115,6 +118,17 @@ class SourceTests(SynchronousTestCase):
             self.threads.work()
         self.assertIsNone(self.successResultOf(done))
         self.assertEqual(self.consumer.data, [b"a", b"bb", b"ccc"])
+        self.assertEqual(self.left, self.consumer.data)
+
+    def test_onRead(self) -> None:
+        """onRead is called with each piece, in the thread that has read it."""
+        seen: list[bytes] = []
+        source = self.source()
+        source.onRead = seen.append
+        source.startProducing(self.consumer)
+        self.assertEqual(seen, [])
+        self.threads.work()
+        self.assertEqual(seen, [b"a"])
 
     def test_paused(self) -> None:
         """A paused source reads one piece ahead and writes none."""

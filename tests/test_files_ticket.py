@@ -22,7 +22,7 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import StreamAMP
+from amp_stream import StreamAMP, StreamConfig
 from amp_stream.files import OfferFile, _cli
 from amp_stream.files._cli import curlArguments, curlConfig
 from amp_stream.files._server import startOutOfBand
@@ -427,7 +427,8 @@ class FailureTests(TicketTestCase):
             endpoint = await self.serve()
             self.put("a", BODY)
             self.temporary = self.makeDirectory()
-            bulk = self.factory.bulkServer = OutOfBandServer(LOCAL, ticketLifetime=1)
+            bulk = OutOfBandServer(LOCAL, ticketLifetime=1)
+            self.factory.config = StreamConfig(outOfBandServer=bulk)
             self.addCleanup(bulk.stopService)
             await startOutOfBand(bulk)
             child = self.ticket(endpoint, "a")

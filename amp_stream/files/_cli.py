@@ -126,7 +126,7 @@ def get(service: Service, name: str, output: str | None) -> None:
     """
     Read the file NAME.
 
-    A FILE appears when all of it is there and checked; until then, and if
+    FILE appears in one step, when all bytes have arrived and are checked.  If
     anything fails, an older FILE stays as it was.
     """
     target = name if output is None else output
@@ -258,7 +258,7 @@ def bench(service: Service, seconds: float, size: int) -> None:
 
     Makes a small call every 20 ms: first with nothing else on the connection, then
     while it sends random bytes for some seconds, then while it gets them back.  The
-    service keeps them under a name of their own, and removes them afterwards.
+    service stores them under a new name, and the command removes it afterwards.
     """
     from amp_stream.files import _measure
 
@@ -277,7 +277,7 @@ def bench(service: Service, seconds: float, size: int) -> None:
 @JSON
 def demo(file: str | None, size: int, asJson: bool) -> None:
     """
-    Show small calls staying fast while FILE moves.
+    Show that small calls stay fast while FILE moves.
 
     Starts a file service of its own, moves FILE there and back with each
     declaration, with a small call every 10 ms on the same connection, and prints
@@ -397,25 +397,25 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
     @return: The arguments of C{curl}, with the token among them.
     """
-    arguments: list[str] = []
+    arguments = ["--fail"]
     for name, value in _curlOptions(ticket, output, certificate):
-        arguments += [f"--{name}", *([] if value is None else [value])]
+        arguments += [f"--{name}", value]
     return arguments
 
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
     """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
-    return "\n".join(
-        name if value is None else f'{name} = "{value.translate(_ESCAPES)}"'
-        for name, value in _curlOptions(ticket, output, certificate)
-    )
+    lines = ["fail"]
+    for name, value in _curlOptions(ticket, output, certificate):
+        lines.append(f'{name} = "{value.translate(_ESCAPES)}"')
+    return "\n".join(lines)
 
 
 def _curlOptions(
     ticket: Ticket, output: str, certificate: str | None
-) -> list[tuple[str, str | None]]:
+) -> list[tuple[str, str]]:
     parts = urlsplit(ticket.url)
-    options: list[tuple[str, str | None]] = [("fail", None)]
+    options: list[tuple[str, str]] = []
     if certificate is not None:
         options.append(("cacert", certificate))
     if ticket.serverName and ticket.serverName != parts.hostname:

@@ -116,13 +116,13 @@ _TRANSFER_OPTIONS = [
         "allowedHosts",
         metavar="HOST",
         multiple=True,
-        help="With --oob, an HTTPS server besides that at ENDPOINT; * for any.",
+        help="With --oob, allow an HTTPS server on another HOST; * allows any.",
     ),
     click.option(
         "--oob-allow-plain-http",
         "allowPlainHTTP",
         is_flag=True,
-        help="With --oob, do without TLS where the service does.",
+        help="With --oob, allow plain HTTP where the service has no TLS.",
     ),
 ]
 

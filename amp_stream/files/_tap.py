@@ -42,10 +42,10 @@ class Options(UsageOptions):
     optParameters = [
         ["root", "r", None, "The directory of the files; it is made if need be."],
         ["max-file-size", None, "16G", "The largest file: bytes, or with K, M, G, T."],
-        ["max-connections", None, DEFAULT_MAX_CONNECTIONS, "How many at once."],
-        ["address-file", None, None, "A file for the client endpoints of --listen."],
-        ["oob-listen", None, None, "The endpoint of out-of-band transfers."],
-        ["oob-certificate", None, None, "A PEM file with its key and certificate."],
+        ["max-connections", None, DEFAULT_MAX_CONNECTIONS, "Connections at once."],
+        ["address-file", None, None, "A file to write the client endpoints to."],
+        ["oob-listen", None, None, "Listen here for HTTPS transfers: an endpoint."],
+        ["oob-certificate", None, None, "A PEM file: key and certificate."],
         ["oob-url", None, None, "Where clients reach --oob-listen: https://HOST:PORT/"],
     ]
     optFlags = [["oob-plain-http", None, "Speak plain HTTP at --oob-listen: no TLS."]]
