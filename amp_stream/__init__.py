@@ -29,9 +29,10 @@ from amp_stream._arguments import (
     StreamChunk,
 )
 from amp_stream._config import StreamConfig
+from amp_stream._connection import StreamConnection
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import OutgoingStream
-from amp_stream._protocol import StreamAMP, StreamConnection, StreamReceiver
+from amp_stream._protocol import StreamAMP, StreamReceiver
 from amp_stream._sansio.frames import Chunk
 from amp_stream._sansio.limits import Limits
 from amp_stream._version import __version__

@@ -34,13 +34,24 @@ from twisted.protocols.amp import ANSWER, RemoteAmpError
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
-from amp_stream._sansio.frames import Chunk, parseNumber
+from amp_stream._sansio.frames import (
+    Chunk,
+    Frame,
+    MaxStreamData,
+    StopSending,
+    parseNumber,
+)
 from amp_stream.errors import (
     InvalidChunk,
     KeyTooLong,
     OversizeValue,
     StreamError,
 )
+
+LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
+"""
+The names of the commands that are taken here.
+"""
 
 
 @contextmanager
@@ -215,3 +226,21 @@ def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
         fin == b"True",
         strings.pop(b"sha256", None),
     )
+
+
+def frameToBox(frame: Frame) -> amp.AmpBox:
+    """
+    Write a control message.
+
+    @return: Its box, without C{_ask}.
+    """
+    if isinstance(frame, MaxStreamData):
+        command, rest = b"stream.MaxData", {b"maximum": b"%d" % frame.maximum}
+    elif isinstance(frame, StopSending):
+        command, rest = b"stream.StopSending", {b"code": frame.code}
+    else:
+        command, rest = (
+            b"stream.Reset",
+            {b"code": frame.code, b"final_size": b"%d" % frame.finalSize},
+        )
+    return amp.AmpBox({amp.COMMAND: command, b"id": b"%d" % frame.id, **rest})

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from amp_stream._boxes import LAYER_COMMANDS
 from amp_stream._config import StreamConfig
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
@@ -135,12 +136,6 @@ class _Gathering:
 def _logFailure(failure: Failure) -> None:
     """The sender knows, and sees to whoever waits for the box."""
     _log.debug("a box did not come whole: {error}", error=failure.value)
-
-
-LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
-"""
-The names of the commands that are taken here.
-"""
 
 
 @frozen

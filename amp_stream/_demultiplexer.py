@@ -28,8 +28,6 @@ from amp_stream._sansio.frames import (
     MAX_CODE,
     Chunk,
     Frame,
-    MaxStreamData,
-    StopSending,
     StreamFrame,
     parseNumber,
 )
@@ -452,21 +450,3 @@ def _answerError(failure: Failure, asked: bool) -> Deferred[amp.AmpBox]:
         _log.debug("a stream command was refused: {error}", error=error)
         return succeed(amp.AmpBox())
     return fail(amp.RemoteAmpError(error.code, str(error), fatal=False, local=failure))
-
-
-def frameToBox(frame: Frame) -> amp.AmpBox:
-    """
-    Write a control message.
-
-    @return: Its box, without C{_ask}.
-    """
-    if isinstance(frame, MaxStreamData):
-        command, rest = b"stream.MaxData", {b"maximum": b"%d" % frame.maximum}
-    elif isinstance(frame, StopSending):
-        command, rest = b"stream.StopSending", {b"code": frame.code}
-    else:
-        command, rest = (
-            b"stream.Reset",
-            {b"code": frame.code, b"final_size": b"%d" % frame.finalSize},
-        )
-    return amp.AmpBox({amp.COMMAND: command, b"id": b"%d" % frame.id, **rest})

@@ -20,9 +20,10 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from amp_stream._boxes import frameToBox
 from amp_stream._calls import asAnswer, asError
 from amp_stream._config import StreamConfig
-from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer, frameToBox
+from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer
 from amp_stream._outgoing import (
     Announcement,
     OutgoingStream,

@@ -127,7 +127,7 @@ class DirectionTests(SynchronousTestCase):
                     )
 
     def test_depth(self) -> None:
-        """No chain of imports is longer than sixteen modules."""
+        """No chain of imports is longer than twelve modules."""
         modules = moduleNames()
         depths: dict[str, int] = {}
 
@@ -138,7 +138,7 @@ class DirectionTests(SynchronousTestCase):
             return depths[name]
 
         deepest = max(modules, key=depth)
-        self.assertLessEqual(depths[deepest], 16, deepest)
+        self.assertLessEqual(depths[deepest], 12, deepest)
 
 
 def roomOf(name: str) -> int:
