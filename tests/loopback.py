@@ -19,7 +19,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from tests.test_endpoints import makeCertificate
+from tests.test_protocol_endpoints import makeCertificate
 
 __all__ = ["LoopbackTestCase", "Plain", "Watched"]
 

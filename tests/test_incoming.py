@@ -26,7 +26,7 @@ from amp_stream.errors import (
 )
 from tests.commands import Fetch, Store, collect
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase
-from tests.test_consumers import Recording
+from tests.test_incoming_consumers import Recording
 
 WINDOW = Limits().initialWindow
 LONG = bytes(5_000_000)

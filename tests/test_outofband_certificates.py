@@ -15,7 +15,7 @@ from amp_stream.outofband._certificates import (
     readIdentity,
     selfSigned,
 )
-from tests.test_endpoints import makeCertificate
+from tests.test_protocol_endpoints import makeCertificate
 
 
 class SelfSignedTests(SynchronousTestCase):

@@ -41,7 +41,7 @@ from tests.outofband import (
     head,
     run,
 )
-from tests.test_endpoints import makeCertificate
+from tests.test_protocol_endpoints import makeCertificate
 
 CLIENTS = 100
 

@@ -13,7 +13,7 @@ from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
 from amp_stream.testing import connectInMemory
 from tests.commands import collect
-from tests.test_versions import (
+from tests.test_boxtransport import (
     Echo,
     Forget,
     Other,

@@ -38,7 +38,7 @@ from tests.outofband import (
     Raw,
     run,
 )
-from tests.test_endpoints import makeCertificate
+from tests.test_protocol_endpoints import makeCertificate
 
 TOKEN = b"A" * 43
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"

@@ -24,7 +24,7 @@ SERVER = f"""
 from twisted.internet import endpoints, protocol, reactor
 from twisted.protocols import amp
 from amp_stream import Limits, StreamAMP, StreamConfig
-from tests.test_large_arguments import Measure, Ping
+from tests.test_boxtransport_processes import Measure, Ping
 
 class Server(StreamAMP):
     streamConfig = StreamConfig(limits={LIMITS})
