@@ -125,6 +125,26 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(result), {"size": 400_000})
         pair.lose()
 
+    def test_ownMakeConnection(self):
+        """
+        A subclass whose C{makeConnection} goes past that of StreamAMP sends and receives
+        streams nevertheless.
+        """
+
+        class Past(Server):
+            # Stock AMP logs these.
+            _transportHost = _transportPeer = None
+
+            def makeConnection(self, transport):
+                amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+        pair = connectInMemory(Past(), Past())
+        for end in (pair.client, pair.server):
+            result = end.callRemote(Store, name="x", body=bytes(400_000))
+            pair.flush()
+            self.assertEqual(self.successResultOf(result), {"size": 400_000})
+        pair.lose()
+
     def test_factory(self):
         """C{Factory.forProtocol} builds L{StreamAMP} protocols."""
         factory = Factory.forProtocol(Server)
