@@ -429,7 +429,7 @@ class IncomingStream:
 
     def __init__(self, stream: ReceiveStream | InlineStream, side: Any) -> None:
         """
-        Streams come from L{StreamReceiver.incoming}, or as the value of an
+        Streams come from L{StreamConnection.accept}, or as the value of an
         argument that a command declares as L{Stream}; do not make them.
         """
         self._stream = stream

@@ -525,7 +525,7 @@ class OutgoingStream:
     def __init__(
         self, stream: SendStream, source: Source, side: WritingSide, digest: bool
     ) -> None:
-        """Streams come from L{StreamAMP.sendStream}; do not make them."""
+        """Streams come from L{StreamConnection.send}; do not make them."""
         self._stream = stream
         self._source: Source | None = source
         self._calling = False

@@ -3,8 +3,8 @@
 """
 Options and fixtures that give the tests under pytest what trial gives them.
 
-A C{TestCase} with C{exploration = True} runs many random or simulated histories. Other
-tests reach the same lines, and measuring coverage would triple its time. So
+A test, or a C{TestCase}, with C{exploration = True} runs long or random histories.
+Other tests reach the same lines, and measuring coverage would triple its time. So
 C{--explorations=without} and C{--explorations=only} let tox measure the other tests,
 and run these beside them.
 """
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--explorations",
         choices=("with", "without", "only"),
         default="with",
-        help="which tests to run: those of many random or simulated histories, too?",
+        help="which tests to run: those of long or random histories, too?",
     )
 
 
@@ -35,7 +35,10 @@ def pytest_collection_modifyitems(
         return
     kept, others = [], []
     for item in items:
-        explores = getattr(getattr(item, "cls", None), "exploration", False)
+        explores = any(
+            getattr(getattr(item, which, None), "exploration", False)
+            for which in ("cls", "function")
+        )
         (kept if explores == (wanted == "only") else others).append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = kept

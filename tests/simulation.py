@@ -19,13 +19,22 @@ from collections import defaultdict, deque
 from amp_stream._sansio.congestion import CongestionController, Sample
 from amp_stream._sansio.pacer import SHORTEST, Pace
 
-__all__ = ["Greedy", "Network", "Sender"]
+__all__ = ["Greedy", "Network", "Sender", "exploration"]
 
 SEGMENT = 1448
 HEADER = 52
 _NOTSENT_LOWAT = 8192
 _TICK = 0.001
 _IDLE_LOOK = 0.005
+
+
+def exploration(test):
+    """
+    Mark a test that runs for long and reaches no line that others do not: see
+    C{tests/conftest.py}.
+    """
+    test.exploration = True
+    return test
 
 
 class Network:

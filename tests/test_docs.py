@@ -22,7 +22,7 @@ from tests.processes import spawnPython
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# test_examples runs README.md; TutorialTests runs tutorial.md as two processes.
+# test_examples runs README.md; the tests below run these two pages as processes.
 SNIPPETS_RUN_ELSEWHERE = {"outofband.md", "tutorial.md"}
 
 
@@ -133,12 +133,6 @@ class TutorialTests(TestCase):
         self.assertEqual([client.output.decode()], blocksIn(page, "text"))
 
 
-def blocksOf(page: str) -> list[str]:
-    """Find the blocks of Python in a page."""
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-
-
 def freePorts(count: int) -> list[int]:
     """Find TCP ports of the loopback interface on which no process listens."""
     with ExitStack() as stack:
@@ -149,8 +143,8 @@ def freePorts(count: int) -> list[int]:
         return [each.getsockname()[1] for each in made]
 
 
-class SnippetTests(TestCase):
-    """The programs in the pages run."""
+class OutOfBandTests(TestCase):
+    """The two programs of the page about out of band."""
 
     timeout = 60
 
@@ -163,7 +157,7 @@ class SnippetTests(TestCase):
             here, there = (str(port) for port in freePorts(2))
             programs = [
                 block.replace("4321", here).replace("8443", there)
-                for block in blocksOf("outofband.md")
+                for block in blocksIn(ROOT / "docs" / "outofband.md", "python")
             ]
             serverCode, clientCode = programs
             server = spawnPython("-c", serverCode, cwd=where)

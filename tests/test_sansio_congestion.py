@@ -16,7 +16,7 @@ from hypothesis.strategies import floats, integers, lists, none, tuples
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.congestion import CongestionController, Sample
-from tests.simulation import SEGMENT, Greedy, Network, Sender
+from tests.simulation import SEGMENT, Greedy, Network, Sender, exploration
 
 SMALL, LARGE = 100_000, 1_000_000
 MS = 0.001
@@ -24,8 +24,6 @@ MS = 0.001
 
 class LinkTestCase(SynchronousTestCase):
     """Measures queues and shares."""
-
-    exploration = True
 
     def assertQueue(self, network, start, end, p50, p99):
         """Check how long packets stand in the queue (seconds)."""
@@ -51,6 +49,7 @@ class AloneTests(LinkTestCase):
         self.assertShare(network, sender, 1.0, seconds, share)
         return network, sender
 
+    @exploration
     def test_20Mbit(self):
         """
         On 20 Mbit/s over 40 ms, the queue stays below 6 ms and the link is full; the
@@ -67,11 +66,13 @@ class AloneTests(LinkTestCase):
         """
         self.check(5e6, 0.1, 8, 11 * MS, 15 * MS, 0.98)
 
+    @exploration
     def test_50Mbit(self):
         """A sender fills a link with a window of half a megabyte within seconds."""
         network, sender = self.check(50e6, 0.1, 4, 6 * MS, 30 * MS, 0.93)
         self.assertShare(network, sender, 2, 4, 0.99)
 
+    @exploration
     def test_100Mbit(self):
         """On a fast and short link, the queue is a few milliseconds."""
         self.check(100e6, 0.01, 2, 6 * MS, 6 * MS, 0.98)
@@ -87,6 +88,7 @@ class AloneTests(LinkTestCase):
         """
         self.check(2e6, 0.05, 6, 45 * MS, 150 * MS, 0.9)
 
+    @exploration
     def test_lateTimers(self):
         """
         A program whose timers are 2 ms late keeps the link full; its queue
@@ -102,6 +104,7 @@ class AloneTests(LinkTestCase):
         self.assertGreater(network.queue(50, 1, 3), 100 * MS)
         self.assertShare(network, sender, 1, 3, 0.99)
 
+    @exploration
     def test_moreDelay(self):
         """A larger C{maxBulkDelay} allows a longer queue."""
         network = Network(20e6, 0.04, LARGE)
@@ -109,6 +112,7 @@ class AloneTests(LinkTestCase):
         network.run(4)
         self.assertTrue(15 * MS < network.queue(50, 2, 4) < 50 * MS)
 
+    @exploration
     def test_jitter(self):
         """
         Where round trip times vary by 3 or 10 ms, the link stays full, whether the

@@ -224,7 +224,7 @@ class OutOfBandServer(Service):
 
     def offer(self, link: StreamMultiplexer, source: Source) -> Deferred[Offer]:
         """
-        Make an offer for L{StreamAMP.offer}.
+        Make an offer for L{StreamConnection.offer}.
 
         @param link: The streams of the AMP connection that the offer belongs to.
         """

@@ -445,7 +445,7 @@ class Offer:
         clock: IReactorTime,
         maxBulkDelay: float | None,
     ) -> None:
-        """Offers come from L{StreamAMP.offer}; applications do not make them."""
+        """Offers come from L{StreamConnection.offer}; applications do not make them."""
         core = SendStream(number)
         self._core = core
         self.clock = clock
