@@ -127,8 +127,8 @@ class NameTests(SynchronousTestCase):
 
     def test_ownMakeConnection(self):
         """
-        A subclass whose C{makeConnection} goes past that of StreamAMP sends and receives
-        streams nevertheless.
+        A subclass whose C{makeConnection} goes past that of StreamAMP sends and
+        receives streams nevertheless.
         """
 
         class Past(Server):
