@@ -24,6 +24,7 @@ from amp_stream.errors import (
     DigestMismatch,
     FinalSizeError,
     FlowControlError,
+    InvalidChunk,
     StreamAborted,
     StreamError,
     StreamTooLong,
@@ -333,6 +334,26 @@ class DigestTests(StreamTests):
         self.receive(3, b"def", True, sha256(b"abcdef").digest())
         self.receive(0, b"abc")
         self.assertTrue(self.stream.isComplete)
+
+    def test_late(self):
+        """
+        A digest that comes with the end of a stream, and was not announced, is refused
+        with words that say how to announce it.
+        """
+        self.receive(0, b"abc")
+        error = self.assertRefused(
+            InvalidChunk, 3, b"def", True, sha256(b"abcdef").digest()
+        )
+        self.assertIn("first chunk", str(error))
+
+    def test_lateAfterAnswers(self):
+        """
+        A sender that waits for its first answer and not for the next ones must announce
+        its digest as well.
+        """
+        self.receive(0, b"abc", asked=True)
+        self.receive(3, b"def")
+        self.assertRefused(InvalidChunk, 6, b"", True, sha256(b"abcdef").digest())
 
     def test_wrong(self):
         """

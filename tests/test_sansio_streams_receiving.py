@@ -28,6 +28,7 @@ from amp_stream.errors import (
     StreamAborted,
     StreamCancelled,
     StreamError,
+    StreamRefused,
     StreamReused,
     StreamTimedOut,
     StreamTooLong,
@@ -65,6 +66,51 @@ class InboundTests(SynchronousTestCase):
         inbound = self.inbound
         self.assertEqual(inbound.streams, {})
         self.assertEqual((inbound.unclaimed, inbound.promised), (0, 0))
+
+
+class InlineTests(InboundTests):
+    """Streams whose bytes came inside a box."""
+
+    limits = Limits(maxStreams=1)
+
+    def test_read(self):
+        """The bytes are read once, and then the stream ends."""
+        stream = self.inbound.takeInline(b"abc")
+        self.assertEqual((stream.size, stream.received, stream.held), (3, 3, 3))
+        self.assertEqual(self.inbound.promised, 3)
+        self.assertEqual(self.inbound.readInline(stream), b"abc")
+        self.assertFalse(stream.isEnded)
+        self.assertEqual(self.inbound.readInline(stream), b"")
+        self.assertIs(stream.state, ReceiveState.DATA_READ)
+        self.assertEqual(self.inbound.readInline(stream), b"")
+        self.assertNothingHeld()
+        self.assertEqual(self.inbound.inline, set())
+
+    def test_stop(self):
+        """A stream that is stopped holds nothing; a second stop changes nothing."""
+        stream = self.inbound.takeInline(b"abc")
+        first, second = StreamCancelled(), StreamRefused()
+        self.inbound.stopInline(stream, first)
+        self.inbound.stopInline(stream, second)
+        self.assertIs(stream.error, first)
+        self.assertEqual(self.inbound.readInline(stream), b"")
+        self.assertNothingHeld()
+        self.assertEqual(self.frames(), [])
+
+    def test_bounds(self):
+        """The streams in boxes are held to the bounds of size and number."""
+        self.assertRaises(StreamTooLong, self.inbound.takeInline, b"abc", 2)
+        self.inbound.takeInline(b"abc")
+        self.assertRaises(TooManyStreams, self.inbound.takeInline, b"d")
+        self.assertRaises(TooManyStreams, self.inbound.claim, 7)
+
+    def test_connectionLost(self):
+        """The bytes can be read when the connection is gone."""
+        stream = self.inbound.takeInline(b"abc")
+        self.inbound.clear()
+        self.assertNothingHeld()
+        self.assertEqual(self.inbound.readInline(stream), b"abc")
+        self.assertNothingHeld()
 
 
 class StreamTests(InboundTests):

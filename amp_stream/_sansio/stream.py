@@ -502,7 +502,7 @@ class ReceiveStream:
         reassembly = self._reassembly
         readable = reassembly.write(offset, data)
         if self._digest is not None:
-            self._hash(readable)
+            self._hash(self._digest, readable)
         self.received = reassembly.start + reassembly.held
         event = ReceiveInput.DATA
         if fin:
@@ -536,7 +536,7 @@ class ReceiveStream:
             self.window.highest = end
         self.asks = False
         if self._digest is not None:
-            self._hash((data,))
+            self._hash(self._digest, (data,))
 
     def grant(self, size: int) -> None:
         """
@@ -577,10 +577,7 @@ class ReceiveStream:
         if sha256 is not None:
             self._digest.note(sha256)
 
-    def _hash(self, readable: Iterable[bytes]) -> None:
-        digest = self._digest
-        if digest is None:
-            return
+    def _hash(self, digest: DigestCheck, readable: Iterable[bytes]) -> None:
         if not (digest.isAnnounced or self.asks):
             # A sender that waits for answers need not announce a digest; this one does
             # not wait any more.
