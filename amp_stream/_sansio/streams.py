@@ -469,7 +469,8 @@ class Inbound:
 
     def read(self, stream: ReceiveStream, now: float = 0.0) -> bytes:
         """
-        Take the next bytes of a stream, and let its sender go on if that is due.
+        Take the next bytes of a stream that was claimed, and let its sender go on if
+        that is due.
 
         @param now: The time (seconds, from any start).
 
@@ -480,8 +481,6 @@ class Inbound:
         data = stream.read()
         if data:
             self.promised -= len(data)
-            if not stream.claimed:
-                self.unclaimed -= len(data)
             if not stream.carried and (stream.asks or stream.window.isDue()):
                 self._grant(stream, now)
         elif stream.isEnded:
