@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -22,6 +23,10 @@ from benchmarks.running import Setting
 
 _QUICK = 100.0
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
+# Failures of the programs that measure, and not of the machine that they run on.
+_FAULTS = re.compile(
+    r"\b(ImportError|ModuleNotFoundError|AttributeError|NameError|TypeError)\b"
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,6 +128,8 @@ def main(arguments: list[str]) -> None:
     print(f"{results['seconds']:.0f} seconds", file=sys.stderr)
     if options.json:
         Path(options.json).write_text(json.dumps(results))
+    if options.quick and _FAULTS.search(json.dumps(results["measures"])):
+        sys.exit("a measure is broken: see the failures above")
 
 
 if __name__ == "__main__":
