@@ -23,7 +23,6 @@ from twisted.internet.defer import (
     CancelledError,
     Deferred,
     ensureDeferred,
-    fail,
     maybeDeferred,
     succeed,
 )
@@ -214,21 +213,19 @@ class OutOfBandServer(Service):
         @return: A new Deferred, which fires with this server once it listens, and
             fails with the reason if it cannot.
         """
-        if isinstance(self._outcome, Failure):
-            return fail(self._outcome)
-        if self._outcome is not None:
-            return succeed(self._outcome)
-        waiting: Deferred[OutOfBandServer] = Deferred(self._giveUpWaiting)
+        waiting: Deferred[OutOfBandServer] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
+        if self._outcome is not None:
+            self._tell(self._outcome)
         return waiting
 
-    def offer(self, link: StreamMultiplexer, source: Source) -> Deferred[Offer]:
+    def offer(self, multiplexer: StreamMultiplexer, source: Source) -> Deferred[Offer]:
         """
         Make an offer for L{StreamConnection.offer}.
 
-        @param link: The streams of the AMP connection that the offer belongs to.
+        @param multiplexer: The streams of the AMP connection that it belongs to.
         """
-        return link.extension(Transfers).offer(source)
+        return ensureDeferred(multiplexer.extension(Transfers).offer(source))
 
     # Listening.
 
@@ -269,16 +266,12 @@ class OutOfBandServer(Service):
 
     def _tell(self, outcome: OutOfBandServer | Failure) -> None:
         self._outcome = outcome
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
+        while self._waiting:
+            waiting = self._waiting.pop(0)
             if isinstance(outcome, Failure):
-                deferred.errback(outcome)
+                waiting.errback(outcome)
             else:
-                deferred.callback(outcome)
-
-    def _giveUpWaiting(self, waiting: Deferred[OutOfBandServer]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
+                waiting.callback(outcome)
 
     def _closePort(self) -> Deferred[Any]:
         port, self._port = self._port, None
@@ -329,15 +322,14 @@ class OutOfBandServer(Service):
 
     # Tickets.
 
-    def _issue(
+    async def _issue(
         self,
         target: RequestTarget,
         method: bytes,
-        *,
         size: int | None = None,
         maxSize: int | None = None,
         localHost: str = "",
-    ) -> Deferred[Ticket]:
+    ) -> Ticket:
         """
         Issue a ticket, as soon as the server listens if it is being started.
 
@@ -351,27 +343,13 @@ class OutOfBandServer(Service):
 
         @param localHost: See L{_urlFor}.
 
-        @return: Fires with the ticket; fails with L{NobodyListens} or
-            L{TooManyTickets}.
+        @raise NobodyListens: The server does not listen.
+
+        @raise TooManyTickets: Too many tickets wait to be used.
         """
-
-        def issue(ignored: object) -> Ticket:
-            return self._issueNow(target, method, size, maxSize, localHost)
-
-        if self._starting is None or self._outcome is not None:
-            return maybeDeferred(issue, None)
-        # If the start fails, issuing says so.
-        waiting: Deferred[Any] = self.whenListening()
-        return waiting.addErrback(_passCancelled).addCallback(issue)
-
-    def _issueNow(
-        self,
-        target: RequestTarget,
-        method: bytes,
-        size: int | None,
-        maxSize: int | None,
-        localHost: str,
-    ) -> Ticket:
+        if self._starting is not None and self._outcome is None:
+            # If the start fails, C{_urlFor} says so.
+            await self.whenListening().addErrback(_passCancelled)
         url = self._urlFor(localHost)
         token = secrets.token_urlsafe(_TOKEN_SIZE).encode("ascii")
         grant = Grant(method=method, target=target, size=size, maxSize=maxSize)
