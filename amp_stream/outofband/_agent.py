@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import error as neterror
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -18,14 +19,6 @@ from twisted.internet.defer import (
     ensureDeferred,
 )
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    DNSLookupError,
-)
-from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -67,7 +60,12 @@ _LINGER = 5.0
 _MAX_LINE = 512
 """The longest such line (bytes)."""
 
-_LOST = (ConnectionAborted, ConnectionDone, ConnectionLost)
+_LOST = (neterror.ConnectionAborted, neterror.ConnectionDone, neterror.ConnectionLost)
+_NO_CONNECTION = (
+    neterror.ConnectError,
+    neterror.DNSLookupError,
+    neterror.TimeoutError,
+)
 
 
 def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
@@ -78,9 +76,10 @@ def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
 
     @param timeout: How long to try to connect (seconds).
     """
-    getting = ensureDeferred(_get(ticket, receiver, reactor, timeout))
-    receiver.begin(_NoBodyYet(getting, reactor))
-    getting.addErrback(_failed, receiver)
+    body = _ResponseBody(receiver, reactor)
+    body.request = ensureDeferred(_get(ticket, body, reactor, timeout))
+    receiver.begin(body)
+    body.request.addErrback(body.failed)
 
 
 def put(
@@ -98,33 +97,37 @@ def put(
     @return: Fires with whether the server has got the body.
     """
     body = _RequestBody(size, sender, reactor)
-    putting = ensureDeferred(_put(ticket, body, reactor, timeout))
-    body.request = putting
-    return putting.addCallbacks(lambda _: True, _failed, errbackArgs=(sender,))
+    body.request = ensureDeferred(_put(ticket, body, reactor, timeout))
+    return body.request.addCallbacks(lambda _: True, body.failed)
 
 
-async def _get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
-    requesting = _request(ticket, None, reactor, timeout)
+async def _get(
+    ticket: Ticket, body: _ResponseBody, reactor: Any, timeout: float
+) -> None:
+    requesting = _request(ticket, None, body, reactor, timeout)
     response = await requesting.addTimeout(timeout + _ANSWER, reactor)
-    await _checkStatus(response, 200, reactor)
-    _checkEncoding(response)
-    response.deliverBody(_ResponseBody(receiver, reactor))
+    await _checkStatus(response, 200, body.connection, reactor)
+    _checkEncoding(response, body.connection)
+    response.deliverBody(body)
 
 
 async def _put(
     ticket: Ticket, body: _RequestBody, reactor: Any, timeout: float
 ) -> None:
     try:
-        response = await _request(ticket, body, reactor, timeout)
+        response = await _request(ticket, body, body, reactor, timeout)
     finally:
         body.over()
-    await _checkStatus(response, 204, reactor)
+    await _checkStatus(response, 204, body.connection, reactor)
 
 
 def _request(
-    ticket: Ticket, body: _RequestBody | None, reactor: Any, timeout: float
+    ticket: Ticket,
+    producer: _RequestBody | None,
+    body: _Body,
+    reactor: Any,
+    timeout: float,
 ) -> Deferred[Any]:
-    endpoints = _Endpoints(ticket, body, reactor, timeout)
     headers = Headers(
         {
             b"Authorization": [b"Bearer " + ticket.token],
@@ -133,73 +136,70 @@ def _request(
     )
     # Without a pool, each request has a connection of its own, and there are neither
     # redirects nor decoding: the bytes are bounded as they come.
-    agent = Agent.usingEndpointFactory(reactor, endpoints)
+    endpoint = _Endpoint(ticket, body, reactor, timeout)
+    agent = Agent.usingEndpointFactory(reactor, endpoint)
     url = ticket.url.encode("ascii")
-    requesting: Deferred[Any] = agent.request(ticket.method, url, headers, body)
+    requesting: Deferred[Any] = agent.request(ticket.method, url, headers, producer)
     return requesting
 
 
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class _Endpoint:
     """
     Connects as L{Agent} does by itself, but trusts only the server of the ticket, and
-    tells the body of the request its transport, which an agent keeps to itself.
+    tells the body its connection, which an agent keeps to itself.
     """
 
     def __init__(
-        self, ticket: Ticket, body: _RequestBody | None, reactor: Any, timeout: float
+        self, ticket: Ticket, body: _Body, reactor: Any, timeout: float
     ) -> None:
         self._ticket = ticket
         self._body = body
         self._reactor = reactor
         self._timeout = timeout
 
-    def endpointForURI(self, uri: Any) -> Any:
+    def endpointForURI(self, uri: Any) -> _Endpoint:
         """Make the endpoint."""
+        host = uri.host.decode("ascii")
         endpoint: Any = HostnameEndpoint(
-            self._reactor, uri.host.decode("ascii"), uri.port, timeout=self._timeout
+            self._reactor, host, uri.port, timeout=self._timeout
         )
         if uri.scheme == b"https":
-            creator = self._policy().creatorForNetloc(uri.host, uri.port)
-            endpoint = wrapClientTLS(creator, endpoint)
-        return endpoint if self._body is None else _Noting(endpoint, self._body)
+            endpoint = wrapClientTLS(self._trust(host), endpoint)
+        self._endpoint = endpoint
+        return self
 
-    def _policy(self) -> Any:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Connect, and tell the body."""
+        connecting: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connecting.addCallback(self._note)
+
+    def _note(self, protocol: Any) -> Any:
+        self._body.connection = protocol.transport
+        return protocol
+
+    def _trust(self, host: str) -> Any:
         try:
-            from amp_stream.outofband._certificates import TrustPolicy
+            from amp_stream.outofband._certificates import trustOnly
         except ImportError as error:
             raise OutOfBandError(
                 "HTTPS needs more packages: pip install 'amp-stream[http]'"
             ) from error
-        ticket = self._ticket
         try:
-            return TrustPolicy(ticket.certificate, ticket.serverName)
+            return trustOnly(self._ticket.certificate, self._ticket.serverName or host)
         except ValueError as error:
             raise UntrustedServer(
                 "the certificate of the ticket is malformed"
             ) from error
 
 
-@implementer(IStreamClientEndpoint)
-class _Noting:
-    def __init__(self, endpoint: IStreamClientEndpoint, body: _RequestBody) -> None:
-        self._endpoint = endpoint
-        self._body = body
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Connect, and tell the body."""
-        return self._endpoint.connect(protocolFactory).addCallback(self._note)
-
-    def _note(self, protocol: Any) -> Any:
-        self._body.transport = protocol.transport
-        return protocol
-
-
-async def _checkStatus(response: Any, expected: int, clock: Any) -> None:
+async def _checkStatus(
+    response: Any, expected: int, connection: Any, clock: Any
+) -> None:
     status: int = response.code
     if status == expected:
         return
-    reader = _FirstLine()
+    reader = _FirstLine(connection)
     response.deliverBody(reader)
     try:
         text = await reader.line.addTimeout(_PATIENCE, clock)
@@ -210,7 +210,7 @@ async def _checkStatus(response: Any, expected: int, clock: Any) -> None:
     raise TransferRefused(f"the HTTP server answered {status}: {text}")
 
 
-def _checkEncoding(response: Any) -> None:
+def _checkEncoding(response: Any, connection: Any) -> None:
     """
     Refuse an encoded body: 400 MB of zeros are 400 KB of gzip, and would be decoded
     all at once (RFC 9110, section 8.4).
@@ -218,20 +218,12 @@ def _checkEncoding(response: Any) -> None:
     values = response.headers.getRawHeaders(b"content-encoding") or []
     codings = b",".join(values).lower().replace(b" ", b"").replace(b"\t", b"")
     if not set(codings.split(b",")) <= {b"", b"identity"}:
-        response.deliverBody(_Unwanted())
+        connection.abortConnection()
         shown = codings[:40].decode("ascii", "backslashreplace")
         raise TransferRefused(
             f"the HTTP server sent the body with Content-Encoding {shown!r}, although "
             "identity was asked for: let nothing between the two ends encode it"
         )
-
-
-class _Unwanted(Protocol):
-    """Closes the connection of a response."""
-
-    def connectionMade(self) -> None:
-        """Close it."""
-        _abort(self.transport)
 
 
 class _FirstLine(Protocol):
@@ -241,15 +233,16 @@ class _FirstLine(Protocol):
     @ivar line: Fires with that line.
     """
 
-    def __init__(self) -> None:
-        self.line: Deferred[str] = Deferred(lambda _: _abort(self.transport))
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.line: Deferred[str] = Deferred(lambda _: connection.abortConnection())
         self._data = b""
 
     def dataReceived(self, data: bytes) -> None:
         """Keep the beginning."""
         self._data += data[: _MAX_LINE - len(self._data)]
         if len(self._data) >= _MAX_LINE:
-            _abort(self.transport)
+            self._connection.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the line."""
@@ -258,64 +251,71 @@ class _FirstLine(Protocol):
             self.line.callback("".join(c for c in text if c.isprintable()))
 
 
-class _NoBodyYet:
-    """Stands for the body of a response that has not come yet, as a L{BodyReader}."""
+class _Body:
+    """
+    The body of a request or of a response.
 
-    def __init__(self, request: Deferred[None], clock: Any) -> None:
-        self._request = request
+    @ivar request: The request, to cancel if it is not needed any more.
+
+    @ivar connection: The transport of the request, as soon as there is one.
+    """
+
+    request: Deferred[Any]
+    connection: Any = None
+
+    def __init__(self, end: Any, clock: Any) -> None:
+        """@param end: The L{HTTPReceiver} or L{HTTPSender}."""
+        self._end = end
         self._clock = clock
+        self._patience: IDelayedCall | None = None
 
-    def pauseProducing(self) -> None:
-        """Nothing comes yet."""
+    def close(self) -> None:
+        """Give the request up, and close its connection: TLS would wait."""
+        self.request.cancel()
+        if self.connection is not None:
+            self.connection.abortConnection()
 
-    def resumeProducing(self) -> None:
-        """Nothing waits yet."""
+    def over(self) -> None:
+        """Take note that there is nothing more to wait for."""
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
-    def expectEnd(self) -> None:
-        """Give the request up if no response comes soon."""
-        self._request.addTimeout(_LINGER, self._clock)
+    def failed(self, failure: Failure) -> bool:
+        """Take note that the request has failed."""
+        self.over()
+        self._end.cut(_explained(failure))
+        return False
 
-    def finish(self) -> None:
-        """Nothing can be complete yet."""
-
-    def abort(self, error: BaseException) -> None:
-        """Give the request up."""
-        self._request.cancel()
+    def _expect(self, seconds: float) -> None:
+        self._patience = self._clock.callLater(seconds, self.close)
 
 
-class _ResponseBody(Protocol):
+class _ResponseBody(_Body, Protocol):
     """Hands on the body of a response; a L{BodyReader}."""
 
     transport: Any
-
-    def __init__(self, receiver: Any, clock: Any) -> None:
-        self._receiver = receiver
-        self._clock = clock
-        self._ending: IDelayedCall | None = None
-        self._aborted = False
+    _isOver = False
 
     def connectionMade(self) -> None:
-        """Offer the body."""
-        tuneForBulk(_below(self.transport))
-        self._receiver.begin(self)
+        """Read as much at once as is good for bulk."""
+        tuneForBulk(self.connection)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the next bytes on."""
-        if not self._aborted:
-            self._receiver.data(data)
+        if not self._isOver:
+            self._end.data(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say whether the body is complete."""
-        if self._ending is not None and self._ending.active():
-            self._ending.cancel()
-        if self._aborted:
+        self.over()
+        if self._isOver:
             return
-        self._aborted = True
+        self._isOver = True
         if reason.check(ResponseDone):
-            self._receiver.ended()
+            self._end.ended()
         else:
             # PotentialDataLoss, too: a body without a length has no end to trust.
-            self._receiver.cut(TransferCut())
+            self._end.cut(TransferCut())
 
     def pauseProducing(self) -> None:
         """Leave further bytes in the socket."""
@@ -327,37 +327,32 @@ class _ResponseBody(Protocol):
 
     def expectEnd(self) -> None:
         """Close the connection if the body does not end soon."""
-        if not self._aborted:
-            self._ending = self._clock.callLater(_LINGER, _abort, self.transport)
+        if not self._isOver:
+            self._expect(_LINGER)
 
     def finish(self) -> None:
         """The server hears of the outcome over AMP."""
 
     def abort(self, error: BaseException) -> None:
         """Close the connection."""
-        if not self._aborted:
-            self._aborted = True
-            _abort(self.transport)
+        if not self._isOver:
+            self._isOver = True
+            self.close()
 
 
 @implementer(IBodyProducer)
-class _RequestBody:
+class _RequestBody(_Body):
     """
     The body of a request; a L{BodyWriter}.
 
     @ivar transport: That of the connection of the request, as soon as there is one.
-
-    @ivar request: The request, to cancel if the body cannot be completed.
     """
 
     transport: Any = None
-    request: Deferred[Any]
 
     def __init__(self, size: int | None, sender: Any, clock: Any) -> None:
-        self._clock = clock
-        self._patience: IDelayedCall | None = None
+        super().__init__(sender, clock)
         self.length: Any = UNKNOWN_LENGTH if size is None else size
-        self._sender = sender
         self._consumer: IConsumer | None = None
         self._producer: IPushProducer | None = None
         self._done: Deferred[None] = Deferred()
@@ -367,7 +362,8 @@ class _RequestBody:
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """Let the sender begin."""
         self._consumer = consumer
-        self._sender.begin(self)
+        self.transport = self.connection
+        self._end.begin(self)
         return self._done
 
     def pauseProducing(self) -> None:
@@ -402,7 +398,7 @@ class _RequestBody:
         """End the body, and wait for the answer."""
         if self._consumer is not None:
             self._consumer = self._producer = None
-            self._patience = self._clock.callLater(_ANSWER, self.request.cancel)
+            self._expect(_ANSWER)
             self._done.callback(None)
 
     def abort(self) -> None:
@@ -413,28 +409,7 @@ class _RequestBody:
     def over(self) -> None:
         """Take note that the request has ended, whether or not all bytes were sent."""
         self._consumer = self._producer = None
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-
-
-def _below(transport: Any) -> Any:
-    """
-    @return: The transport that a response reads from.  C{twisted.web} gives no public
-        way to it; without it only tuning and closing at once are lost.
-    """
-    return getattr(transport, "_producer", transport)
-
-
-def _abort(transport: Any) -> None:
-    """Close a connection now: TLS would wait for the other end."""
-    if transport is not None:
-        below = _below(transport)
-        getattr(below, "abortConnection", transport.loseConnection)()
-
-
-def _failed(failure: Failure, end: Any) -> bool:
-    end.cut(_explained(failure))
-    return False
+        super().over()
 
 
 def _explained(failure: Failure) -> StreamError:
@@ -449,7 +424,7 @@ def _explained(failure: Failure) -> StreamError:
                 "the certificate of the server is not that of the ticket "
                 f"({_why(cause)})"
             )
-    if failure.check(ConnectError, DNSLookupError, ConnectTimeout):
+    if failure.check(*_NO_CONNECTION):
         return Unreachable(f"the HTTP server does not answer: {_why(failure)}")
     if any(cause.check(TimeoutError, CancelledError) for cause in causes):
         # Cancelled when the time was up, or by the stream, which knows its own reason.

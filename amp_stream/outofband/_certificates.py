@@ -28,8 +28,6 @@ from twisted.internet.ssl import (
     optionsForClientTLS,
     trustRootFromCertificates,
 )
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 SELF_MADE_NAME = "amp-stream.invalid"
 """
@@ -131,35 +129,25 @@ def readIdentity(path: str) -> Identity:
     )
 
 
-@implementer(IPolicyForHTTPS)
-class TrustPolicy:
-    """Trusts the server of one ticket, and no other."""
+def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:
+    """
+    Trust the server of one ticket, and no other.
 
-    def __init__(self, certificate: bytes, serverName: str) -> None:
-        """
-        @param certificate: The certificate that the server must have, in PEM; empty
-            for one that the authorities of this machine vouch for.
+    @param certificate: The certificate that the server must have, in PEM; empty for one
+        that the authorities of this machine vouch for.
 
-        @param serverName: The name that the certificate must be for; empty for the host
-            of the URL.
+    @param name: The name or address that the certificate must be for.
 
-        @raise ValueError: C{certificate} is malformed.
-        """
-        self._serverName = serverName
-        self._trust: Any = None
-        if certificate:
-            # Read here first: what OpenSSL says about bad ones differs by version.
-            x509.load_pem_x509_certificate(certificate)
-            only = Certificate.loadPEM(certificate)
-            self._trust = trustRootFromCertificates([only])
-
-    def creatorForNetloc(
-        self, hostname: bytes, port: int
-    ) -> IOpenSSLClientConnectionCreator:
-        name = self._serverName or hostname.decode("ascii")
-        creator: IOpenSSLClientConnectionCreator
-        creator = optionsForClientTLS(name, trustRoot=self._trust)
-        return creator
+    @raise ValueError: C{certificate} is malformed.
+    """
+    trust: Any = None
+    if certificate:
+        # Read here first: what OpenSSL says about bad ones differs by version.
+        x509.load_pem_x509_certificate(certificate)
+        trust = trustRootFromCertificates([Certificate.loadPEM(certificate)])
+    creator: IOpenSSLClientConnectionCreator
+    creator = optionsForClientTLS(name, trustRoot=trust)
+    return creator
 
 
 def _generalName(name: str) -> x509.GeneralName:
