@@ -30,7 +30,7 @@ from amp_stream.errors import (
     TransferRefused,
 )
 from amp_stream.outofband import OutOfBandServer, _server
-from amp_stream.outofband._http import _ChunkedBody, _MalformedChunks
+from amp_stream.outofband._http import _Body, _MalformedChunks
 from tests.outofband import (
     LOCAL,
     Clocked,
@@ -719,7 +719,7 @@ class ChunkTests(SynchronousTestCase):
         A chunked body arrives as it was sent, however it is cut on the way, and bytes
         behind it do not belong to it.
         """
-        body = _ChunkedBody()
+        body = _Body(None)
         found = bytearray()
         for data in inPieces(self.encoded(pieces) + behind, cuts):
             for piece in body.feed(data):
@@ -735,7 +735,7 @@ class ChunkTests(SynchronousTestCase):
         """
         outcomes = []
         for pieces in ([data], inPieces(data, cuts)):
-            body, found = _ChunkedBody(), b""
+            body, found = _Body(None), b""
             try:
                 for piece in pieces:
                     found += b"".join(body.feed(piece))
@@ -770,7 +770,7 @@ class ChunkTests(SynchronousTestCase):
             b"0\r\n" + b"X: y\r\n" * 10_000,
         ):
             for size in (1, len(data)):
-                body = _ChunkedBody()
+                body = _Body(None)
                 with self.assertRaises(_MalformedChunks):
                     for start in range(0, len(data), size):
                         list(body.feed(data[start : start + size]))
@@ -782,7 +782,7 @@ class ChunkTests(SynchronousTestCase):
             b"0a\r\n0123456789\r\n00\r\n\r\n",
             b"a;x=y\r\n0123456789\r\n0;z\r\nX: y\r\nZ: z\r\n\r\n",
         ):
-            body = _ChunkedBody()
+            body = _Body(None)
             self.assertEqual(b"".join(body.feed(data)), b"0123456789")
             self.assertTrue(body.isComplete)
 
