@@ -60,6 +60,14 @@ class Identity:
     names: frozenset[str]
     certificate: bytes = field(repr=False)
 
+    def nameAt(self, host: str) -> str:
+        """@return: The name to expect in the certificate, if that is not C{host}."""
+        if host in self.names:
+            return ""
+        if SELF_MADE_NAME in self.names:
+            return SELF_MADE_NAME
+        return min((name for name in self.names if "*" not in name), default="")
+
 
 def selfSigned(hosts: Iterable[str]) -> Identity:
     """

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
@@ -45,6 +45,7 @@ from amp_stream.errors import (
     TicketExpired,
     TransferRefused,
 )
+from amp_stream.outofband._client import checkNumber, checkType, parseURL
 from amp_stream.outofband._tickets import (
     MAX_TICKETS,
     Grant,
@@ -61,7 +62,7 @@ EndpointLike: TypeAlias = "str | IStreamServerEndpoint"
 """A server endpoint, or its description."""
 
 _TOKEN_SIZE = 32
-_URL = re.compile(r"https?://[!\"$->@-~]{1,2000}")
+_URL = re.compile(r"https?://[^#?@]{1,2000}")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 
 
@@ -121,15 +122,14 @@ class OutOfBandServer(Service):
 
         @raise ImportError: The extra C{http} is not installed.
         """
-        _checkNumber("ticketLifetime", ticketLifetime, 1)
-        _checkNumber("maxConnections", maxConnections, 1, int)
+        checkNumber("ticketLifetime", ticketLifetime, 1)
+        checkNumber("maxConnections", maxConnections, 1, int)
         if idleTimeout is not None:
-            _checkNumber("idleTimeout", idleTimeout, 0)
-        _checkType("plainHTTP", plainHTTP, bool, "True or False")
-        if publicURL is not None:
-            _checkType("publicURL", publicURL, str, "a str or None")
+            checkNumber("idleTimeout", idleTimeout, 0)
+        checkType("plainHTTP", plainHTTP, bool, "True or False")
+        publicHost = None if publicURL is None else _hostOf(publicURL)
         if certificate is not None:
-            _checkType("certificate", certificate, (str, os.PathLike), "a path or None")
+            checkType("certificate", certificate, (str, os.PathLike), "a path or None")
         if not (
             isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
         ):
@@ -160,7 +160,7 @@ class OutOfBandServer(Service):
             else endpoint
         )
         self._publicURL = publicURL
-        self._publicHost = None if publicURL is None else _hostOf(publicURL)
+        self._publicHost = publicHost
         self._scheme = "http" if plainHTTP else "https"
         self._wraps = not (plainHTTP or ownTLS)
         self._identity: Any = None
@@ -176,13 +176,13 @@ class OutOfBandServer(Service):
             self._consume, maxConnections, idleTimeout, reactor
         )
         self._port: IListeningPort | None = None
-        self._place: _Place | None = None
+        self._address: IPv4Address | IPv6Address | None = None
         self._starting: Deferred[None] | None = None
         self._outcome: OutOfBandServer | Failure | None = None
         self._waiting: list[Deferred[OutOfBandServer]] = []
 
     def __repr__(self) -> str:
-        where = "not listening" if self._place is None else self._urlFor("")
+        where = "not listening" if self._address is None else self._urlFor("")
         return f"<OutOfBandServer {where}, {len(self._tickets)} tickets>"
 
     def privilegedStartService(self) -> None:
@@ -190,7 +190,6 @@ class OutOfBandServer(Service):
         super().privilegedStartService()
         if self._starting is None:
             self._starting = ensureDeferred(self._start())
-            self._starting.addCallbacks(self._started, self._startFailed)
 
     def startService(self) -> None:
         """Listen, unless L{privilegedStartService} has done so."""
@@ -230,6 +229,21 @@ class OutOfBandServer(Service):
     # Listening.
 
     async def _start(self) -> None:
+        try:
+            await self._listen()
+        except Exception as error:
+            failure = Failure()
+            if not isinstance(error, CancelledError):
+                self._log.critical(
+                    "the server of out-of-band transfers cannot start: {error}",
+                    error=error,
+                )
+            await self._closePort().addBoth(lambda ignored: self._tell(failure))
+        else:
+            self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
+            self._tell(self)
+
+    async def _listen(self) -> None:
         late = _LateFactory()
         port = await self._endpoint.listen(late if self._wraps else self._factory)
         self._port = port
@@ -238,7 +252,7 @@ class OutOfBandServer(Service):
             raise ValueError(f"HTTP needs an IP address to listen on, not {address}")
         if self._wraps:
             late.factory = self._encrypted(address.host)
-        self._place = _Place(self._scheme, address.host, address.port)
+        self._address = address
 
     def _encrypted(self, host: str) -> Any:
         from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -252,18 +266,6 @@ class OutOfBandServer(Service):
             self._identity = selfSigned(hosts)
         return TLSMemoryBIOFactory(self._identity.options, False, self._factory)
 
-    def _started(self, ignored: object) -> None:
-        self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
-        self._tell(self)
-
-    def _startFailed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
-            self._log.critical(
-                "the server of out-of-band transfers cannot start: {error}",
-                error=failure.value,
-            )
-        self._closePort().addBoth(lambda ignored: self._tell(failure))
-
     def _tell(self, outcome: OutOfBandServer | Failure) -> None:
         self._outcome = outcome
         while self._waiting:
@@ -275,7 +277,7 @@ class OutOfBandServer(Service):
 
     def _closePort(self) -> Deferred[Any]:
         port, self._port = self._port, None
-        self._place = None
+        self._address = None
         return succeed(None) if port is None else maybeDeferred(port.stopListening)
 
     async def _stop(self) -> None:
@@ -301,24 +303,17 @@ class OutOfBandServer(Service):
 
         @raise NobodyListens: The server does not listen.
         """
-        if self._place is None:
+        if self._address is None:
             raise NobodyListens(
                 "the OutOfBandServer does not listen: start it as a service, and wait "
                 "for whenListening()"
             )
-        return self._publicURL or self._place.url(localHost)
-
-    def _serverNameAt(self, host: str) -> str:
-        """@return: The name to expect in the certificate, if that is not C{host}."""
-        if self._identity is None or host in self._identity.names:
-            return ""
-        from amp_stream.outofband._certificates import SELF_MADE_NAME
-
-        if SELF_MADE_NAME in self._identity.names:
-            return SELF_MADE_NAME
-        return min(
-            (name for name in self._identity.names if "*" not in name), default=""
-        )
+        host = self._address.host
+        if host in _ANY:
+            host = localHost or _ANY[host]
+        if ":" in host:
+            host = f"[{host}]"
+        return self._publicURL or f"{self._scheme}://{host}:{self._address.port}/"
 
     # Tickets.
 
@@ -355,14 +350,16 @@ class OutOfBandServer(Service):
         grant = Grant(method=method, target=target, size=size, maxSize=maxSize)
         self._tickets.issue(hashToken(token), grant, self._reactor.seconds())
         self._setTimer()
+        identity = self._identity
+        host = urlsplit(url).hostname or ""
         return Ticket(
             url=url,
             token=token,
             method=method,
             lifetime=int(self._lifetime),
             maxSize=maxSize if size is None else size,
-            certificate=b"" if self._identity is None else self._identity.certificate,
-            serverName=self._serverNameAt(urlsplit(url).hostname or ""),
+            certificate=b"" if identity is None else identity.certificate,
+            serverName="" if identity is None else identity.nameAt(host),
         )
 
     def _revoke(self, ticket: Ticket) -> None:
@@ -408,21 +405,6 @@ class OutOfBandServer(Service):
         self._setTimer()
 
 
-@frozen
-class _Place:
-    scheme: str
-    host: str
-    port: int
-
-    def url(self, localHost: str) -> str:
-        host = self.host
-        if host in _ANY:
-            host = localHost or _ANY[host]
-        if ":" in host:
-            host = f"[{host}]"
-        return f"{self.scheme}://{host}:{self.port}/"
-
-
 class _LateFactory(ServerFactory):
     """
     Delegates to a factory that is made after listening, because the certificate that
@@ -442,33 +424,9 @@ def _passCancelled(failure: Failure) -> None:
         failure.raiseException()
 
 
-def _checkType(name: str, value: object, kinds: Any, wanted: str) -> None:
-    if not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
-
-
-def _checkNumber(
-    name: str, value: object, least: int, kinds: Any = (int, float)
-) -> None:
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        wanted = "an int" if kinds is int else "a number"
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
-    # Not "value < least", which is false for a NaN.
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
-
-
 def _hostOf(url: str) -> str:
-    problem = ValueError(
-        f"publicURL must be like 'https://host:port/path', not {url!r}"
-    )
-    if not _URL.fullmatch(url):
-        raise problem
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise problem from None
-    if not parts.hostname or port == 0 or "@" in parts.netloc:
-        raise problem
-    return parts.hostname
+    checkType("publicURL", url, str, "a str or None")
+    with suppress(ValueError):
+        if _URL.fullmatch(url):
+            return parseURL(url).hostname or ""
+    raise ValueError(f"publicURL must be like 'https://host:port/path', not {url!r}")
