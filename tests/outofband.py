@@ -418,6 +418,12 @@ class Exchange:
         self.errors.append(error)
         self.over.callback(error)
 
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
 
 @implementer(IConsumer)
 class Consumer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import error as neterror
+from twisted.internet import interfaces
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -19,13 +20,6 @@ from twisted.internet.defer import (
     ensureDeferred,
 )
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProtocolFactory,
-    IPushProducer,
-    IStreamClientEndpoint,
-)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
@@ -76,10 +70,10 @@ def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
 
     @param timeout: How long to try to connect (seconds).
     """
-    body = _ResponseBody(receiver, reactor)
-    body.request = ensureDeferred(_get(ticket, body, reactor, timeout))
-    receiver.begin(body)
-    body.request.addErrback(body.failed)
+    request = _Get(ticket, receiver, reactor, timeout)
+    done = request.send()
+    receiver.begin(request)
+    done.addErrback(request.failed)
 
 
 def put(
@@ -96,184 +90,103 @@ def put(
 
     @return: Fires with whether the server has got the body.
     """
-    body = _RequestBody(size, sender, reactor)
-    body.request = ensureDeferred(_put(ticket, body, reactor, timeout))
-    return body.request.addCallbacks(lambda _: True, body.failed)
+    request = _Put(ticket, sender, reactor, timeout)
+    request.length = UNKNOWN_LENGTH if size is None else size
+    done: Deferred[bool] = request.send()
+    return done.addCallbacks(lambda _: True, request.failed)
 
 
-async def _get(
-    ticket: Ticket, body: _ResponseBody, reactor: Any, timeout: float
-) -> None:
-    requesting = _request(ticket, None, body, reactor, timeout)
-    response = await requesting.addTimeout(timeout + _ANSWER, reactor)
-    await _checkStatus(response, 200, body.connection, reactor)
-    _checkEncoding(response, body.connection)
-    response.deliverBody(body)
-
-
-async def _put(
-    ticket: Ticket, body: _RequestBody, reactor: Any, timeout: float
-) -> None:
-    try:
-        response = await _request(ticket, body, body, reactor, timeout)
-    finally:
-        body.over()
-    await _checkStatus(response, 204, body.connection, reactor)
-
-
-def _request(
-    ticket: Ticket,
-    producer: _RequestBody | None,
-    body: _Body,
-    reactor: Any,
-    timeout: float,
-) -> Deferred[Any]:
-    headers = Headers(
-        {
-            b"Authorization": [b"Bearer " + ticket.token],
-            b"Accept-Encoding": [b"identity"],
-        }
-    )
-    # Without a pool, each request has a connection of its own, and there are neither
-    # redirects nor decoding: the bytes are bounded as they come.
-    endpoint = _Endpoint(ticket, body, reactor, timeout)
-    agent = Agent.usingEndpointFactory(reactor, endpoint)
-    url = ticket.url.encode("ascii")
-    requesting: Deferred[Any] = agent.request(ticket.method, url, headers, producer)
-    return requesting
-
-
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-class _Endpoint:
+@implementer(IAgentEndpointFactory, interfaces.IStreamClientEndpoint)
+class _Request:
     """
-    Connects as L{Agent} does by itself, but trusts only the server of the ticket, and
-    tells the body its connection, which an agent keeps to itself.
+    A request, and the body of it or of its response.
+
+    It connects as L{Agent} does by itself, but trusts only the server of the ticket,
+    and keeps the connection, which an agent keeps to itself.
+
+    @ivar transport: That of the connection, as soon as there is one.
     """
 
-    def __init__(
-        self, ticket: Ticket, body: _Body, reactor: Any, timeout: float
-    ) -> None:
+    transport: Any = None
+
+    def __init__(self, ticket: Ticket, end: Any, reactor: Any, timeout: float) -> None:
+        """@param end: The L{HTTPReceiver} or L{HTTPSender}."""
         self._ticket = ticket
-        self._body = body
+        self._end = end
         self._reactor = reactor
         self._timeout = timeout
+        self._connection: Any = None
+        self._patience: interfaces.IDelayedCall | None = None
+        self._done: Deferred[Any]
 
-    def endpointForURI(self, uri: Any) -> _Endpoint:
-        """Make the endpoint."""
+    async def run(self) -> None:
+        """Make the request, and take the response."""
+        raise NotImplementedError
+
+    def send(self) -> Deferred[Any]:
+        """@return: Fires with the outcome of L{run}."""
+        self._done = ensureDeferred(self.run())
+        return self._done
+
+    def request(self, producer: IBodyProducer | None) -> Deferred[Any]:
+        """@return: Fires with the response."""
+        headers = Headers(
+            {
+                b"Authorization": [b"Bearer " + self._ticket.token],
+                b"Accept-Encoding": [b"identity"],
+            }
+        )
+        # Without a pool, each request has a connection of its own, and there are
+        # neither redirects nor decoding: the bytes are bounded as they come.
+        agent: Any = Agent.usingEndpointFactory(self._reactor, self)
+        url = self._ticket.url.encode("ascii")
+        requesting: Deferred[Any]
+        requesting = agent.request(self._ticket.method, url, headers, producer)
+        return requesting
+
+    def endpointForURI(self, uri: Any) -> _Request:
+        """Find out how to connect."""
         host = uri.host.decode("ascii")
-        endpoint: Any = HostnameEndpoint(
+        self._endpoint: Any = HostnameEndpoint(
             self._reactor, host, uri.port, timeout=self._timeout
         )
         if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._trust(host), endpoint)
-        self._endpoint = endpoint
+            self._endpoint = wrapClientTLS(_trust(self._ticket, host), self._endpoint)
         return self
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Connect, and tell the body."""
+    def connect(self, protocolFactory: interfaces.IProtocolFactory) -> Deferred[Any]:
+        """Connect."""
         connecting: Deferred[Any] = self._endpoint.connect(protocolFactory)
-        return connecting.addCallback(self._note)
+        return connecting.addCallback(self._connected)
 
-    def _note(self, protocol: Any) -> Any:
-        self._body.connection = protocol.transport
+    def _connected(self, protocol: Any) -> Any:
+        self._connection = protocol.transport
         return protocol
 
-    def _trust(self, host: str) -> Any:
+    async def expectStatus(self, response: Any, expected: int) -> None:
+        """@raise StreamError: The response has another status."""
+        status: int = response.code
+        if status == expected:
+            return
+        reader = _FirstLine(self._connection)
+        response.deliverBody(reader)
         try:
-            from amp_stream.outofband._certificates import trustOnly
-        except ImportError as error:
-            raise OutOfBandError(
-                "HTTPS needs more packages: pip install 'amp-stream[http]'"
-            ) from error
-        try:
-            return trustOnly(self._ticket.certificate, self._ticket.serverName or host)
-        except ValueError as error:
-            raise UntrustedServer(
-                "the certificate of the ticket is malformed"
-            ) from error
-
-
-async def _checkStatus(
-    response: Any, expected: int, connection: Any, clock: Any
-) -> None:
-    status: int = response.code
-    if status == expected:
-        return
-    reader = _FirstLine(connection)
-    response.deliverBody(reader)
-    try:
-        text = await reader.line.addTimeout(_PATIENCE, clock)
-    except TimeoutError:
-        text = "without a reason"
-    if status == 413:
-        raise StreamTooLong(f"the HTTP server refused the body: {text}")
-    raise TransferRefused(f"the HTTP server answered {status}: {text}")
-
-
-def _checkEncoding(response: Any, connection: Any) -> None:
-    """
-    Refuse an encoded body: 400 MB of zeros are 400 KB of gzip, and would be decoded
-    all at once (RFC 9110, section 8.4).
-    """
-    values = response.headers.getRawHeaders(b"content-encoding") or []
-    codings = b",".join(values).lower().replace(b" ", b"").replace(b"\t", b"")
-    if not set(codings.split(b",")) <= {b"", b"identity"}:
-        connection.abortConnection()
-        shown = codings[:40].decode("ascii", "backslashreplace")
-        raise TransferRefused(
-            f"the HTTP server sent the body with Content-Encoding {shown!r}, although "
-            "identity was asked for: let nothing between the two ends encode it"
-        )
-
-
-class _FirstLine(Protocol):
-    """
-    Reads the first line of the text of an error, up to a bound.
-
-    @ivar line: Fires with that line.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.line: Deferred[str] = Deferred(lambda _: connection.abortConnection())
-        self._data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Keep the beginning."""
-        self._data += data[: _MAX_LINE - len(self._data)]
-        if len(self._data) >= _MAX_LINE:
-            self._connection.abortConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give the line."""
-        if not self.line.called:
-            text = self._data.decode("utf-8", "replace").partition("\n")[0]
-            self.line.callback("".join(c for c in text if c.isprintable()))
-
-
-class _Body:
-    """
-    The body of a request or of a response.
-
-    @ivar request: The request, to cancel if it is not needed any more.
-
-    @ivar connection: The transport of the request, as soon as there is one.
-    """
-
-    request: Deferred[Any]
-    connection: Any = None
-
-    def __init__(self, end: Any, clock: Any) -> None:
-        """@param end: The L{HTTPReceiver} or L{HTTPSender}."""
-        self._end = end
-        self._clock = clock
-        self._patience: IDelayedCall | None = None
+            text = await reader.line.addTimeout(_PATIENCE, self._reactor)
+        except TimeoutError:
+            text = "without a reason"
+        if status == 413:
+            raise StreamTooLong(f"the HTTP server refused the body: {text}")
+        raise TransferRefused(f"the HTTP server answered {status}: {text}")
 
     def close(self) -> None:
         """Give the request up, and close its connection: TLS would wait."""
-        self.request.cancel()
-        if self.connection is not None:
-            self.connection.abortConnection()
+        self._done.cancel()
+        if self._connection is not None:
+            self._connection.abortConnection()
+
+    def closeIn(self, seconds: float) -> None:
+        """Close the connection, unless L{over} is called before (seconds)."""
+        self._patience = self._reactor.callLater(seconds, self.close)
 
     def over(self) -> None:
         """Take note that there is nothing more to wait for."""
@@ -286,19 +199,31 @@ class _Body:
         self._end.cut(_explained(failure))
         return False
 
-    def _expect(self, seconds: float) -> None:
-        self._patience = self._clock.callLater(seconds, self.close)
 
-
-class _ResponseBody(_Body, Protocol):
+class _Get(_Request, Protocol):
     """Hands on the body of a response; a L{BodyReader}."""
 
-    transport: Any
     _isOver = False
 
-    def connectionMade(self) -> None:
-        """Read as much at once as is good for bulk."""
-        tuneForBulk(self.connection)
+    async def run(self) -> None:
+        """Get the response, and take its body."""
+        requesting = self.request(None)
+        response = await requesting.addTimeout(self._timeout + _ANSWER, self._reactor)
+        await self.expectStatus(response, 200)
+        # 400 MB of zeros are 400 KB of gzip, and would be decoded all at once (RFC
+        # 9110, section 8.4).
+        values = response.headers.getRawHeaders(b"content-encoding") or []
+        codings = b",".join(values).lower().replace(b" ", b"").replace(b"\t", b"")
+        if not set(codings.split(b",")) <= {b"", b"identity"}:
+            self._connection.abortConnection()
+            shown = codings[:40].decode("ascii", "backslashreplace")
+            raise TransferRefused(
+                f"the HTTP server sent the body with Content-Encoding {shown!r}, "
+                "although identity was asked for: let nothing between the two ends "
+                "encode it"
+            )
+        tuneForBulk(self._connection)
+        response.deliverBody(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the next bytes on."""
@@ -328,7 +253,7 @@ class _ResponseBody(_Body, Protocol):
     def expectEnd(self) -> None:
         """Close the connection if the body does not end soon."""
         if not self._isOver:
-            self._expect(_LINGER)
+            self.closeIn(_LINGER)
 
     def finish(self) -> None:
         """The server hears of the outcome over AMP."""
@@ -341,53 +266,49 @@ class _ResponseBody(_Body, Protocol):
 
 
 @implementer(IBodyProducer)
-class _RequestBody(_Body):
-    """
-    The body of a request; a L{BodyWriter}.
+class _Put(_Request):
+    """Sends the body of a request; a L{BodyWriter}."""
 
-    @ivar transport: That of the connection of the request, as soon as there is one.
-    """
+    length: Any
 
-    transport: Any = None
+    _consumer: interfaces.IConsumer | None = None
 
-    def __init__(self, size: int | None, sender: Any, clock: Any) -> None:
-        super().__init__(sender, clock)
-        self.length: Any = UNKNOWN_LENGTH if size is None else size
-        self._consumer: IConsumer | None = None
-        self._producer: IPushProducer | None = None
-        self._done: Deferred[None] = Deferred()
+    async def run(self) -> None:
+        """Send the body, and wait for the answer."""
+        self._written: Deferred[None] = Deferred()
+        try:
+            response = await self.request(self)
+        finally:
+            # Whether or not all bytes were sent.
+            self._consumer = None
+            self.over()
+        await self.expectStatus(response, 204)
 
     # What the agent calls.
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+    def startProducing(self, consumer: interfaces.IConsumer) -> Deferred[None]:
         """Let the sender begin."""
         self._consumer = consumer
-        self.transport = self.connection
+        self.transport = self._connection
         self._end.begin(self)
-        return self._done
+        return self._written
 
     def pauseProducing(self) -> None:
         """Let the sender pause."""
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        self._end.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Let the sender go on."""
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self._end.resumeProducing()
 
     def stopProducing(self) -> None:
         """Write no more; the request tells the reason."""
-        self._consumer = self._producer = None
+        self._consumer = None
 
     # What the sender calls.
 
     def start(self, size: int | None) -> None:
         """The agent has sent the length."""
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Tell the sender when to pause, and when to go on."""
-        self._producer = producer
 
     def write(self, data: bytes) -> None:
         """Send the next bytes."""
@@ -397,19 +318,52 @@ class _RequestBody(_Body):
     def finish(self) -> None:
         """End the body, and wait for the answer."""
         if self._consumer is not None:
-            self._consumer = self._producer = None
-            self._expect(_ANSWER)
-            self._done.callback(None)
+            self._consumer = None
+            self.closeIn(_ANSWER)
+            self._written.callback(None)
 
     def abort(self) -> None:
         """Give the request up."""
-        self._consumer = self._producer = None
-        self.request.cancel()
+        self._consumer = None
+        self._done.cancel()
 
-    def over(self) -> None:
-        """Take note that the request has ended, whether or not all bytes were sent."""
-        self._consumer = self._producer = None
-        super().over()
+
+class _FirstLine(Protocol):
+    """
+    Reads the first line of the text of an error, up to a bound.
+
+    @ivar line: Fires with that line.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.line: Deferred[str] = Deferred(lambda _: connection.abortConnection())
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the beginning."""
+        self._data += data[: _MAX_LINE - len(self._data)]
+        if len(self._data) >= _MAX_LINE:
+            self._connection.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give the line."""
+        if not self.line.called:
+            text = self._data.decode("utf-8", "replace").partition("\n")[0]
+            self.line.callback("".join(c for c in text if c.isprintable()))
+
+
+def _trust(ticket: Ticket, host: str) -> Any:
+    try:
+        from amp_stream.outofband._certificates import trustOnly
+    except ImportError as error:
+        raise OutOfBandError(
+            "HTTPS needs more packages: pip install 'amp-stream[http]'"
+        ) from error
+    try:
+        return trustOnly(ticket.certificate, ticket.serverName or host)
+    except ValueError as error:
+        raise UntrustedServer("the certificate of the ticket is malformed") from error
 
 
 def _explained(failure: Failure) -> StreamError:

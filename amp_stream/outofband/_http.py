@@ -449,15 +449,12 @@ class _Download:
     @ivar target: The sender of the body.
     """
 
-    def __init__(
-        self, connection: _Connection, target: RequestTarget, version: bytes
-    ) -> None:
+    def __init__(self, connection: _Connection, target: Any, version: bytes) -> None:
         self.target = target
         self.transport: Any = connection.transport
         self._connection = connection
         self._version = version
         self._isChunked = False
-        self._producer: IPushProducer | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Throw away what follows the request."""
@@ -473,10 +470,6 @@ class _Download:
         # A client of HTTP/1.0 knows no chunks, and reads until the connection closes.
         self._isChunked = size is None and self._version == b"1.1"
         self._connection.write(self._connection.head(200, headers))
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Tell the sender when to pause, and when to go on."""
-        self._producer = producer
         if not self._connection.isOver:
             self.transport.registerProducer(self, True)
 
@@ -486,15 +479,13 @@ class _Download:
         that no one reads would keep its connection.
         """
         self._connection.setTimer(self._connection.factory.idleTimeout)
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        self.target.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Let the sender go on."""
         if not self._connection.isOver:
             self._connection.setTimer(None)
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self.target.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection tells the sender that it is lost."""
@@ -513,9 +504,7 @@ class _Download:
             return
         if self._isChunked:
             connection.write(b"0\r\n\r\n")
-        if self._producer is not None:
-            self._producer = None
-            self.transport.unregisterProducer()
+        self.transport.unregisterProducer()
         connection.close()
 
     def abort(self) -> None:

@@ -21,11 +21,10 @@ from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
@@ -84,7 +83,8 @@ class BodyReader(Protocol):
 
 class BodyWriter(Protocol):
     """
-    Takes the body of an HTTP message that is being sent.
+    Takes the body of an HTTP message that is being sent.  It tells its
+    L{HTTPSender} when to pause, and when to resume.
 
     @ivar transport: The transport of its connection, or L{None} if that is not known.
     """
@@ -93,9 +93,6 @@ class BodyWriter(Protocol):
 
     def start(self, size: int | None) -> None:
         """Begin a body of C{size} bytes, or of a length that is not known."""
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> object:
-        """Tell the producer when to pause, and when to resume."""
 
     def write(self, data: bytes) -> object:
         """Send the next bytes."""
@@ -245,7 +242,6 @@ class Scheduler(Protocol):
         """Take note that the last byte of a stream has left."""
 
 
-@implementer(IPushProducer)
 class HTTPSender(_End):
     """
     Sends an outgoing stream as the body of an HTTP message.
@@ -290,7 +286,6 @@ class HTTPSender(_End):
         self._core.window.grant(MAX_NUMBER)
         self._gate = SendGate(body.transport, self._scheduler.maxBulkDelay)
         body.start(self.stream.size)
-        body.registerProducer(self, True)
         self._pump()
 
     def cut(self, error: StreamError) -> None:
@@ -327,10 +322,6 @@ class HTTPSender(_End):
         """Write on."""
         self._paused = False
         self._pump()
-
-    def stopProducing(self) -> None:
-        """Take note that the connection will never have room again."""
-        self.cut(TransferCut())
 
     def offer(self, stream: SendStream) -> None:
         """Send, as the stream may have bytes."""
