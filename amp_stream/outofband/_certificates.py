@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -38,9 +37,6 @@ that was not known when the certificate was made.
 
 _VALID = timedelta(days=3650)
 _SKEW = timedelta(days=1)
-_CERTIFICATE = re.compile(
-    rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL
-)
 
 
 @frozen
@@ -115,10 +111,12 @@ def readIdentity(path: str) -> Identity:
     """
     with open(path, "rb") as file:
         pem = file.read()
-    found = _CERTIFICATE.findall(pem)
-    if not found:
-        raise ValueError(f"{path}: there is no certificate in it")
-    first, *others = [x509.load_pem_x509_certificate(text) for text in found]
+    try:
+        first, *others = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError(
+            f"{path}: there is no certificate in it that can be read"
+        ) from None
     key: Any = load_pem_private_key(pem, None)
     options = CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),

@@ -18,14 +18,8 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+from twisted.internet import interfaces
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IProtocolNegotiationFactory,
-    IPushProducer,
-    ISSLTransport,
-)
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -69,7 +63,7 @@ _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Cont
 _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed")
 
 
-@implementer(IProtocolNegotiationFactory)
+@implementer(interfaces.IProtocolNegotiationFactory)
 class HTTPServerFactory(ServerFactory):
     """
     Makes the connections of one server.
@@ -102,7 +96,7 @@ class HTTPServerFactory(ServerFactory):
         self.connections: set[_Connection] = set()
         self._maxConnections = maxConnections
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
         if len(self.connections) >= self._maxConnections:
             _log.warn(
@@ -162,7 +156,7 @@ class _Connection(Protocol):
         self.closed: Deferred[None] = Deferred()
         self._method = b""
         self._transfer: _Upload | _Download | None = None
-        self._timer: IDelayedCall | None = None
+        self._timer: interfaces.IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Wait for a request."""
@@ -292,7 +286,7 @@ class _Connection(Protocol):
         self.transport.resumeProducing()
         # Either ends this side's half, and lets the other half go on: TLS waits for
         # the client to close, too.
-        if ISSLTransport.providedBy(self.transport):
+        if interfaces.ISSLTransport.providedBy(self.transport):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
@@ -441,7 +435,7 @@ class _Upload:
         self._connection.refuse(Refusal(status, str(error)))
 
 
-@implementer(IPushProducer)
+@implementer(interfaces.IPushProducer)
 class _Download:
     """
     The body of the response to a C{GET}; a L{BodyWriter}.

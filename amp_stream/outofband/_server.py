@@ -18,21 +18,15 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
+from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
     ensureDeferred,
     maybeDeferred,
-    succeed,
 )
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IReactorTime,
-    IStreamServerEndpoint,
-)
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -58,7 +52,7 @@ from amp_stream.outofband._tickets import (
 )
 from amp_stream.outofband._transfer import Offer, Transfers
 
-EndpointLike: TypeAlias = "str | IStreamServerEndpoint"
+EndpointLike: TypeAlias = "str | interfaces.IStreamServerEndpoint"
 """A server endpoint, or its description."""
 
 _TOKEN_SIZE = 32
@@ -131,7 +125,8 @@ class OutOfBandServer(Service):
         if certificate is not None:
             checkType("certificate", certificate, (str, os.PathLike), "a path or None")
         if not (
-            isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
+            isinstance(endpoint, str)
+            or interfaces.IStreamServerEndpoint.providedBy(endpoint)
         ):
             raise TypeError(
                 "endpoint must be a server endpoint or its description, such as "
@@ -153,8 +148,8 @@ class OutOfBandServer(Service):
             ) from error
         if reactor is None:
             from twisted.internet import reactor
-        self._reactor: IReactorTime = reactor
-        self._endpoint: IStreamServerEndpoint = (
+        self._reactor: interfaces.IReactorTime = reactor
+        self._endpoint: interfaces.IStreamServerEndpoint = (
             serverFromString(reactor, endpoint)
             if isinstance(endpoint, str)
             else endpoint
@@ -171,11 +166,11 @@ class OutOfBandServer(Service):
         self._makesIdentity = self._wraps and certificate is None
         self._lifetime = ticketLifetime
         self._tickets = TicketBook(ticketLifetime, MAX_TICKETS)
-        self._timer: IDelayedCall | None = None
+        self._timer: interfaces.IDelayedCall | None = None
         self._factory = HTTPServerFactory(
             self._consume, maxConnections, idleTimeout, reactor
         )
-        self._port: IListeningPort | None = None
+        self._port: interfaces.IListeningPort | None = None
         self._address: IPv4Address | IPv6Address | None = None
         self._starting: Deferred[None] | None = None
         self._outcome: OutOfBandServer | Failure | None = None
@@ -238,7 +233,10 @@ class OutOfBandServer(Service):
                     "the server of out-of-band transfers cannot start: {error}",
                     error=error,
                 )
-            await self._closePort().addBoth(lambda ignored: self._tell(failure))
+            try:
+                await self._closePort()
+            finally:
+                self._tell(failure)
         else:
             self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
             self._tell(self)
@@ -275,16 +273,17 @@ class OutOfBandServer(Service):
             else:
                 waiting.callback(outcome)
 
-    def _closePort(self) -> Deferred[Any]:
+    async def _closePort(self) -> None:
         port, self._port = self._port, None
         self._address = None
-        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+        if port is not None:
+            await maybeDeferred(port.stopListening)
 
     async def _stop(self) -> None:
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
-        closing = self._closePort()
+        closing = ensureDeferred(self._closePort())
         for grant in self._tickets.clear():
             grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
         self._setTimer()
