@@ -184,7 +184,8 @@ class OutOfBandServer(Service):
         """Listen."""
         super().privilegedStartService()
         if self._starting is None:
-            self._starting = ensureDeferred(self._start())
+            self._starting = ensureDeferred(self._listen())
+            ensureDeferred(self._watch(self._starting))
 
     def startService(self) -> None:
         """Listen, unless L{privilegedStartService} has done so."""
@@ -223,9 +224,9 @@ class OutOfBandServer(Service):
 
     # Listening.
 
-    async def _start(self) -> None:
+    async def _watch(self, starting: Deferred[None]) -> None:
         try:
-            await self._listen()
+            await starting
         except Exception as error:
             failure = Failure()
             if not isinstance(error, CancelledError):

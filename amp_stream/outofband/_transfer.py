@@ -264,6 +264,7 @@ class HTTPSender(_End):
         super().__init__(scheduler.clock, grace)
         self._core = core
         self._scheduler = scheduler
+        self.reset = scheduler.reset
         self._body: BodyWriter | None = None
         # A body that has every byte, and may not have passed them all on.
         self._full: BodyWriter | None = None
@@ -353,19 +354,14 @@ class HTTPSender(_End):
             return
         if fin:
             self._body, self._full, self._gone = None, body, False
-        if body is not None:
-            if data:
-                # Not every transport takes a view.
-                body.write(bytes(data))
-                self._gate.wrote(len(data))
-            if fin:
-                body.finish()
+        if body is not None and data:
+            # Not every transport takes a view.
+            body.write(bytes(data))
+            self._gate.wrote(len(data))
         if fin:
+            if body is not None:
+                body.finish()
             self._scheduler.finish(stream.id, stream.window.offset, sha256)
-
-    def reset(self, stream: SendStream, error: StreamError) -> None:
-        """Give the stream up."""
-        self._scheduler.reset(stream, error)
 
     def _pump(self) -> None:
         if self._pumping:
