@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+from attrs import define, field
 from twisted.internet import interfaces
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
@@ -64,45 +65,38 @@ _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed
 
 
 @implementer(interfaces.IProtocolNegotiationFactory)
+@define(eq=False, slots=False)
 class HTTPServerFactory(ServerFactory):
     """
     Makes the connections of one server.
+
+    @ivar authorise: Decides about each request.
+
+    @ivar maxConnections: How many connections to serve at once.
+
+    @ivar idleTimeout: How long a client may accept no byte of a response (seconds), or
+        L{None}.
+
+    @ivar reactor: The clock.
 
     @ivar connections: Those that are open.
     """
 
     noisy = False
 
-    def __init__(
-        self,
-        authorise: Authorise,
-        maxConnections: int,
-        idleTimeout: float | None,
-        reactor: Any,
-    ) -> None:
-        """
-        @param authorise: Decides about each request.
-
-        @param maxConnections: How many connections to serve at once.
-
-        @param idleTimeout: How long a client may accept no byte of a response
-            (seconds), or L{None}.
-
-        @param reactor: The clock.
-        """
-        self.authorise = authorise
-        self.idleTimeout = idleTimeout
-        self.reactor = reactor
-        self.connections: set[_Connection] = set()
-        self._maxConnections = maxConnections
+    authorise: Authorise
+    maxConnections: int
+    idleTimeout: float | None
+    reactor: Any
+    connections: set[_Connection] = field(factory=set, init=False)
 
     def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
-        if len(self.connections) >= self._maxConnections:
+        if len(self.connections) >= self.maxConnections:
             _log.warn(
                 "refused {addr}: {most} connections are open",
                 addr=addr,
-                most=self._maxConnections,
+                most=self.maxConnections,
             )
             # TLS has wrapped the connection already, and needs a protocol.
             return _Excess()
