@@ -418,6 +418,12 @@ class Exchange:
         self.errors.append(error)
         self.over.callback(error)
 
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
 
 @implementer(IConsumer)
 class Consumer:
@@ -522,7 +528,7 @@ class OutOfBandTestCase(LoopbackTestCase):
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
 
-    async def bulk(
+    async def oobServer(
         self, endpoint: Any = LOCAL, plain: bool = False, **kw: Any
     ) -> OutOfBandServer:
         """Start a server."""
@@ -536,7 +542,7 @@ class OutOfBandTestCase(LoopbackTestCase):
         self,
         listens: str = "server",
         plain: bool = True,
-        bulk: dict[str, Any] | None = None,
+        oob: dict[str, Any] | None = None,
         client: Any = None,
         server: Any = None,
     ) -> tuple[Peer, Peer]:
@@ -550,8 +556,8 @@ class OutOfBandTestCase(LoopbackTestCase):
             taker = OutOfBandClient(allowPlainHTTP=plain)
             options: dict[str, Any] = {"outOfBandClient": taker}
             if listens in (name, "both"):
-                options["outOfBandServer"] = await self.bulk(
-                    plain=plain, **(bulk or {})
+                options["outOfBandServer"] = await self.oobServer(
+                    plain=plain, **(oob or {})
                 )
             options.update(given or {})
             ends.append(Peer(config=StreamConfig(**options)))

@@ -260,10 +260,10 @@ class FailureTests(TwistdTestCase):
 
         async def test() -> None:
             endpoint = await self.serve()
-            bulk = OutOfBandServer(LOCAL)
-            self.factory.config = StreamConfig(outOfBandServer=bulk)
-            self.addCleanup(bulk.stopService)
-            await startOutOfBand(bulk)
+            oob = OutOfBandServer(LOCAL)
+            self.factory.config = StreamConfig(outOfBandServer=oob)
+            self.addCleanup(oob.stopService)
+            await startOutOfBand(oob)
             arrived: Deferred[None] = Deferred()
             self.store.written = fromThread(arrived)
             child = command(*("put", endpoint, "-", "--as", "a", "--oob"), input=None)

@@ -248,14 +248,14 @@ class ServiceTests(TestCase):
         """
 
         async def test() -> None:
-            bulk = OutOfBandServer(LOCAL)
-            self.factory.config = StreamConfig(outOfBandServer=bulk)
+            oob = OutOfBandServer(LOCAL)
+            self.factory.config = StreamConfig(outOfBandServer=oob)
             service = self.service(LOCAL)
             service.privilegedStartService()
-            url = bulk._urlFor("")
+            url = oob._urlFor("")
             service.startService()
-            self.assertTrue(bulk.running)
-            self.assertEqual(bulk._urlFor(""), url)
+            self.assertTrue(oob.running)
+            self.assertEqual(oob._urlFor(""), url)
             client = await self.connect(self.addresses()[0])
             begun: Deferred[None] = Deferred()
             tell = fromThread(begun)
@@ -274,8 +274,8 @@ class ServiceTests(TestCase):
             await self.assertFailure(putting, ConnectionDone, ConnectionLost)
             await stopping
             self.assertEqual(os.listdir(self.root), [])
-            self.assertFalse(bulk.running)
-            self.assertRaises(NobodyListens, bulk._urlFor, "")
+            self.assertFalse(oob.running)
+            self.assertRaises(NobodyListens, oob._urlFor, "")
 
         return ensureDeferred(test())
 
@@ -293,8 +293,8 @@ class ServiceTests(TestCase):
             port = self.addresses()[0].rpartition("=")[2]
             os.unlink(self.addressFile)
             there = f"tcp:{port}:interface=127.0.0.1"
-            for bulk, main in [(there, LOCAL), (LOCAL, there)]:
-                server = OutOfBandServer(bulk, plainHTTP=True)
+            for oob, main in [(there, LOCAL), (LOCAL, there)]:
+                server = OutOfBandServer(oob, plainHTTP=True)
                 self.factory.config = StreamConfig(outOfBandServer=server)
                 service = self.service(main)
                 self.assertRaises(CannotListenError, service.privilegedStartService)

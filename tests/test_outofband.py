@@ -589,9 +589,9 @@ class FailureTests(OutOfBandTestCase):
         to do.
         """
         for name in FACE:
-            bulk = OutOfBandServer("tcp:0:interface=127.0.0.1", plainHTTP=True)
+            oob = OutOfBandServer("tcp:0:interface=127.0.0.1", plainHTTP=True)
             ends = {"client": None, "server": None}
-            ends[name] = {"outOfBandServer": bulk}
+            ends[name] = {"outOfBandServer": oob}
             client, server = await self.pair("none", **ends)
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, NobodyListens)
@@ -606,7 +606,7 @@ class FailureTests(OutOfBandTestCase):
             other = {"outOfBandClient": taker}
             client, server = await self.pair(
                 listens,
-                bulk={"reactor": Clocked(clock), "ticketLifetime": 7},
+                oob={"reactor": Clocked(clock), "ticketLifetime": 7},
                 **{("server" if listens == "client" else "client"): other},
             )
             call = client.callRemote(Put, body=VALUE)
@@ -630,7 +630,7 @@ class FailureTests(OutOfBandTestCase):
         clock = Clock()
         taker = Taker()
         client, server = await self.pair(
-            bulk={"reactor": Clocked(clock)}, client={"outOfBandClient": taker}
+            oob={"reactor": Clocked(clock)}, client={"outOfBandClient": taker}
         )
         call = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
@@ -905,18 +905,18 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = (
+                oob = (
                     client.streams.config.outOfBandServer
                     or server.streams.config.outOfBandServer
                 )
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
-                self.assertEqual(len(bulk._factory.connections), 1)
+                self.assertEqual(len(oob._factory.connections), 1)
                 client.transport.abortConnection()
                 await self.fails(call, Exception)
                 self.assertIsInstance(await server.ended, Exception)
-                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
+                await self.turns(lambda oob=oob: not oob._factory.connections)
 
     @run
     async def test_connectionLostBefore(self):
@@ -989,7 +989,7 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = (
+                oob = (
                     client.streams.config.outOfBandServer
                     or server.streams.config.outOfBandServer
                 )
@@ -1007,7 +1007,7 @@ class FailureTests(OutOfBandTestCase):
                 end(call, body)
                 await self.fails(call, error)
                 self.assertIsInstance(await server.ended, StreamError)
-                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
+                await self.turns(lambda oob=oob: not oob._factory.connections)
                 await self.turns(lambda stopped=stopped: stopped)
                 await self.works(client)
 
@@ -1069,7 +1069,7 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
-                bulk = (
+                oob = (
                     client.streams.config.outOfBandServer
                     or server.streams.config.outOfBandServer
                 )
@@ -1088,7 +1088,7 @@ class FailureTests(OutOfBandTestCase):
                 collected.cancel()
                 await self.fails(collected, CancelledError)
                 await self.turns(lambda stopped=stopped: stopped)
-                await self.turns(lambda bulk=bulk: not bulk._factory.connections)
+                await self.turns(lambda oob=oob: not oob._factory.connections)
                 await self.works(client)
 
     @run
@@ -1149,13 +1149,13 @@ class FailureTests(OutOfBandTestCase):
             client, server = await self.pair(
                 listens, **{other: {"outOfBandClient": taker}}
             )
-            bulk = (
+            oob = (
                 client.streams.config.outOfBandServer
                 or server.streams.config.outOfBandServer
             )
             call = client.callRemote(Put, body=VALUE)
             await taker.ticket
-            await bulk.stopService()
+            await oob.stopService()
             await self.failsEverywhere(client, server, call, NobodyListens)
 
     @run
@@ -1165,14 +1165,14 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 holdBytes(server)
-                bulk = (
+                oob = (
                     client.streams.config.outOfBandServer
                     or server.streams.config.outOfBandServer
                 )
                 call = client.callRemote(Put, body=bytes(20_000_000))
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
-                await bulk.stopService()
+                await oob.stopService()
                 await self.failsEverywhere(client, server, call, TransferCut)
 
     @run
@@ -1199,7 +1199,7 @@ class FailureTests(OutOfBandTestCase):
             other = "server" if listens == "client" else "client"
             port = decoy.url.rpartition(":")[2].strip("/")
             url = f"http://localhost:{port}/"
-            client, server = await self.pair(listens, bulk={"publicURL": url})
+            client, server = await self.pair(listens, oob={"publicURL": url})
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
             self.assertIn("allowedHosts=['localhost']", str(error))
@@ -1210,7 +1210,7 @@ class FailureTests(OutOfBandTestCase):
                 )
             }
             client, server = await self.pair(
-                listens, bulk={"publicURL": url}, **{other: allowed}
+                listens, oob={"publicURL": url}, **{other: allowed}
             )
             call = client.callRemote(Put, body=VALUE)
             raw = await decoy.connected
@@ -1227,17 +1227,17 @@ class FailureTests(OutOfBandTestCase):
             call = client.callRemote(Put, body=VALUE)
             error = await self.failsEverywhere(client, server, call, UntrustedServer)
             self.assertIn("OutOfBandClient(allowPlainHTTP=True)", str(error))
-            bulk = (
+            oob = (
                 client.streams.config.outOfBandServer
                 or server.streams.config.outOfBandServer
             )
-            self.assertEqual(len(bulk._factory.connections), 0)
+            self.assertEqual(len(oob._factory.connections), 0)
 
     @run
     async def test_noTlsByDefault(self):
         """Without an option, the server speaks TLS."""
-        bulk = await self.bulk()
-        self.assertTrue(bulk._urlFor("").startswith("https://127.0.0.1:"))
+        oob = await self.oobServer()
+        self.assertTrue(oob._urlFor("").startswith("https://127.0.0.1:"))
 
 
 def plenty():
@@ -1272,7 +1272,7 @@ class WireTests(OutOfBandTestCase):
 
     async def puppet(self, **server):
         """Connect a puppet to a peer that listens."""
-        server.setdefault("outOfBandServer", await self.bulk(plain=True))
+        server.setdefault("outOfBandServer", await self.oobServer(plain=True))
         puppet, peer = Puppet(), Peer(config=StreamConfig(**server))
         await self.tcp(puppet, peer)
         return puppet, peer
@@ -1413,8 +1413,8 @@ class WireTests(OutOfBandTestCase):
         has declared: its connection is closed after a few seconds.
         """
         clock = Clock()
-        bulk = await self.bulk(plain=True, reactor=Clocked(clock))
-        puppet, _ = await self.puppet(outOfBandServer=bulk)
+        oob = await self.oobServer(plain=True, reactor=Clocked(clock))
+        puppet, _ = await self.puppet(outOfBandServer=oob)
         call = self.announce(puppet)
         ticket = await puppet.ticket
         raw = await self.raw(ticket["url"].decode())
@@ -1425,7 +1425,7 @@ class WireTests(OutOfBandTestCase):
         self.assertFalse(raw.closed.called)
         clock.advance(5)
         await raw.closed
-        self.assertEqual(bulk._factory.connections, set())
+        self.assertEqual(oob._factory.connections, set())
 
     TICKET = {
         "url": b"http://127.0.0.1:1/",
@@ -1438,7 +1438,7 @@ class WireTests(OutOfBandTestCase):
         """Let a peer send a stream to a puppet."""
         puppet, peer = (
             Puppet(),
-            Peer(config=StreamConfig(outOfBandServer=await self.bulk(plain=True))),
+            Peer(config=StreamConfig(outOfBandServer=await self.oobServer(plain=True))),
         )
         await self.tcp(puppet, peer)
         peer.value = VALUE

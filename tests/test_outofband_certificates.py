@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream.outofband._certificates import (
     SELF_MADE_NAME,
-    TrustPolicy,
     readIdentity,
     selfSigned,
+    trustOnly,
 )
 from tests.test_protocol_endpoints import makeCertificate
 
@@ -122,4 +122,4 @@ class TrustTests(SynchronousTestCase):
         """A ticket with a malformed certificate is refused."""
         for pem in (b"x", b"-----BEGIN CERTIFICATE-----\n", b"\xff"):
             with self.assertRaises(ValueError):
-                TrustPolicy(pem, "")
+                trustOnly(pem, "example.org")

@@ -434,11 +434,11 @@ class RequestTests(OutOfBandTestCase):
     @run
     async def test_nobody(self):
         """A port where nobody listens is unreachable."""
-        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
-        bulk.startService()
-        await bulk.whenListening()
-        url = bulk._urlFor("")
-        await bulk.stopService()
+        oob = OutOfBandServer(LOCAL, plainHTTP=True)
+        oob.startService()
+        await oob.whenListening()
+        url = oob._urlFor("")
+        await oob.stopService()
         receiver = Receiver()
         self.client._get(ticket(url=url), receiver)
         await self.fails(receiver.over, Unreachable)
@@ -691,9 +691,9 @@ class HostileServerTests(OutOfBandTestCase):
         with open("own.pem", "wb") as file:
             file.write(made.dumpPEM())
         endpoint = "ssl:0:interface=127.0.0.1:privateKey=own.pem"
-        bulk = await self.bulk(endpoint)
+        oob = await self.oobServer(endpoint)
         client, server = await self.pair(
-            "none", plain=False, server={"outOfBandServer": bulk}
+            "none", plain=False, server={"outOfBandServer": oob}
         )
         await self.fails(client.callRemote(Put, body=b"abc"), UntrustedServer)
         self.assertIsInstance(await server.ended, UntrustedServer)
@@ -711,23 +711,23 @@ class HostileServerTests(OutOfBandTestCase):
         for hosts in ((), ("localhost",)):
             port = await self.freePort()
             url = {"publicURL": f"https://localhost:{port}/"} if hosts else {}
-            bulk = await self.bulk(
+            oob = await self.oobServer(
                 f"tcp:{port}:interface=127.0.0.1", certificate="own.pem", **url
             )
             client, _ = await self.pair(
                 "none",
-                server={"outOfBandServer": bulk},
+                server={"outOfBandServer": oob},
                 client={"outOfBandClient": OutOfBandClient(allowedHosts=hosts)},
             )
             answer = await client.callRemote(Put, body=b"abc")
             self.assertEqual(answer, {"size": 3})
 
     async def freePort(self):
-        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
-        bulk.startService()
-        await bulk.whenListening()
-        port = bulk._urlFor("").rstrip("/").rpartition(":")[2]
-        await bulk.stopService()
+        oob = OutOfBandServer(LOCAL, plainHTTP=True)
+        oob.startService()
+        await oob.whenListening()
+        port = oob._urlFor("").rstrip("/").rpartition(":")[2]
+        await oob.stopService()
         return port
 
     @run

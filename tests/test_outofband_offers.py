@@ -143,10 +143,10 @@ class StartingTests(OutOfBandTestCase):
         @return: The client, the server, and the endpoint of the HTTP server.
         """
         endpoint = SlowEndpoint()
-        bulk = OutOfBandServer(endpoint, plainHTTP=True)
-        bulk.startService()
-        self.addCleanup(bulk.stopService)
-        client, server = await self.pair("none", server={"outOfBandServer": bulk})
+        oob = OutOfBandServer(endpoint, plainHTTP=True)
+        oob.startService()
+        self.addCleanup(oob.stopService)
+        client, server = await self.pair("none", server={"outOfBandServer": oob})
         return client, server, endpoint
 
     @run

@@ -30,7 +30,7 @@ from amp_stream.errors import (
     TransferRefused,
 )
 from amp_stream.outofband import OutOfBandServer, _server
-from amp_stream.outofband._http import _ChunkedBody, _MalformedChunks
+from amp_stream.outofband._http import _Body, _MalformedChunks
 from tests.outofband import (
     LOCAL,
     Clocked,
@@ -49,14 +49,14 @@ CLIENTS = 100
 class ServerTestCase(OutOfBandTestCase):
     """A server, and tickets that are not for a stream."""
 
-    async def admit(self, bulk: Any, method: bytes = b"PUT", **kw: Any) -> Any:
+    async def admit(self, oob: Any, method: bytes = b"PUT", **kw: Any) -> Any:
         """
         Issue a ticket.
 
         @return: It, and what it is for.
         """
         exchange = Exchange()
-        ticket = await bulk._issue(exchange, method, **kw)
+        ticket = await oob._issue(exchange, method, **kw)
         return ticket, exchange
 
 
@@ -66,8 +66,8 @@ class OneTokenTests(ServerTestCase):
     timeout = 60
 
     async def manyClients(self, plain, method):
-        bulk = await self.bulk(plain=plain)
-        ticket, exchange = await self.admit(bulk, method)
+        oob = await self.oobServer(plain=plain)
+        ticket, exchange = await self.admit(oob, method)
         if method == b"GET":
             exchange.begun.addCallback(
                 lambda sink: (sink.start(3), sink.write(b"abc"), sink.finish())
@@ -77,7 +77,7 @@ class OneTokenTests(ServerTestCase):
         if method == b"PUT":
             request += b"abc"
         raws = await gatherResults(
-            [Deferred.fromCoroutine(self.raw(bulk)) for _ in range(CLIENTS)]
+            [Deferred.fromCoroutine(self.raw(oob)) for _ in range(CLIENTS)]
         )
         for raw in raws:
             raw.write(request)
@@ -86,7 +86,7 @@ class OneTokenTests(ServerTestCase):
         good = 204 if method == b"PUT" else 200
         self.assertEqual(statuses, [good] + [401] * (CLIENTS - 1))
         self.assertEqual(len(exchange.messages), 1)
-        again = await self.ask(bulk, request)
+        again = await self.ask(oob, request)
         self.assertEqual(again.status, 401)
 
     @run
@@ -119,9 +119,9 @@ class OneTokenTests(ServerTestCase):
 class AuthorisationTests(ServerTestCase):
     """Who is let in."""
 
-    async def refused(self, request, status, bulk=None):
-        bulk = bulk or await self.bulk(plain=True)
-        raw = await self.ask(bulk, request)
+    async def refused(self, request, status, oob=None):
+        oob = oob or await self.oobServer(plain=True)
+        raw = await self.ask(oob, request)
         self.assertEqual(raw.status, status, bytes(raw.received))
         return raw
 
@@ -131,8 +131,8 @@ class AuthorisationTests(ServerTestCase):
         A request without a proper token is refused with a challenge, and its body is
         not read.
         """
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob)
         token = ticket.token.decode()
         for lines in (
             [],
@@ -152,11 +152,11 @@ class AuthorisationTests(ServerTestCase):
         ):
             for method in ("PUT", "GET", "POST"):
                 raw = await self.refused(
-                    head(method, None, "Content-Length: 1000000", *lines), 401, bulk
+                    head(method, None, "Content-Length: 1000000", *lines), 401, oob
                 )
                 self.assertIn(b"\r\nWWW-Authenticate: Bearer", bytes(raw.received))
                 self.assertNotIn(token.encode(), bytes(raw.received))
-        await self.refused(head("PUT", None, url=f"/?access_token={token}"), 401, bulk)
+        await self.refused(head("PUT", None, url=f"/?access_token={token}"), 401, oob)
         self.assertEqual((exchange.messages, exchange.errors), ([], []))
 
     @run
@@ -165,9 +165,9 @@ class AuthorisationTests(ServerTestCase):
         The name of the scheme may be in any case (RFC 9110, section 11.1), and the
         path anything.
         """
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for scheme in ("Bearer", "bearer", "BEARER"):
-            ticket, _ = await self.admit(bulk)
+            ticket, _ = await self.admit(oob)
             request = head(
                 "PUT",
                 None,
@@ -175,7 +175,7 @@ class AuthorisationTests(ServerTestCase):
                 "Content-Length: 0",
                 url="/any/path?query",
             )
-            await self.refused(request, 204, bulk)
+            await self.refused(request, 204, oob)
 
     @run
     async def test_wrongMethod(self):
@@ -183,30 +183,30 @@ class AuthorisationTests(ServerTestCase):
         Another method than that of the ticket is refused with the one that would do,
         and uses it up.
         """
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for method, others in (
             (b"PUT", ["GET", "POST", "DELETE", "OPTIONS", "put"]),
             (b"GET", ["PUT", "POST", "get"]),
         ):
             for other in others:
-                ticket, exchange = await self.admit(bulk, method)
-                raw = await self.refused(head(other, ticket.token), 405, bulk)
+                ticket, exchange = await self.admit(oob, method)
+                raw = await self.refused(head(other, ticket.token), 405, oob)
                 self.assertIn(b"\r\nAllow: " + method, bytes(raw.received))
                 self.assertEqual([type(e) for e in exchange.errors], [TransferRefused])
                 again = head(method.decode(), ticket.token, "Content-Length: 0")
-                await self.refused(again, 401, bulk)
+                await self.refused(again, 401, oob)
 
     @run
     async def test_head(self):
         """A HEAD is no GET."""
-        bulk = await self.bulk(plain=True)
-        ticket, _ = await self.admit(bulk, b"GET")
-        await self.refused(head("HEAD", ticket.token), 405, bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, _ = await self.admit(oob, b"GET")
+        await self.refused(head("HEAD", ticket.token), 405, oob)
 
     @run
     async def test_lengths(self):
         """A body whose declared length cannot be right is refused before it is read."""
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for kw, length, status in (
             ({"size": 10}, 11, 413),
             ({"size": 10}, 9, 400),
@@ -216,14 +216,14 @@ class AuthorisationTests(ServerTestCase):
             ({"maxSize": 0}, 1, 413),
             ({"size": 10}, 10**18, 413),
         ):
-            ticket, exchange = await self.admit(bulk, **kw)
+            ticket, exchange = await self.admit(oob, **kw)
             request = head(
                 "PUT",
                 ticket.token,
                 f"Content-Length: {length}",
                 "Expect: 100-continue",
             )
-            raw = await self.refused(request, status, bulk)
+            raw = await self.refused(request, status, oob)
             self.assertNotIn(b"100 Continue", raw.received)
             kind = StreamTooLong if status == 413 else TransferRefused
             self.assertEqual([type(e) for e in exchange.errors], [kind])
@@ -232,10 +232,10 @@ class AuthorisationTests(ServerTestCase):
     @run
     async def test_getWithBody(self):
         """A GET with a body is refused."""
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for lines in ("Content-Length: 3", "Transfer-Encoding: chunked"):
-            ticket, exchange = await self.admit(bulk, b"GET")
-            await self.refused(head("GET", ticket.token, lines), 400, bulk)
+            ticket, exchange = await self.admit(oob, b"GET")
+            await self.refused(head("GET", ticket.token, lines), 400, oob)
             self.assertEqual([type(e) for e in exchange.errors], [TransferRefused])
 
     @run
@@ -245,9 +245,9 @@ class AuthorisationTests(ServerTestCase):
         and not before.
         """
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain)
-            ticket, exchange = await self.admit(bulk, size=3)
-            raw = await self.raw(bulk)
+            oob = await self.oobServer(plain=plain)
+            ticket, exchange = await self.admit(oob, size=3)
+            raw = await self.raw(oob)
             raw.write(
                 head("PUT", ticket.token, "Content-Length: 3", "Expect: 100-continue")
             )
@@ -260,12 +260,12 @@ class AuthorisationTests(ServerTestCase):
     @run
     async def test_expectRefused(self):
         """A client without a valid token is not told to continue."""
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for token in (None, b"x" * 43):
             raw = await self.refused(
                 head("PUT", token, "Content-Length: 3", "Expect: 100-continue"),
                 401,
-                bulk,
+                oob,
             )
             self.assertNotIn(b"100 Continue", raw.received)
 
@@ -273,23 +273,23 @@ class AuthorisationTests(ServerTestCase):
     async def test_expired(self):
         """A ticket that is too old is refused, and what it was for has failed."""
         clock = Clock()
-        bulk = await self.bulk(plain=True, reactor=Clocked(clock), ticketLifetime=5)
-        ticket, exchange = await self.admit(bulk)
+        oob = await self.oobServer(plain=True, reactor=Clocked(clock), ticketLifetime=5)
+        ticket, exchange = await self.admit(oob)
         clock.advance(5)
         self.assertEqual([type(error) for error in exchange.errors], [TicketExpired])
         request = head("PUT", ticket.token, "Content-Length: 0")
-        await self.refused(request, 401, bulk)
-        self.assertIn("0 tickets", repr(bulk))
+        await self.refused(request, 401, oob)
+        self.assertIn("0 tickets", repr(oob))
 
     @run
     async def test_forgotten(self):
         """A ticket that was revoked is refused."""
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk)
-        bulk._revoke(ticket)
-        bulk._revoke(ticket)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob)
+        oob._revoke(ticket)
+        oob._revoke(ticket)
         request = head("PUT", ticket.token, "Content-Length: 0")
-        await self.refused(request, 401, bulk)
+        await self.refused(request, 401, oob)
         self.assertEqual(exchange.errors, [])
 
     @run
@@ -300,25 +300,25 @@ class AuthorisationTests(ServerTestCase):
         """
         clock = Clock()
         self.patch(_server, "MAX_TICKETS", 2)
-        bulk = await self.bulk(plain=True, reactor=Clocked(clock), ticketLifetime=9)
+        oob = await self.oobServer(plain=True, reactor=Clocked(clock), ticketLifetime=9)
         for _ in range(2):
-            await self.admit(bulk)
-        await self.fails(self.admit(bulk), TooManyTickets)
-        self.assertIn("2 tickets", repr(bulk))
+            await self.admit(oob)
+        await self.fails(self.admit(oob), TooManyTickets)
+        self.assertIn("2 tickets", repr(oob))
         clock.advance(9)
-        await self.admit(bulk)
-        self.assertIn("1 tickets", repr(bulk))
+        await self.admit(oob)
+        self.assertIn("1 tickets", repr(oob))
 
     @run
     async def test_token(self):
         """Tokens have 128 bits or more, differ, and are in no repr."""
-        bulk = await self.bulk(plain=True)
-        tickets = [(await self.admit(bulk))[0] for _ in range(50)]
+        oob = await self.oobServer(plain=True)
+        tickets = [(await self.admit(oob))[0] for _ in range(50)]
         self.assertEqual(len({ticket.token for ticket in tickets}), 50)
         for ticket in tickets:
             token = ticket.token.decode()
             self.assertGreaterEqual(len(token) * 6, 128)
-            for text in (repr(ticket), repr(bulk), repr(vars(bulk)), str(ticket)):
+            for text in (repr(ticket), repr(oob), repr(vars(oob)), str(ticket)):
                 self.assertNotIn(token, text)
             self.assertNotIn(token, ticket.url)
 
@@ -326,24 +326,24 @@ class AuthorisationTests(ServerTestCase):
 class HttpTests(ServerTestCase):
     """HTTP, and what is no HTTP."""
 
-    async def put(self, *lines, body=b"", version=b"HTTP/1.1", bulk=None, **kw):
-        bulk = bulk or await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk, **kw)
+    async def put(self, *lines, body=b"", version=b"HTTP/1.1", oob=None, **kw):
+        oob = oob or await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob, **kw)
         request = head("PUT", ticket.token, *lines).replace(b"HTTP/1.1", version, 1)
-        raw = await self.raw(bulk)
+        raw = await self.raw(oob)
         raw.write(request + body)
         return raw, exchange
 
     @run
     async def test_byteByByte(self):
         """A request that comes byte by byte is one."""
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for lines, body in (
             ("Content-Length: 3", b"abc"),
             ("Transfer-Encoding: chunked", b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"),
         ):
-            ticket, exchange = await self.admit(bulk)
-            raw = await self.raw(bulk)
+            ticket, exchange = await self.admit(oob)
+            raw = await self.raw(oob)
             raw.transport.setTcpNoDelay(True)
             request = head("PUT", ticket.token, lines) + body
             for start in range(len(request)):
@@ -397,14 +397,14 @@ class HttpTests(ServerTestCase):
         A connection is for one request: what comes behind it is ignored, and uses no
         ticket.
         """
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for plain in (True, False):
             for first in ("Content-Length: 3", "Transfer-Encoding: chunked"):
-                bulk = await self.bulk(plain=plain)
-                second, unused = await self.admit(bulk)
+                oob = await self.oobServer(plain=plain)
+                second, unused = await self.admit(oob)
                 behind = head("PUT", second.token, "Content-Length: 0")
                 body = b"abc" if first[0] == "C" else b"3\r\nabc\r\n0\r\n\r\n"
-                raw, exchange = await self.put(first, body=body + behind, bulk=bulk)
+                raw, exchange = await self.put(first, body=body + behind, oob=oob)
                 await raw.closed
                 self.assertEqual(bytes(raw.received).count(b"HTTP/1.1 "), 1)
                 self.assertEqual(raw.status, 204)
@@ -414,10 +414,10 @@ class HttpTests(ServerTestCase):
     @run
     async def test_pipelinedBehindGet(self):
         """Bytes behind a GET are ignored while it is answered, and use no ticket."""
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk, b"GET")
-        second, unused = await self.admit(bulk, b"GET")
-        raw = await self.raw(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob, b"GET")
+        second, unused = await self.admit(oob, b"GET")
+        raw = await self.raw(oob)
         raw.write(head("GET", ticket.token) + head("GET", second.token))
         sink = await exchange.begun
         raw.write(head("GET", second.token))
@@ -449,9 +449,9 @@ class HttpTests(ServerTestCase):
         A client of HTTP/1.0 gets a body, and no chunks that it would not
         understand.
         """
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk, b"GET")
-        raw = await self.raw(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob, b"GET")
+        raw = await self.raw(oob)
         raw.write(head("GET", ticket.token).replace(b"HTTP/1.1", b"HTTP/1.0"))
         sink = await exchange.begun
         sink.start(None)
@@ -466,7 +466,7 @@ class HttpTests(ServerTestCase):
         Bytes that are not HTTP are answered with an error, or not at all, and the
         connection is closed.
         """
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for request in (
             b"\0\1\2\3\r\n\r\n",
             b"hello\r\n\r\n",
@@ -481,7 +481,7 @@ class HttpTests(ServerTestCase):
             b"PUT / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(400) + b"\r\n\r\n",
         ):
-            raw = await self.raw(bulk)
+            raw = await self.raw(oob)
             raw.write(request)
             await raw.closed
             self.assertNotIn(b"HTTP/1.1 2", raw.received)
@@ -495,8 +495,8 @@ class HttpTests(ServerTestCase):
         not know (RFC 9110, section 10.1.1), with chunks in HTTP/1.0, or of another
         version.
         """
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob)
         good = head("PUT", ticket.token, "Content-Length: 3")
         chunked = head("PUT", ticket.token, "Transfer-Encoding: chunked")
         for request, status in (
@@ -517,10 +517,10 @@ class HttpTests(ServerTestCase):
                 501,
             ),
         ):
-            raw = await self.ask(bulk, request)
+            raw = await self.ask(oob, request)
             self.assertEqual(raw.status, status, request)
             await raw.closed
-        raw = await self.ask(bulk, good + b"abc")
+        raw = await self.ask(oob, good + b"abc")
         self.assertEqual(raw.status, 204)
         self.assertEqual((exchange.errors, bytes(exchange.received)), ([], b"abc"))
 
@@ -551,11 +551,11 @@ class HttpTests(ServerTestCase):
         """The headers have one deadline for all of them together."""
         clock = Clock()
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain, reactor=Clocked(clock))
-            raw = await self.raw(bulk)
+            oob = await self.oobServer(plain=plain, reactor=Clocked(clock))
+            raw = await self.raw(oob)
             sent = b"PUT / HTTP/1.1\r\n"
             raw.write(sent)
-            await self.turns(lambda bulk=bulk: bulk._factory.connections)
+            await self.turns(lambda oob=oob: oob._factory.connections)
             for _ in range(9):
                 raw.write(b"X: y\r\n")
                 await self.settled(lambda raw=raw: raw.closed.called, 20)
@@ -568,11 +568,11 @@ class HttpTests(ServerTestCase):
     async def test_trickleWithToken(self):
         """A token that has come, but not the rest of the headers, holds nothing up."""
         clock = Clock()
-        bulk = await self.bulk(plain=True, reactor=Clocked(clock))
-        ticket, exchange = await self.admit(bulk)
-        raw = await self.raw(bulk)
+        oob = await self.oobServer(plain=True, reactor=Clocked(clock))
+        ticket, exchange = await self.admit(oob)
+        raw = await self.raw(oob)
         raw.write(head("PUT", ticket.token)[:-2])
-        await self.turns(lambda: bulk._factory.connections)
+        await self.turns(lambda: oob._factory.connections)
         await self.settled(lambda: raw.closed.called, 20)
         clock.pump([5] * 11)
         await raw.closed
@@ -586,8 +586,8 @@ class HttpTests(ServerTestCase):
         """
         clock = Clock()
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain, reactor=Clocked(clock))
-            raw = await self.raw(bulk)
+            oob = await self.oobServer(plain=plain, reactor=Clocked(clock))
+            raw = await self.raw(oob)
             raw.write(head("PUT", b"x" * 43, "Content-Length: 100000000"))
             raw.write(bytes(5_000_000))
             await raw.until(b" 401 ")
@@ -604,26 +604,26 @@ class HttpTests(ServerTestCase):
         once there is room.
         """
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain, maxConnections=2)
-            held = [await self.raw(bulk) for _ in range(2)]
-            await self.turns(lambda bulk=bulk: len(bulk._factory.connections) == 2)
-            port = bulk._urlFor("")
+            oob = await self.oobServer(plain=plain, maxConnections=2)
+            held = [await self.raw(oob) for _ in range(2)]
+            await self.turns(lambda oob=oob: len(oob._factory.connections) == 2)
+            port = oob._urlFor("")
             more: Raw = await self.raw(port)
             await more.closed
             self.assertEqual(bytes(more.received), b"")
             self.assertFalse(held[0].closed.called)
             held[0].transport.abortConnection()
-            await self.turns(lambda bulk=bulk: len(bulk._factory.connections) == 1)
-            ticket, _ = await self.admit(bulk)
-            raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+            await self.turns(lambda oob=oob: len(oob._factory.connections) == 1)
+            ticket, _ = await self.admit(oob)
+            raw = await self.ask(oob, head("PUT", ticket.token, "Content-Length: 0"))
             self.assertEqual(raw.status, 204)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     @run
     async def test_notOverTls(self):
         """A client that speaks HTTP where TLS is spoken is told nothing."""
-        bulk = await self.bulk()
-        port = int(bulk._urlFor("").rstrip("/").rpartition(":")[2])
+        oob = await self.oobServer()
+        port = int(oob._urlFor("").rstrip("/").rpartition(":")[2])
         raw = await self.raw(port, tls=False)
         raw.write(head("PUT", b"x" * 43))
         await raw.closed
@@ -633,19 +633,19 @@ class HttpTests(ServerTestCase):
     async def test_noHandshake(self):
         """A client that connects and says nothing is hung up on."""
         clock = Clock()
-        bulk = await self.bulk(reactor=Clocked(clock))
-        port = int(bulk._urlFor("").rstrip("/").rpartition(":")[2])
+        oob = await self.oobServer(reactor=Clocked(clock))
+        port = int(oob._urlFor("").rstrip("/").rpartition(":")[2])
         raw = await self.raw(port, tls=False)
-        await self.turns(lambda: bulk._factory.connections)
+        await self.turns(lambda: oob._factory.connections)
         clock.pump([5] * 20)
         await raw.closed
 
     @run
     async def test_headers(self):
         """A response tells nobody to keep it, and what it is."""
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk, b"GET")
-        raw = await self.raw(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob, b"GET")
+        raw = await self.raw(oob)
         raw.write(head("GET", ticket.token))
         sink = await exchange.begun
         sink.start(3)
@@ -662,9 +662,9 @@ class HttpTests(ServerTestCase):
         """A response that breaks off can be told from one that is complete."""
         for plain in (True, False):
             for size in (10, None):
-                bulk = await self.bulk(plain=plain)
-                ticket, exchange = await self.admit(bulk, b"GET")
-                raw = await self.raw(bulk)
+                oob = await self.oobServer(plain=plain)
+                ticket, exchange = await self.admit(oob, b"GET")
+                raw = await self.raw(oob)
                 raw.write(head("GET", ticket.token))
                 sink = await exchange.begun
                 sink.start(size)
@@ -680,17 +680,17 @@ class HttpTests(ServerTestCase):
         A client that does not read what it asked for does not keep its connection
         once the server is stopped.
         """
-        bulk = await self.bulk(plain=True)
-        ticket, exchange = await self.admit(bulk, b"GET")
-        raw = await self.raw(bulk)
+        oob = await self.oobServer(plain=True)
+        ticket, exchange = await self.admit(oob, b"GET")
+        raw = await self.raw(oob)
         raw.write(head("GET", ticket.token))
         raw.transport.pauseProducing()
         sink = await exchange.begun
         sink.start(50_000_000)
         sink.write(bytes(50_000_000))
         sink.finish()
-        await bulk.stopService()
-        self.assertEqual(bulk._factory.connections, set())
+        await oob.stopService()
+        self.assertEqual(oob._factory.connections, set())
 
 
 PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
@@ -719,7 +719,7 @@ class ChunkTests(SynchronousTestCase):
         A chunked body arrives as it was sent, however it is cut on the way, and bytes
         behind it do not belong to it.
         """
-        body = _ChunkedBody()
+        body = _Body(None)
         found = bytearray()
         for data in inPieces(self.encoded(pieces) + behind, cuts):
             for piece in body.feed(data):
@@ -735,7 +735,7 @@ class ChunkTests(SynchronousTestCase):
         """
         outcomes = []
         for pieces in ([data], inPieces(data, cuts)):
-            body, found = _ChunkedBody(), b""
+            body, found = _Body(None), b""
             try:
                 for piece in pieces:
                     found += b"".join(body.feed(piece))
@@ -770,7 +770,7 @@ class ChunkTests(SynchronousTestCase):
             b"0\r\n" + b"X: y\r\n" * 10_000,
         ):
             for size in (1, len(data)):
-                body = _ChunkedBody()
+                body = _Body(None)
                 with self.assertRaises(_MalformedChunks):
                     for start in range(0, len(data), size):
                         list(body.feed(data[start : start + size]))
@@ -782,7 +782,7 @@ class ChunkTests(SynchronousTestCase):
             b"0a\r\n0123456789\r\n00\r\n\r\n",
             b"a;x=y\r\n0123456789\r\n0;z\r\nX: y\r\nZ: z\r\n\r\n",
         ):
-            body = _ChunkedBody()
+            body = _Body(None)
             self.assertEqual(b"".join(body.feed(data)), b"0123456789")
             self.assertTrue(body.isComplete)
 
@@ -793,10 +793,10 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_notStarted(self):
         """A server that does not listen issues no tickets, and says what to do."""
-        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
-        error = await self.fails(self.admit(bulk), NobodyListens)
+        oob = OutOfBandServer(LOCAL, plainHTTP=True)
+        error = await self.fails(self.admit(oob), NobodyListens)
         self.assertIn("start it as a service", str(error))
-        self.assertIn("not listening", repr(bulk))
+        self.assertIn("not listening", repr(oob))
 
     @run
     async def test_stop(self):
@@ -805,36 +805,36 @@ class ServiceTests(ServerTestCase):
         twice.
         """
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain)
-            _, exchange = await self.admit(bulk)
-            url = bulk._urlFor("")
-            raw = await self.raw(bulk)
-            await self.turns(lambda bulk=bulk: bulk._factory.connections)
-            await bulk.stopService()
+            oob = await self.oobServer(plain=plain)
+            _, exchange = await self.admit(oob)
+            url = oob._urlFor("")
+            raw = await self.raw(oob)
+            await self.turns(lambda oob=oob: oob._factory.connections)
+            await oob.stopService()
             await raw.closed
             self.assertEqual([type(e) for e in exchange.errors], [NobodyListens])
             await self.fails(self.raw(url), Exception)
-            await self.fails(self.admit(bulk), NobodyListens)
-            await bulk.stopService()
+            await self.fails(self.admit(oob), NobodyListens)
+            await oob.stopService()
 
     @run
     async def test_stopAtOnce(self):
         """Stopping it before it listens leaves nothing behind."""
-        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
-        bulk.startService()
-        await bulk.stopService()
-        self.assertIn("not listening", repr(bulk))
+        oob = OutOfBandServer(LOCAL, plainHTTP=True)
+        oob.startService()
+        await oob.stopService()
+        self.assertIn("not listening", repr(oob))
 
     @run
     async def test_restart(self):
         """A server that was stopped can be started again."""
         for plain in (True, False):
-            bulk = await self.bulk(plain=plain)
-            await bulk.stopService()
-            bulk.startService()
-            await bulk.whenListening()
-            ticket, _ = await self.admit(bulk)
-            raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+            oob = await self.oobServer(plain=plain)
+            await oob.stopService()
+            oob.startService()
+            await oob.whenListening()
+            ticket, _ = await self.admit(oob)
+            raw = await self.ask(oob, head("PUT", ticket.token, "Content-Length: 0"))
             self.assertEqual(raw.status, 204)
 
     @run
@@ -843,13 +843,13 @@ class ServiceTests(ServerTestCase):
         A server listens in C{privilegedStartService}, and C{startService} does not
         listen again.
         """
-        bulk = OutOfBandServer(LOCAL, plainHTTP=True)
-        bulk.privilegedStartService()
-        await bulk.whenListening()
-        bulk.startService()
-        self.addCleanup(bulk.stopService)
-        ticket, _ = await self.admit(bulk)
-        raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+        oob = OutOfBandServer(LOCAL, plainHTTP=True)
+        oob.privilegedStartService()
+        await oob.whenListening()
+        oob.startService()
+        self.addCleanup(oob.stopService)
+        ticket, _ = await self.admit(oob)
+        raw = await self.ask(oob, head("PUT", ticket.token, "Content-Length: 0"))
         self.assertEqual(raw.status, 204)
 
     @run
@@ -858,25 +858,25 @@ class ServiceTests(ServerTestCase):
         A port that is taken fails what waits for it to listen, and is logged
         once.
         """
-        first = await self.bulk(plain=True)
+        first = await self.oobServer(plain=True)
         port = first._urlFor("").rstrip("/").rpartition(":")[2]
-        bulk = OutOfBandServer(f"tcp:{port}:interface=127.0.0.1", plainHTTP=True)
-        waiting = bulk.whenListening()
-        bulk.startService()
+        oob = OutOfBandServer(f"tcp:{port}:interface=127.0.0.1", plainHTTP=True)
+        waiting = oob.whenListening()
+        oob.startService()
         await self.fails(waiting, CannotListenError)
-        await self.fails(self.admit(bulk), NobodyListens)
-        await bulk.stopService()
+        await self.fails(self.admit(oob), NobodyListens)
+        await oob.stopService()
         self.assertIn("cannot start", self.log.text())
 
     @run
     async def test_unix(self):
         """A UNIX socket is no place for HTTP, and does not stay open."""
         path = os.path.relpath(self.mktemp())
-        bulk = OutOfBandServer(f"unix:{path}", plainHTTP=True)
-        waiting = bulk.whenListening()
-        bulk.startService()
+        oob = OutOfBandServer(f"unix:{path}", plainHTTP=True)
+        waiting = oob.whenListening()
+        oob.startService()
         await self.fails(waiting, ValueError)
-        await bulk.stopService()
+        await oob.stopService()
 
     def test_badOptions(self):
         """Options that do not go together are refused at once."""
@@ -918,8 +918,8 @@ class ServiceTests(ServerTestCase):
     @run
     async def test_endpoint(self):
         """A server takes an endpoint as well as its description."""
-        bulk = await self.bulk(serverFromString(reactor, LOCAL), plain=True)
-        self.assertIn("http://127.0.0.1:", repr(bulk))
+        oob = await self.oobServer(serverFromString(reactor, LOCAL), plain=True)
+        self.assertIn("http://127.0.0.1:", repr(oob))
 
     @run
     async def test_url(self):
@@ -927,15 +927,15 @@ class ServiceTests(ServerTestCase):
         Tickets tell clients the URL that was given, or else the address by which they
         reach this machine.
         """
-        bulk = await self.bulk(plain=True, publicURL="http://example.org:8080/x")
-        ticket, _ = await self.admit(bulk, localHost="10.0.0.1")
+        oob = await self.oobServer(plain=True, publicURL="http://example.org:8080/x")
+        ticket, _ = await self.admit(oob, localHost="10.0.0.1")
         self.assertEqual(ticket.url, "http://example.org:8080/x")
-        bulk = await self.bulk("tcp:0", plain=True)
-        ticket, _ = await self.admit(bulk, localHost="10.0.0.1")
+        oob = await self.oobServer("tcp:0", plain=True)
+        ticket, _ = await self.admit(oob, localHost="10.0.0.1")
         self.assertTrue(ticket.url.startswith("http://10.0.0.1:"))
-        ticket, _ = await self.admit(bulk)
+        ticket, _ = await self.admit(oob)
         self.assertTrue(ticket.url.startswith("http://127.0.0.1:"))
-        ticket, _ = await self.admit(bulk, localHost="fe80::1")
+        ticket, _ = await self.admit(oob, localHost="fe80::1")
         self.assertTrue(ticket.url.startswith("http://[fe80::1]:"))
 
     @run
@@ -944,10 +944,10 @@ class ServiceTests(ServerTestCase):
         made = makeCertificate()
         with open("own.pem", "wb") as file:
             file.write(made.dumpPEM())
-        bulk = await self.bulk("ssl:0:interface=127.0.0.1:privateKey=own.pem")
-        ticket, _ = await self.admit(bulk)
+        oob = await self.oobServer("ssl:0:interface=127.0.0.1:privateKey=own.pem")
+        ticket, _ = await self.admit(oob)
         self.assertEqual((ticket.certificate, ticket.serverName), (b"", ""))
-        raw = await self.ask(bulk, head("PUT", ticket.token, "Content-Length: 0"))
+        raw = await self.ask(oob, head("PUT", ticket.token, "Content-Length: 0"))
         self.assertEqual(raw.status, 204)
 
 
@@ -982,11 +982,11 @@ class SecrecyTests(ServerTestCase):
         for listens in ("server", "client"):
             tokens: list[bytes] = []
             client, server = await self.pair(listens)
-            bulk = (
+            oob = (
                 client.streams.config.outOfBandServer
                 or server.streams.config.outOfBandServer
             )
-            relay, heard = await self.relay(bulk._urlFor(""))
+            relay, heard = await self.relay(oob._urlFor(""))
             other = server if listens == "client" else client
             for name in ("_get", "_put"):
                 method = getattr(other.streams.config.outOfBandClient, name)
@@ -1002,7 +1002,7 @@ class SecrecyTests(ServerTestCase):
             # What is refused, too: now the ticket is used.
             (token,) = tokens
             for method in ("GET", "PUT", "DELETE"):
-                raw = await self.ask(bulk, head(method, token, "Content-Length: 0"))
+                raw = await self.ask(oob, head(method, token, "Content-Length: 0"))
                 self.assertNotIn(token, bytes(raw.received))
             call = client.callRemote(Put, body=[b"abc", 7])
             error = await self.fails(call, Exception)
@@ -1013,11 +1013,11 @@ class SecrecyTests(ServerTestCase):
                 self.assertEqual(lines, [b"Authorization: Bearer " + token])
                 for text in (
                     self.log.text(),
-                    repr(bulk),
+                    repr(oob),
                     repr(error),
                     str(error),
                     repr(client),
-                    repr(vars(bulk)),
+                    repr(vars(oob)),
                 ):
                     self.assertNotIn(token.decode(), text)
 
@@ -1027,12 +1027,12 @@ class SecrecyTests(ServerTestCase):
         An exception while a request is authorised is answered with 500 and logged with
         its traceback, without the token.
         """
-        bulk = await self.bulk(plain=True)
+        oob = await self.oobServer(plain=True)
         for length in (3, 0):
-            ticket, exchange = await self.admit(bulk)
+            ticket, exchange = await self.admit(oob)
             del exchange.messages
             request = head("PUT", ticket.token, f"Content-Length: {length}")
-            raw = await self.ask(bulk, request)
+            raw = await self.ask(oob, request)
             self.assertEqual(raw.status, 500)
             self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
             self.assertNotIn(ticket.token.decode(), self.log.text())

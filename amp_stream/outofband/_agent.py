@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import error as neterror
+from twisted.internet import interfaces
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -18,21 +20,6 @@ from twisted.internet.defer import (
     ensureDeferred,
 )
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    DNSLookupError,
-)
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProtocolFactory,
-    IPushProducer,
-    IStreamClientEndpoint,
-)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
@@ -67,7 +54,12 @@ _LINGER = 5.0
 _MAX_LINE = 512
 """The longest such line (bytes)."""
 
-_LOST = (ConnectionAborted, ConnectionDone, ConnectionLost)
+_LOST = (neterror.ConnectionAborted, neterror.ConnectionDone, neterror.ConnectionLost)
+_NO_CONNECTION = (
+    neterror.ConnectError,
+    neterror.DNSLookupError,
+    neterror.TimeoutError,
+)
 
 
 def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
@@ -78,9 +70,10 @@ def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
 
     @param timeout: How long to try to connect (seconds).
     """
-    getting = ensureDeferred(_get(ticket, receiver, reactor, timeout))
-    receiver.begin(_NoBodyYet(getting, reactor))
-    getting.addErrback(_failed, receiver)
+    request = _Get(ticket, receiver, reactor, timeout)
+    done = request.send()
+    receiver.begin(request)
+    done.addErrback(request.failed)
 
 
 def put(
@@ -97,225 +90,157 @@ def put(
 
     @return: Fires with whether the server has got the body.
     """
-    body = _RequestBody(size, sender, reactor)
-    putting = ensureDeferred(_put(ticket, body, reactor, timeout))
-    body.request = putting
-    return putting.addCallbacks(lambda _: True, _failed, errbackArgs=(sender,))
+    request = _Put(ticket, sender, reactor, timeout)
+    request.length = UNKNOWN_LENGTH if size is None else size
+    done: Deferred[bool] = request.send()
+    return done.addCallbacks(lambda _: True, request.failed)
 
 
-async def _get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
-    requesting = _request(ticket, None, reactor, timeout)
-    response = await requesting.addTimeout(timeout + _ANSWER, reactor)
-    await _checkStatus(response, 200, reactor)
-    _checkEncoding(response)
-    response.deliverBody(_ResponseBody(receiver, reactor))
-
-
-async def _put(
-    ticket: Ticket, body: _RequestBody, reactor: Any, timeout: float
-) -> None:
-    try:
-        response = await _request(ticket, body, reactor, timeout)
-    finally:
-        body.over()
-    await _checkStatus(response, 204, reactor)
-
-
-def _request(
-    ticket: Ticket, body: _RequestBody | None, reactor: Any, timeout: float
-) -> Deferred[Any]:
-    endpoints = _Endpoints(ticket, body, reactor, timeout)
-    headers = Headers(
-        {
-            b"Authorization": [b"Bearer " + ticket.token],
-            b"Accept-Encoding": [b"identity"],
-        }
-    )
-    # Without a pool, each request has a connection of its own, and there are neither
-    # redirects nor decoding: the bytes are bounded as they come.
-    agent = Agent.usingEndpointFactory(reactor, endpoints)
-    url = ticket.url.encode("ascii")
-    requesting: Deferred[Any] = agent.request(ticket.method, url, headers, body)
-    return requesting
-
-
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
+@implementer(IAgentEndpointFactory, interfaces.IStreamClientEndpoint)
+class _Request:
     """
-    Connects as L{Agent} does by itself, but trusts only the server of the ticket, and
-    tells the body of the request its transport, which an agent keeps to itself.
+    A request, and the body of it or of its response.
+
+    It connects as L{Agent} does by itself, but trusts only the server of the ticket,
+    and keeps the connection, which an agent keeps to itself.
+
+    @ivar transport: That of the connection, as soon as there is one.
     """
 
-    def __init__(
-        self, ticket: Ticket, body: _RequestBody | None, reactor: Any, timeout: float
-    ) -> None:
+    transport: Any = None
+
+    def __init__(self, ticket: Ticket, end: Any, reactor: Any, timeout: float) -> None:
+        """@param end: The L{HTTPReceiver} or L{HTTPSender}."""
         self._ticket = ticket
-        self._body = body
+        self._end = end
         self._reactor = reactor
         self._timeout = timeout
+        self._connection: Any = None
+        self._patience: interfaces.IDelayedCall | None = None
+        self._done: Deferred[Any]
 
-    def endpointForURI(self, uri: Any) -> Any:
-        """Make the endpoint."""
-        endpoint: Any = HostnameEndpoint(
-            self._reactor, uri.host.decode("ascii"), uri.port, timeout=self._timeout
+    async def run(self) -> None:
+        """Make the request, and take the response."""
+        raise NotImplementedError
+
+    def send(self) -> Deferred[Any]:
+        """@return: Fires with the outcome of L{run}."""
+        self._done = ensureDeferred(self.run())
+        return self._done
+
+    def request(self, producer: IBodyProducer | None) -> Deferred[Any]:
+        """@return: Fires with the response."""
+        headers = Headers(
+            {
+                b"Authorization": [b"Bearer " + self._ticket.token],
+                b"Accept-Encoding": [b"identity"],
+            }
+        )
+        # Without a pool, each request has a connection of its own, and there are
+        # neither redirects nor decoding: the bytes are bounded as they come.
+        agent: Any = Agent.usingEndpointFactory(self._reactor, self)
+        url = self._ticket.url.encode("ascii")
+        requesting: Deferred[Any]
+        requesting = agent.request(self._ticket.method, url, headers, producer)
+        return requesting
+
+    def endpointForURI(self, uri: Any) -> _Request:
+        """Find out how to connect."""
+        host = uri.host.decode("ascii")
+        self._endpoint: Any = HostnameEndpoint(
+            self._reactor, host, uri.port, timeout=self._timeout
         )
         if uri.scheme == b"https":
-            creator = self._policy().creatorForNetloc(uri.host, uri.port)
-            endpoint = wrapClientTLS(creator, endpoint)
-        return endpoint if self._body is None else _Noting(endpoint, self._body)
+            self._endpoint = wrapClientTLS(_trust(self._ticket, host), self._endpoint)
+        return self
 
-    def _policy(self) -> Any:
-        try:
-            from amp_stream.outofband._certificates import TrustPolicy
-        except ImportError as error:
-            raise OutOfBandError(
-                "HTTPS needs more packages: pip install 'amp-stream[http]'"
-            ) from error
-        ticket = self._ticket
-        try:
-            return TrustPolicy(ticket.certificate, ticket.serverName)
-        except ValueError as error:
-            raise UntrustedServer(
-                "the certificate of the ticket is malformed"
-            ) from error
+    def connect(self, protocolFactory: interfaces.IProtocolFactory) -> Deferred[Any]:
+        """Connect."""
+        connecting: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connecting.addCallback(self._connected)
 
-
-@implementer(IStreamClientEndpoint)
-class _Noting:
-    def __init__(self, endpoint: IStreamClientEndpoint, body: _RequestBody) -> None:
-        self._endpoint = endpoint
-        self._body = body
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Connect, and tell the body."""
-        return self._endpoint.connect(protocolFactory).addCallback(self._note)
-
-    def _note(self, protocol: Any) -> Any:
-        self._body.transport = protocol.transport
+    def _connected(self, protocol: Any) -> Any:
+        self._connection = protocol.transport
         return protocol
 
+    async def expectStatus(self, response: Any, expected: int) -> None:
+        """@raise StreamError: The response has another status."""
+        status: int = response.code
+        if status == expected:
+            return
+        reader = _FirstLine(self._connection)
+        response.deliverBody(reader)
+        try:
+            text = await reader.line.addTimeout(_PATIENCE, self._reactor)
+        except TimeoutError:
+            text = "without a reason"
+        if status == 413:
+            raise StreamTooLong(f"the HTTP server refused the body: {text}")
+        raise TransferRefused(f"the HTTP server answered {status}: {text}")
 
-async def _checkStatus(response: Any, expected: int, clock: Any) -> None:
-    status: int = response.code
-    if status == expected:
-        return
-    reader = _FirstLine()
-    response.deliverBody(reader)
-    try:
-        text = await reader.line.addTimeout(_PATIENCE, clock)
-    except TimeoutError:
-        text = "without a reason"
-    if status == 413:
-        raise StreamTooLong(f"the HTTP server refused the body: {text}")
-    raise TransferRefused(f"the HTTP server answered {status}: {text}")
+    def close(self) -> None:
+        """Give the request up, and close its connection: TLS would wait."""
+        self._done.cancel()
+        if self._connection is not None:
+            self._connection.abortConnection()
 
+    def closeIn(self, seconds: float) -> None:
+        """Close the connection, unless L{over} is called before (seconds)."""
+        self._patience = self._reactor.callLater(seconds, self.close)
 
-def _checkEncoding(response: Any) -> None:
-    """
-    Refuse an encoded body: 400 MB of zeros are 400 KB of gzip, and would be decoded
-    all at once (RFC 9110, section 8.4).
-    """
-    values = response.headers.getRawHeaders(b"content-encoding") or []
-    codings = b",".join(values).lower().replace(b" ", b"").replace(b"\t", b"")
-    if not set(codings.split(b",")) <= {b"", b"identity"}:
-        response.deliverBody(_Unwanted())
-        shown = codings[:40].decode("ascii", "backslashreplace")
-        raise TransferRefused(
-            f"the HTTP server sent the body with Content-Encoding {shown!r}, although "
-            "identity was asked for: let nothing between the two ends encode it"
-        )
+    def over(self) -> None:
+        """Take note that there is nothing more to wait for."""
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
-
-class _Unwanted(Protocol):
-    """Closes the connection of a response."""
-
-    def connectionMade(self) -> None:
-        """Close it."""
-        _abort(self.transport)
+    def failed(self, failure: Failure) -> bool:
+        """Take note that the request has failed."""
+        self.over()
+        self._end.cut(_explained(failure))
+        return False
 
 
-class _FirstLine(Protocol):
-    """
-    Reads the first line of the text of an error, up to a bound.
-
-    @ivar line: Fires with that line.
-    """
-
-    def __init__(self) -> None:
-        self.line: Deferred[str] = Deferred(lambda _: _abort(self.transport))
-        self._data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Keep the beginning."""
-        self._data += data[: _MAX_LINE - len(self._data)]
-        if len(self._data) >= _MAX_LINE:
-            _abort(self.transport)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give the line."""
-        if not self.line.called:
-            text = self._data.decode("utf-8", "replace").partition("\n")[0]
-            self.line.callback("".join(c for c in text if c.isprintable()))
-
-
-class _NoBodyYet:
-    """Stands for the body of a response that has not come yet, as a L{BodyReader}."""
-
-    def __init__(self, request: Deferred[None], clock: Any) -> None:
-        self._request = request
-        self._clock = clock
-
-    def pauseProducing(self) -> None:
-        """Nothing comes yet."""
-
-    def resumeProducing(self) -> None:
-        """Nothing waits yet."""
-
-    def expectEnd(self) -> None:
-        """Give the request up if no response comes soon."""
-        self._request.addTimeout(_LINGER, self._clock)
-
-    def finish(self) -> None:
-        """Nothing can be complete yet."""
-
-    def abort(self, error: BaseException) -> None:
-        """Give the request up."""
-        self._request.cancel()
-
-
-class _ResponseBody(Protocol):
+class _Get(_Request, Protocol):
     """Hands on the body of a response; a L{BodyReader}."""
 
-    transport: Any
+    _isOver = False
 
-    def __init__(self, receiver: Any, clock: Any) -> None:
-        self._receiver = receiver
-        self._clock = clock
-        self._ending: IDelayedCall | None = None
-        self._aborted = False
-
-    def connectionMade(self) -> None:
-        """Offer the body."""
-        tuneForBulk(_below(self.transport))
-        self._receiver.begin(self)
+    async def run(self) -> None:
+        """Get the response, and take its body."""
+        requesting = self.request(None)
+        response = await requesting.addTimeout(self._timeout + _ANSWER, self._reactor)
+        await self.expectStatus(response, 200)
+        # 400 MB of zeros are 400 KB of gzip, and would be decoded all at once (RFC
+        # 9110, section 8.4).
+        values = response.headers.getRawHeaders(b"content-encoding") or []
+        codings = b",".join(values).lower().replace(b" ", b"").replace(b"\t", b"")
+        if not set(codings.split(b",")) <= {b"", b"identity"}:
+            self._connection.abortConnection()
+            shown = codings[:40].decode("ascii", "backslashreplace")
+            raise TransferRefused(
+                f"the HTTP server sent the body with Content-Encoding {shown!r}, "
+                "although identity was asked for: let nothing between the two ends "
+                "encode it"
+            )
+        tuneForBulk(self._connection)
+        response.deliverBody(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the next bytes on."""
-        if not self._aborted:
-            self._receiver.data(data)
+        if not self._isOver:
+            self._end.data(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say whether the body is complete."""
-        if self._ending is not None and self._ending.active():
-            self._ending.cancel()
-        if self._aborted:
+        self.over()
+        if self._isOver:
             return
-        self._aborted = True
+        self._isOver = True
         if reason.check(ResponseDone):
-            self._receiver.ended()
+            self._end.ended()
         else:
             # PotentialDataLoss, too: a body without a length has no end to trust.
-            self._receiver.cut(TransferCut())
+            self._end.cut(TransferCut())
 
     def pauseProducing(self) -> None:
         """Leave further bytes in the socket."""
@@ -327,71 +252,63 @@ class _ResponseBody(Protocol):
 
     def expectEnd(self) -> None:
         """Close the connection if the body does not end soon."""
-        if not self._aborted:
-            self._ending = self._clock.callLater(_LINGER, _abort, self.transport)
+        if not self._isOver:
+            self.closeIn(_LINGER)
 
     def finish(self) -> None:
         """The server hears of the outcome over AMP."""
 
     def abort(self, error: BaseException) -> None:
         """Close the connection."""
-        if not self._aborted:
-            self._aborted = True
-            _abort(self.transport)
+        if not self._isOver:
+            self._isOver = True
+            self.close()
 
 
 @implementer(IBodyProducer)
-class _RequestBody:
-    """
-    The body of a request; a L{BodyWriter}.
+class _Put(_Request):
+    """Sends the body of a request; a L{BodyWriter}."""
 
-    @ivar transport: That of the connection of the request, as soon as there is one.
+    length: Any
 
-    @ivar request: The request, to cancel if the body cannot be completed.
-    """
+    _consumer: interfaces.IConsumer | None = None
 
-    transport: Any = None
-    request: Deferred[Any]
-
-    def __init__(self, size: int | None, sender: Any, clock: Any) -> None:
-        self._clock = clock
-        self._patience: IDelayedCall | None = None
-        self.length: Any = UNKNOWN_LENGTH if size is None else size
-        self._sender = sender
-        self._consumer: IConsumer | None = None
-        self._producer: IPushProducer | None = None
-        self._done: Deferred[None] = Deferred()
+    async def run(self) -> None:
+        """Send the body, and wait for the answer."""
+        self._written: Deferred[None] = Deferred()
+        try:
+            response = await self.request(self)
+        finally:
+            # Whether or not all bytes were sent.
+            self._consumer = None
+            self.over()
+        await self.expectStatus(response, 204)
 
     # What the agent calls.
 
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+    def startProducing(self, consumer: interfaces.IConsumer) -> Deferred[None]:
         """Let the sender begin."""
         self._consumer = consumer
-        self._sender.begin(self)
-        return self._done
+        self.transport = self._connection
+        self._end.begin(self)
+        return self._written
 
     def pauseProducing(self) -> None:
         """Let the sender pause."""
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        self._end.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Let the sender go on."""
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self._end.resumeProducing()
 
     def stopProducing(self) -> None:
         """Write no more; the request tells the reason."""
-        self._consumer = self._producer = None
+        self._consumer = None
 
     # What the sender calls.
 
     def start(self, size: int | None) -> None:
         """The agent has sent the length."""
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Tell the sender when to pause, and when to go on."""
-        self._producer = producer
 
     def write(self, data: bytes) -> None:
         """Send the next bytes."""
@@ -401,40 +318,52 @@ class _RequestBody:
     def finish(self) -> None:
         """End the body, and wait for the answer."""
         if self._consumer is not None:
-            self._consumer = self._producer = None
-            self._patience = self._clock.callLater(_ANSWER, self.request.cancel)
-            self._done.callback(None)
+            self._consumer = None
+            self.closeIn(_ANSWER)
+            self._written.callback(None)
 
     def abort(self) -> None:
         """Give the request up."""
-        self._consumer = self._producer = None
-        self.request.cancel()
-
-    def over(self) -> None:
-        """Take note that the request has ended, whether or not all bytes were sent."""
-        self._consumer = self._producer = None
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        self._consumer = None
+        self._done.cancel()
 
 
-def _below(transport: Any) -> Any:
+class _FirstLine(Protocol):
     """
-    @return: The transport that a response reads from.  C{twisted.web} gives no public
-        way to it; without it only tuning and closing at once are lost.
+    Reads the first line of the text of an error, up to a bound.
+
+    @ivar line: Fires with that line.
     """
-    return getattr(transport, "_producer", transport)
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.line: Deferred[str] = Deferred(lambda _: connection.abortConnection())
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the beginning."""
+        self._data += data[: _MAX_LINE - len(self._data)]
+        if len(self._data) >= _MAX_LINE:
+            self._connection.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give the line."""
+        if not self.line.called:
+            text = self._data.decode("utf-8", "replace").partition("\n")[0]
+            self.line.callback("".join(c for c in text if c.isprintable()))
 
 
-def _abort(transport: Any) -> None:
-    """Close a connection now: TLS would wait for the other end."""
-    if transport is not None:
-        below = _below(transport)
-        getattr(below, "abortConnection", transport.loseConnection)()
-
-
-def _failed(failure: Failure, end: Any) -> bool:
-    end.cut(_explained(failure))
-    return False
+def _trust(ticket: Ticket, host: str) -> Any:
+    try:
+        from amp_stream.outofband._certificates import trustOnly
+    except ImportError as error:
+        raise OutOfBandError(
+            "HTTPS needs more packages: pip install 'amp-stream[http]'"
+        ) from error
+    try:
+        return trustOnly(ticket.certificate, ticket.serverName or host)
+    except ValueError as error:
+        raise UntrustedServer("the certificate of the ticket is malformed") from error
 
 
 def _explained(failure: Failure) -> StreamError:
@@ -449,7 +378,7 @@ def _explained(failure: Failure) -> StreamError:
                 "the certificate of the server is not that of the ticket "
                 f"({_why(cause)})"
             )
-    if failure.check(ConnectError, DNSLookupError, ConnectTimeout):
+    if failure.check(*_NO_CONNECTION):
         return Unreachable(f"the HTTP server does not answer: {_why(failure)}")
     if any(cause.check(TimeoutError, CancelledError) for cause in causes):
         # Cancelled when the time was up, or by the stream, which knows its own reason.

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -28,8 +27,6 @@ from twisted.internet.ssl import (
     optionsForClientTLS,
     trustRootFromCertificates,
 )
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 SELF_MADE_NAME = "amp-stream.invalid"
 """
@@ -40,9 +37,6 @@ that was not known when the certificate was made.
 
 _VALID = timedelta(days=3650)
 _SKEW = timedelta(days=1)
-_CERTIFICATE = re.compile(
-    rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL
-)
 
 
 @frozen
@@ -61,6 +55,14 @@ class Identity:
     options: CertificateOptions = field(repr=False)
     names: frozenset[str]
     certificate: bytes = field(repr=False)
+
+    def nameAt(self, host: str) -> str:
+        """@return: The name to expect in the certificate, if that is not C{host}."""
+        if host in self.names:
+            return ""
+        if SELF_MADE_NAME in self.names:
+            return SELF_MADE_NAME
+        return min((name for name in self.names if "*" not in name), default="")
 
 
 def selfSigned(hosts: Iterable[str]) -> Identity:
@@ -109,10 +111,12 @@ def readIdentity(path: str) -> Identity:
     """
     with open(path, "rb") as file:
         pem = file.read()
-    found = _CERTIFICATE.findall(pem)
-    if not found:
-        raise ValueError(f"{path}: there is no certificate in it")
-    first, *others = [x509.load_pem_x509_certificate(text) for text in found]
+    try:
+        first, *others = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise ValueError(
+            f"{path}: there is no certificate in it that can be read"
+        ) from None
     key: Any = load_pem_private_key(pem, None)
     options = CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),
@@ -131,35 +135,25 @@ def readIdentity(path: str) -> Identity:
     )
 
 
-@implementer(IPolicyForHTTPS)
-class TrustPolicy:
-    """Trusts the server of one ticket, and no other."""
+def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:
+    """
+    Trust the server of one ticket, and no other.
 
-    def __init__(self, certificate: bytes, serverName: str) -> None:
-        """
-        @param certificate: The certificate that the server must have, in PEM; empty
-            for one that the authorities of this machine vouch for.
+    @param certificate: The certificate that the server must have, in PEM; empty for one
+        that the authorities of this machine vouch for.
 
-        @param serverName: The name that the certificate must be for; empty for the host
-            of the URL.
+    @param name: The name or address that the certificate must be for.
 
-        @raise ValueError: C{certificate} is malformed.
-        """
-        self._serverName = serverName
-        self._trust: Any = None
-        if certificate:
-            # Read here first: what OpenSSL says about bad ones differs by version.
-            x509.load_pem_x509_certificate(certificate)
-            only = Certificate.loadPEM(certificate)
-            self._trust = trustRootFromCertificates([only])
-
-    def creatorForNetloc(
-        self, hostname: bytes, port: int
-    ) -> IOpenSSLClientConnectionCreator:
-        name = self._serverName or hostname.decode("ascii")
-        creator: IOpenSSLClientConnectionCreator
-        creator = optionsForClientTLS(name, trustRoot=self._trust)
-        return creator
+    @raise ValueError: C{certificate} is malformed.
+    """
+    trust: Any = None
+    if certificate:
+        # Read here first: what OpenSSL says about bad ones differs by version.
+        x509.load_pem_x509_certificate(certificate)
+        trust = trustRootFromCertificates([Certificate.loadPEM(certificate)])
+    creator: IOpenSSLClientConnectionCreator
+    creator = optionsForClientTLS(name, trustRoot=trust)
+    return creator
 
 
 def _generalName(name: str) -> x509.GeneralName:

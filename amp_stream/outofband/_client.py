@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from twisted.internet.defer import Deferred
 
@@ -44,38 +44,26 @@ class OutOfBandClient:
         @param allowPlainHTTP: Whether to make requests without TLS, too.  Then every
             machine on the way can read and change the tokens and the bytes.
 
-        @param connectTimeout: How long to try to connect (seconds, more than 0).
+        @param connectTimeout: How long to try to connect (seconds, at least 0.001).
 
         @param reactor: The reactor, or L{None} for the global one.
 
         @raise TypeError: A parameter has the wrong type.
 
-        @raise ValueError: C{connectTimeout} is not more than 0.
+        @raise ValueError: C{connectTimeout} is out of range.
         """
-        if isinstance(allowedHosts, (str, bytes)) or not isinstance(
-            allowedHosts, Iterable
+        if (
+            isinstance(allowedHosts, str)
+            or not isinstance(allowedHosts, Collection)
+            or not all(isinstance(host, str) for host in allowedHosts)
         ):
             raise TypeError(
                 "allowedHosts must be a collection of host names, such as "
                 f"['oob.example.com'], not {allowedHosts!r}"
             )
-        hosts = list(allowedHosts)
-        for host in hosts:
-            if not isinstance(host, str):
-                raise TypeError(f"a host of allowedHosts must be a str, not {host!r}")
-        if not isinstance(allowPlainHTTP, bool):
-            raise TypeError(
-                f"allowPlainHTTP must be True or False, not {allowPlainHTTP!r}"
-            )
-        if not isinstance(connectTimeout, (int, float)) or isinstance(
-            connectTimeout, bool
-        ):
-            raise TypeError(f"connectTimeout must be a number, not {connectTimeout!r}")
-        if not connectTimeout > 0:
-            raise ValueError(
-                f"connectTimeout must be more than 0, not {connectTimeout!r}"
-            )
-        self._allowedHosts = frozenset(map(_canonical, hosts))
+        checkType("allowPlainHTTP", allowPlainHTTP, bool, "True or False")
+        checkNumber("connectTimeout", connectTimeout, 0.001)
+        self._allowedHosts = frozenset(map(_canonical, allowedHosts))
         self._allowPlainHTTP = allowPlainHTTP
         self._connectTimeout = connectTimeout
         self._reactor = reactor
@@ -89,17 +77,13 @@ class OutOfBandClient:
 
         @raise UntrustedServer: The ticket is not to be followed.
         """
-        if not ticket.url.isascii() or not _URL.issuperset(ticket.url):
-            raise UntrustedServer("the URL of the ticket is malformed")
         try:
-            parts = urlsplit(ticket.url)
-            host, port = parts.hostname or "", parts.port
-        except ValueError:
-            host, port = "", None
-        if not host or port == 0:
-            raise UntrustedServer("the URL of the ticket is malformed")
-        if parts.username is not None or parts.password is not None:
+            parts = parseURL(ticket.url)
+        except ValueError as error:
+            raise UntrustedServer("the URL of the ticket is malformed") from error
+        if "@" in parts.netloc:
             raise UntrustedServer("the URL of the ticket has a user name in it")
+        host = parts.hostname or ""
         if parts.scheme not in ("http", "https"):
             raise UntrustedServer("the URL of the ticket is not one of HTTP or HTTPS")
         if parts.scheme == "http" and not self._allowPlainHTTP:
@@ -156,3 +140,38 @@ def _canonical(host: str) -> str:
         return host.lower().rstrip(".")
     mapped = getattr(address, "ipv4_mapped", None)
     return str(address if mapped is None else mapped)
+
+
+def parseURL(url: str) -> SplitResult:
+    """
+    Take a URL apart, which has a host, and a valid port if it has one.
+
+    @raise ValueError: It has not.
+    """
+    parts = urlsplit(url)
+    if not (_URL.issuperset(url) and parts.hostname and parts.port != 0):
+        raise ValueError(f"there is no valid host and port in {url!r}")
+    return parts
+
+
+def checkType(name: str, value: object, kinds: Any, wanted: str) -> None:
+    """@raise TypeError: A parameter has another type."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+
+
+def checkNumber(
+    name: str, value: object, least: float, kinds: Any = (int, float)
+) -> None:
+    """
+    Check a parameter that is a number.
+
+    @raise TypeError: It is none.
+
+    @raise ValueError: It is less than C{least}.
+    """
+    wanted = "an int" if kinds is int else "a number"
+    checkType(name, None if isinstance(value, bool) else value, kinds, wanted)
+    # Not "value < least", which is false for a NaN.
+    if not value >= least:  # type: ignore[operator]
+        raise ValueError(f"{name} must be at least {least}, not {value!r}")

@@ -18,14 +18,9 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import h11
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IProtocolNegotiationFactory,
-    IPushProducer,
-    ISSLTransport,
-)
+from attrs import define, field
+from twisted.internet import interfaces
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -69,47 +64,39 @@ _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Cont
 _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed")
 
 
-@implementer(IProtocolNegotiationFactory)
+@implementer(interfaces.IProtocolNegotiationFactory)
+@define(eq=False, slots=False)
 class HTTPServerFactory(ServerFactory):
     """
     Makes the connections of one server.
+
+    @ivar authorise: Decides about each request.
+
+    @ivar maxConnections: How many connections to serve at once.
+
+    @ivar idleTimeout: How long a client may accept no byte of a response (seconds), or
+        L{None}.
+
+    @ivar reactor: The clock.
 
     @ivar connections: Those that are open.
     """
 
     noisy = False
 
-    def __init__(
-        self,
-        authorise: Authorise,
-        maxConnections: int,
-        idleTimeout: float | None,
-        reactor: Any,
-    ) -> None:
-        """
-        @param authorise: Decides about each request.
+    authorise: Authorise
+    maxConnections: int
+    idleTimeout: float | None
+    reactor: Any
+    connections: set[_Connection] = field(factory=set, init=False)
 
-        @param maxConnections: How many connections to serve at once.
-
-        @param idleTimeout: How long a client may accept no byte of a response
-            (seconds), or L{None}.
-
-        @param reactor: The clock.
-        """
-        self.authorise = authorise
-        self.idleTimeout = idleTimeout
-        self.reactor = reactor
-        self.connections: set[_Connection] = set()
-        self._maxConnections = maxConnections
-        self._empty: list[Deferred[None]] = []
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
-        if len(self.connections) >= self._maxConnections:
+        if len(self.connections) >= self.maxConnections:
             _log.warn(
                 "refused {addr}: {most} connections are open",
                 addr=addr,
-                most=self._maxConnections,
+                most=self.maxConnections,
             )
             # TLS has wrapped the connection already, and needs a protocol.
             return _Excess()
@@ -119,27 +106,16 @@ class HTTPServerFactory(ServerFactory):
         """@return: What TLS may negotiate: not HTTP/2."""
         return [b"http/1.1"]
 
-    def closed(self, connection: _Connection) -> None:
-        """Take note that a connection is closed."""
-        self.connections.discard(connection)
-        if not self.connections:
-            empty, self._empty = self._empty, []
-            for deferred in empty:
-                deferred.callback(None)
-
-    def abortConnections(self) -> Deferred[None]:
+    def abortConnections(self) -> Deferred[Any]:
         """
         Close all connections now.
 
         @return: Fires when they are closed.
         """
-        if not self.connections:
-            return succeed(None)
-        empty: Deferred[None] = Deferred()
-        self._empty.append(empty)
+        closed = gatherResults([each.closed for each in self.connections])
         for connection in list(self.connections):
-            connection.abort()
-        return empty
+            connection.transport.abortConnection()
+        return closed
 
 
 class _Excess(Protocol):
@@ -158,10 +134,10 @@ class _Connection(Protocol):
 
     @ivar isReceived: Whether the request is complete.
 
-    @ivar isOver: Whether the response is complete: everything that still comes is
-        thrown away.
+    @ivar isOver: Whether the response is complete, or can never be: everything that
+        still comes is thrown away.
 
-    @ivar isLost: Whether the connection is closed.
+    @ivar closed: Fires when the connection is closed.
     """
 
     transport: Any
@@ -171,10 +147,10 @@ class _Connection(Protocol):
         self.parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
         self.isReceived = False
         self.isOver = False
-        self.isLost = False
+        self.closed: Deferred[None] = Deferred()
         self._method = b""
         self._transfer: _Upload | _Download | None = None
-        self._timer: IDelayedCall | None = None
+        self._timer: interfaces.IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Wait for a request."""
@@ -185,14 +161,15 @@ class _Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let the transfer fail, unless it is complete."""
-        self.isLost = True
+        self.isOver = True
         self.setTimer(None)
         transfer, self._transfer = self._transfer, None
+        self.factory.connections.discard(self)
         try:
             if transfer is not None:
                 transfer.target.cut(TransferCut())
         finally:
-            self.factory.closed(self)
+            self.closed.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         """Read the request."""
@@ -209,43 +186,34 @@ class _Connection(Protocol):
             self.refuse(Refusal(status, "this is no valid request of HTTP/1.1"))
             return
         if isinstance(event, h11.Request):
-            self._requested(event)
+            try:
+                self._requested(event)
+            except Exception:
+                _log.failure("while a request was authorised")
+                self.refuse(Refusal(500, "an error of the server"))
 
     def _requested(self, request: h11.Request) -> None:
         self._method = request.method
         found: dict[bytes, list[bytes]] = {}
         for name, value in request.headers:
             found.setdefault(name, []).append(value)
-        isChunked = b"transfer-encoding" in found
-        (digits,) = found.get(b"content-length", [b""])
-        refusal = _malformed(request.http_version, found)
-        tokens = found.get(b"authorization", [])
-        scheme, _, token = (tokens[0] if len(tokens) == 1 else b"").partition(b" ")
-        if refusal is None and (scheme.lower() != b"bearer" or not token.strip()):
-            refusal = _BAD_TOKEN
-        if refusal is not None:
-            self.refuse(refusal)
-            return
-        length = None if isChunked else int(digits or b"0")
-        self.isReceived = length == 0
-        hasLength = isChunked or bool(digits)
-        try:
-            self._authorise(token.strip(), length, hasLength, request.http_version)
-        except Exception:
-            _log.failure("while a request was authorised")
-            self.refuse(Refusal(500, "an error of the server"))
-
-    def _authorise(
-        self, token: bytes, length: int | None, hasLength: bool, version: bytes
-    ) -> None:
-        authorise = self.factory.authorise
-        decision = authorise(token, self._method, length, hasLength)
+        decision: RequestTarget | Refusal | None
+        decision = _malformed(request.http_version, found)
+        if decision is None:
+            (digits,) = found.get(b"content-length", [b""])
+            isChunked = b"transfer-encoding" in found
+            length = None if isChunked else int(digits or b"0")
+            self.isReceived = length == 0
+            hasLength = isChunked or bool(digits)
+            decision = self.factory.authorise(
+                _tokenIn(found), self._method, length, hasLength
+            )
         if isinstance(decision, Refusal):
             self.refuse(decision)
             return
         self.setTimer(None)
         if self._method == b"GET":
-            self._transfer = download = _Download(self, decision, version)
+            self._transfer = download = _Download(self, decision, request.http_version)
             # What follows the request is thrown away.  But reading goes on, to notice
             # that the client leaves.
             decision.begin(download)
@@ -254,12 +222,12 @@ class _Connection(Protocol):
         self._transfer = upload = _Upload(self, decision, length)
         decision.begin(upload)
         if self.parser.they_are_waiting_for_100_continue and not (body or self.isOver):
-            self.write(self._head(_CONTINUE))
+            self.write(self.parser.send(_CONTINUE) or b"")
         upload.dataReceived(body)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with an error, unless an answer has been sent."""
-        if self.isOver or self.isLost:
+        if self.isOver:
             return
         headers = [(b"Content-Type", b"text/plain; charset=utf-8")]
         if refusal.status == 401:
@@ -272,24 +240,21 @@ class _Connection(Protocol):
         self, status: int, headers: Sequence[tuple[bytes, bytes]], text: bytes = b""
     ) -> None:
         """Send a response with a short text, or without a body."""
-        body = text + b"\n" if text else b""
-        length = [(b"Content-Length", b"%d" % len(body))] if text else []
-        head = self.head(status, [*headers, *length])
-        self.write(head if self._method == b"HEAD" else head + body)
+        if text:
+            text += b"\n"
+            headers = [*headers, (b"Content-Length", b"%d" % len(text))]
+        head = self.head(status, headers)
+        self.write(head if self._method == b"HEAD" else head + text)
         self.close()
 
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """@return: The head of the response."""
-        return self._head(
-            h11.Response(
-                status_code=status,
-                headers=[*headers, (b"Connection", b"close")],
-                reason=HTTPStatus(status).phrase.encode("ascii"),
-            )
+        response = h11.Response(
+            status_code=status,
+            headers=[*headers, (b"Connection", b"close")],
+            reason=HTTPStatus(status).phrase.encode("ascii"),
         )
-
-    def _head(self, event: h11.Response | h11.InformationalResponse) -> bytes:
-        return self.parser.send(event) or b""
+        return self.parser.send(response) or b""
 
     def write(self, *data: bytes) -> None:
         """
@@ -298,14 +263,14 @@ class _Connection(Protocol):
         """
         if lowestTransport(self.transport).disconnecting:
             self.abort()
-        elif not self.isLost:
+        elif not self.isOver:
             self.transport.writeSequence(data)
 
     def close(self) -> None:
         """Close the connection, once the client has got the response."""
         self.isOver = True
         self._transfer = None
-        if self.isLost:
+        if self.closed.called:
             return
         if self.isReceived:
             self.setTimer(self.factory.idleTimeout)
@@ -315,14 +280,14 @@ class _Connection(Protocol):
         self.transport.resumeProducing()
         # Either ends this side's half, and lets the other half go on: TLS waits for
         # the client to close, too.
-        if ISSLTransport.providedBy(self.transport):
+        if interfaces.ISSLTransport.providedBy(self.transport):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
 
     def abort(self) -> None:
         """Close the connection now."""
-        if not self.isLost:
+        if not self.closed.called:
             self.transport.abortConnection()
 
     def setTimer(self, seconds: float | None) -> None:
@@ -338,32 +303,11 @@ class _MalformedChunks(Exception):
     """A chunked body breaks the rules of RFC 9112."""
 
 
-class _MeasuredBody:
+class _Body:
     """
-    Counts the bytes of a body with a declared length, and passes over what follows.
-
-    @ivar isComplete: Whether the body has ended.
-    """
-
-    def __init__(self, length: int) -> None:
-        self._remaining = length
-
-    @property
-    def isComplete(self) -> bool:
-        return not self._remaining
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the bytes of the body among those that have come."""
-        piece = data[: self._remaining]
-        self._remaining -= len(piece)
-        if piece:
-            yield piece
-
-
-class _ChunkedBody:
-    """
-    Takes the chunks of a body apart (RFC 9112, section 7.1), and passes over
-    extensions, trailers and what follows.
+    Finds the bytes of a body in what comes after the head, and passes over what follows
+    the body.  A body has a length, or comes in chunks (RFC 9112, section 7.1), whose
+    extensions and trailers are passed over, too.
 
     C{h11} does this, too, but copies each byte three times, which would cost a quarter
     of the throughput.
@@ -371,9 +315,12 @@ class _ChunkedBody:
     @ivar isComplete: Whether the body has ended.
     """
 
-    def __init__(self) -> None:
-        self.isComplete = False
-        self._remaining = 0
+    def __init__(self, length: int | None) -> None:
+        """@param length: The length (bytes), or L{None} for chunks."""
+        self.isComplete = length == 0
+        self._isChunked = length is None
+        # Of the body, or of the chunk.
+        self._remaining = length or 0
         # A line that has not ended, and what to do with it.
         self._line = b""
         self._take = self._takeSize
@@ -391,6 +338,7 @@ class _ChunkedBody:
                 piece = data[start : start + self._remaining]
                 start += len(piece)
                 self._remaining -= len(piece)
+                self.isComplete = not (self._isChunked or self._remaining)
                 yield piece
                 continue
             end = data.find(b"\n", start, start + _MAX_LINE) + 1 or len(data)
@@ -440,8 +388,10 @@ class _Upload:
         """
         self.target = target
         self._connection = connection
-        self._body = _ChunkedBody() if length is None else _MeasuredBody(length)
+        self._body = _Body(length)
         self._hasEnded = False
+        self.pauseProducing = connection.transport.pauseProducing
+        self.resumeProducing = connection.transport.resumeProducing
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -462,16 +412,6 @@ class _Upload:
             self._hasEnded = connection.isReceived = True
             self.target.ended()
 
-    def pauseProducing(self) -> None:
-        """Leave further bytes in the socket."""
-        if not self._connection.isLost:
-            self._connection.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Read on."""
-        if not self._connection.isLost:
-            self._connection.transport.resumeProducing()
-
     def expectEnd(self) -> None:
         """Close the connection if the body does not end soon."""
         if not (self._hasEnded or self._connection.isOver):
@@ -479,20 +419,17 @@ class _Upload:
 
     def finish(self) -> None:
         """Say that the body has been accepted."""
-        if not (self._connection.isOver or self._connection.isLost):
+        if not self._connection.isOver:
             self._connection.reply(204, [])
 
     def abort(self, error: BaseException) -> None:
         """Refuse the body, or the rest of it."""
-        status = 409
-        if isinstance(error, (StreamTooLong, FinalSizeError)):
-            status = 413
-        elif isinstance(error, StreamTruncated):
-            status = 400
+        tooLong = isinstance(error, (StreamTooLong, FinalSizeError))
+        status = 413 if tooLong else 400 if isinstance(error, StreamTruncated) else 409
         self._connection.refuse(Refusal(status, str(error)))
 
 
-@implementer(IPushProducer)
+@implementer(interfaces.IPushProducer)
 class _Download:
     """
     The body of the response to a C{GET}; a L{BodyWriter}.
@@ -500,15 +437,12 @@ class _Download:
     @ivar target: The sender of the body.
     """
 
-    def __init__(
-        self, connection: _Connection, target: RequestTarget, version: bytes
-    ) -> None:
+    def __init__(self, connection: _Connection, target: Any, version: bytes) -> None:
         self.target = target
         self.transport: Any = connection.transport
         self._connection = connection
         self._version = version
         self._isChunked = False
-        self._producer: IPushProducer | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Throw away what follows the request."""
@@ -524,11 +458,7 @@ class _Download:
         # A client of HTTP/1.0 knows no chunks, and reads until the connection closes.
         self._isChunked = size is None and self._version == b"1.1"
         self._connection.write(self._connection.head(200, headers))
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Tell the sender when to pause, and when to go on."""
-        self._producer = producer
-        if not self._connection.isLost:
+        if not self._connection.isOver:
             self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -537,15 +467,13 @@ class _Download:
         that no one reads would keep its connection.
         """
         self._connection.setTimer(self._connection.factory.idleTimeout)
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        self.target.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Let the sender go on."""
         if not self._connection.isOver:
             self._connection.setTimer(None)
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self.target.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection tells the sender that it is lost."""
@@ -560,18 +488,22 @@ class _Download:
     def finish(self) -> None:
         """End the response."""
         connection = self._connection
-        if connection.isOver or connection.isLost:
+        if connection.isOver:
             return
         if self._isChunked:
             connection.write(b"0\r\n\r\n")
-        if self._producer is not None:
-            self._producer = None
-            self.transport.unregisterProducer()
+        self.transport.unregisterProducer()
         connection.close()
 
     def abort(self) -> None:
         """Close the connection, so that the client sees an incomplete response."""
         self._connection.abort()
+
+
+def _tokenIn(found: dict[bytes, list[bytes]]) -> bytes:
+    values = found.get(b"authorization", [])
+    scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | None:
@@ -600,4 +532,4 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
         b"100-continue",
     }:
         return Refusal(417, "100-continue is all that can be expected")
-    return None
+    return None if _tokenIn(found) else _BAD_TOKEN

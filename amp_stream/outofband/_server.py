@@ -13,27 +13,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from attrs import frozen
 from twisted.application.service import Service
+from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
     ensureDeferred,
-    fail,
     maybeDeferred,
-    succeed,
 )
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IReactorTime,
-    IStreamServerEndpoint,
-)
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -46,6 +39,7 @@ from amp_stream.errors import (
     TicketExpired,
     TransferRefused,
 )
+from amp_stream.outofband._client import checkNumber, checkType, parseURL
 from amp_stream.outofband._tickets import (
     MAX_TICKETS,
     Grant,
@@ -58,11 +52,11 @@ from amp_stream.outofband._tickets import (
 )
 from amp_stream.outofband._transfer import Offer, Transfers
 
-EndpointLike: TypeAlias = "str | IStreamServerEndpoint"
+EndpointLike: TypeAlias = "str | interfaces.IStreamServerEndpoint"
 """A server endpoint, or its description."""
 
 _TOKEN_SIZE = 32
-_URL = re.compile(r"https?://[!\"$->@-~]{1,2000}")
+_URL = re.compile(r"https?://[^#?@]{1,2000}")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 
 
@@ -122,17 +116,17 @@ class OutOfBandServer(Service):
 
         @raise ImportError: The extra C{http} is not installed.
         """
-        _checkNumber("ticketLifetime", ticketLifetime, 1)
-        _checkNumber("maxConnections", maxConnections, 1, int)
+        checkNumber("ticketLifetime", ticketLifetime, 1)
+        checkNumber("maxConnections", maxConnections, 1, int)
         if idleTimeout is not None:
-            _checkNumber("idleTimeout", idleTimeout, 0)
-        _checkType("plainHTTP", plainHTTP, bool, "True or False")
-        if publicURL is not None:
-            _checkType("publicURL", publicURL, str, "a str or None")
+            checkNumber("idleTimeout", idleTimeout, 0)
+        checkType("plainHTTP", plainHTTP, bool, "True or False")
+        publicHost = None if publicURL is None else _hostOf(publicURL)
         if certificate is not None:
-            _checkType("certificate", certificate, (str, os.PathLike), "a path or None")
+            checkType("certificate", certificate, (str, os.PathLike), "a path or None")
         if not (
-            isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
+            isinstance(endpoint, str)
+            or interfaces.IStreamServerEndpoint.providedBy(endpoint)
         ):
             raise TypeError(
                 "endpoint must be a server endpoint or its description, such as "
@@ -154,14 +148,14 @@ class OutOfBandServer(Service):
             ) from error
         if reactor is None:
             from twisted.internet import reactor
-        self._reactor: IReactorTime = reactor
-        self._endpoint: IStreamServerEndpoint = (
+        self._reactor: interfaces.IReactorTime = reactor
+        self._endpoint: interfaces.IStreamServerEndpoint = (
             serverFromString(reactor, endpoint)
             if isinstance(endpoint, str)
             else endpoint
         )
         self._publicURL = publicURL
-        self._publicHost = None if publicURL is None else _hostOf(publicURL)
+        self._publicHost = publicHost
         self._scheme = "http" if plainHTTP else "https"
         self._wraps = not (plainHTTP or ownTLS)
         self._identity: Any = None
@@ -172,26 +166,26 @@ class OutOfBandServer(Service):
         self._makesIdentity = self._wraps and certificate is None
         self._lifetime = ticketLifetime
         self._tickets = TicketBook(ticketLifetime, MAX_TICKETS)
-        self._timer: IDelayedCall | None = None
+        self._timer: interfaces.IDelayedCall | None = None
         self._factory = HTTPServerFactory(
             self._consume, maxConnections, idleTimeout, reactor
         )
-        self._port: IListeningPort | None = None
-        self._place: _Place | None = None
+        self._port: interfaces.IListeningPort | None = None
+        self._address: IPv4Address | IPv6Address | None = None
         self._starting: Deferred[None] | None = None
         self._outcome: OutOfBandServer | Failure | None = None
         self._waiting: list[Deferred[OutOfBandServer]] = []
 
     def __repr__(self) -> str:
-        where = "not listening" if self._place is None else self._urlFor("")
+        where = "not listening" if self._address is None else self._urlFor("")
         return f"<OutOfBandServer {where}, {len(self._tickets)} tickets>"
 
     def privilegedStartService(self) -> None:
         """Listen."""
         super().privilegedStartService()
         if self._starting is None:
-            self._starting = ensureDeferred(self._start())
-            self._starting.addCallbacks(self._started, self._startFailed)
+            self._starting = ensureDeferred(self._listen())
+            ensureDeferred(self._watch(self._starting))
 
     def startService(self) -> None:
         """Listen, unless L{privilegedStartService} has done so."""
@@ -214,25 +208,41 @@ class OutOfBandServer(Service):
         @return: A new Deferred, which fires with this server once it listens, and
             fails with the reason if it cannot.
         """
-        if isinstance(self._outcome, Failure):
-            return fail(self._outcome)
-        if self._outcome is not None:
-            return succeed(self._outcome)
-        waiting: Deferred[OutOfBandServer] = Deferred(self._giveUpWaiting)
+        waiting: Deferred[OutOfBandServer] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
+        if self._outcome is not None:
+            self._tell(self._outcome)
         return waiting
 
-    def offer(self, link: StreamMultiplexer, source: Source) -> Deferred[Offer]:
+    def offer(self, multiplexer: StreamMultiplexer, source: Source) -> Deferred[Offer]:
         """
         Make an offer for L{StreamConnection.offer}.
 
-        @param link: The streams of the AMP connection that the offer belongs to.
+        @param multiplexer: The streams of the AMP connection that it belongs to.
         """
-        return link.extension(Transfers).offer(source)
+        return ensureDeferred(multiplexer.extension(Transfers).offer(source))
 
     # Listening.
 
-    async def _start(self) -> None:
+    async def _watch(self, starting: Deferred[None]) -> None:
+        try:
+            await starting
+        except Exception as error:
+            failure = Failure()
+            if not isinstance(error, CancelledError):
+                self._log.critical(
+                    "the server of out-of-band transfers cannot start: {error}",
+                    error=error,
+                )
+            try:
+                await self._closePort()
+            finally:
+                self._tell(failure)
+        else:
+            self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
+            self._tell(self)
+
+    async def _listen(self) -> None:
         late = _LateFactory()
         port = await self._endpoint.listen(late if self._wraps else self._factory)
         self._port = port
@@ -241,7 +251,7 @@ class OutOfBandServer(Service):
             raise ValueError(f"HTTP needs an IP address to listen on, not {address}")
         if self._wraps:
             late.factory = self._encrypted(address.host)
-        self._place = _Place(self._scheme, address.host, address.port)
+        self._address = address
 
     def _encrypted(self, host: str) -> Any:
         from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -255,41 +265,26 @@ class OutOfBandServer(Service):
             self._identity = selfSigned(hosts)
         return TLSMemoryBIOFactory(self._identity.options, False, self._factory)
 
-    def _started(self, ignored: object) -> None:
-        self._log.info("out-of-band transfers at {url}", url=self._urlFor(""))
-        self._tell(self)
-
-    def _startFailed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
-            self._log.critical(
-                "the server of out-of-band transfers cannot start: {error}",
-                error=failure.value,
-            )
-        self._closePort().addBoth(lambda ignored: self._tell(failure))
-
     def _tell(self, outcome: OutOfBandServer | Failure) -> None:
         self._outcome = outcome
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
+        while self._waiting:
+            waiting = self._waiting.pop(0)
             if isinstance(outcome, Failure):
-                deferred.errback(outcome)
+                waiting.errback(outcome)
             else:
-                deferred.callback(outcome)
+                waiting.callback(outcome)
 
-    def _giveUpWaiting(self, waiting: Deferred[OutOfBandServer]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-
-    def _closePort(self) -> Deferred[Any]:
+    async def _closePort(self) -> None:
         port, self._port = self._port, None
-        self._place = None
-        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+        self._address = None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
 
     async def _stop(self) -> None:
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
-        closing = self._closePort()
+        closing = ensureDeferred(self._closePort())
         for grant in self._tickets.clear():
             grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
         self._setTimer()
@@ -308,36 +303,28 @@ class OutOfBandServer(Service):
 
         @raise NobodyListens: The server does not listen.
         """
-        if self._place is None:
+        if self._address is None:
             raise NobodyListens(
                 "the OutOfBandServer does not listen: start it as a service, and wait "
                 "for whenListening()"
             )
-        return self._publicURL or self._place.url(localHost)
-
-    def _serverNameAt(self, host: str) -> str:
-        """@return: The name to expect in the certificate, if that is not C{host}."""
-        if self._identity is None or host in self._identity.names:
-            return ""
-        from amp_stream.outofband._certificates import SELF_MADE_NAME
-
-        if SELF_MADE_NAME in self._identity.names:
-            return SELF_MADE_NAME
-        return min(
-            (name for name in self._identity.names if "*" not in name), default=""
-        )
+        host = self._address.host
+        if host in _ANY:
+            host = localHost or _ANY[host]
+        if ":" in host:
+            host = f"[{host}]"
+        return self._publicURL or f"{self._scheme}://{host}:{self._address.port}/"
 
     # Tickets.
 
-    def _issue(
+    async def _issue(
         self,
         target: RequestTarget,
         method: bytes,
-        *,
         size: int | None = None,
         maxSize: int | None = None,
         localHost: str = "",
-    ) -> Deferred[Ticket]:
+    ) -> Ticket:
         """
         Issue a ticket, as soon as the server listens if it is being started.
 
@@ -351,40 +338,28 @@ class OutOfBandServer(Service):
 
         @param localHost: See L{_urlFor}.
 
-        @return: Fires with the ticket; fails with L{NobodyListens} or
-            L{TooManyTickets}.
+        @raise NobodyListens: The server does not listen.
+
+        @raise TooManyTickets: Too many tickets wait to be used.
         """
-
-        def issue(ignored: object) -> Ticket:
-            return self._issueNow(target, method, size, maxSize, localHost)
-
-        if self._starting is None or self._outcome is not None:
-            return maybeDeferred(issue, None)
-        # If the start fails, issuing says so.
-        waiting: Deferred[Any] = self.whenListening()
-        return waiting.addErrback(_passCancelled).addCallback(issue)
-
-    def _issueNow(
-        self,
-        target: RequestTarget,
-        method: bytes,
-        size: int | None,
-        maxSize: int | None,
-        localHost: str,
-    ) -> Ticket:
+        if self._starting is not None and self._outcome is None:
+            # If the start fails, C{_urlFor} says so.
+            await self.whenListening().addErrback(_passCancelled)
         url = self._urlFor(localHost)
         token = secrets.token_urlsafe(_TOKEN_SIZE).encode("ascii")
         grant = Grant(method=method, target=target, size=size, maxSize=maxSize)
         self._tickets.issue(hashToken(token), grant, self._reactor.seconds())
         self._setTimer()
+        identity = self._identity
+        host = urlsplit(url).hostname or ""
         return Ticket(
             url=url,
             token=token,
             method=method,
             lifetime=int(self._lifetime),
             maxSize=maxSize if size is None else size,
-            certificate=b"" if self._identity is None else self._identity.certificate,
-            serverName=self._serverNameAt(urlsplit(url).hostname or ""),
+            certificate=b"" if identity is None else identity.certificate,
+            serverName="" if identity is None else identity.nameAt(host),
         )
 
     def _revoke(self, ticket: Ticket) -> None:
@@ -430,21 +405,6 @@ class OutOfBandServer(Service):
         self._setTimer()
 
 
-@frozen
-class _Place:
-    scheme: str
-    host: str
-    port: int
-
-    def url(self, localHost: str) -> str:
-        host = self.host
-        if host in _ANY:
-            host = localHost or _ANY[host]
-        if ":" in host:
-            host = f"[{host}]"
-        return f"{self.scheme}://{host}:{self.port}/"
-
-
 class _LateFactory(ServerFactory):
     """
     Delegates to a factory that is made after listening, because the certificate that
@@ -464,33 +424,9 @@ def _passCancelled(failure: Failure) -> None:
         failure.raiseException()
 
 
-def _checkType(name: str, value: object, kinds: Any, wanted: str) -> None:
-    if not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
-
-
-def _checkNumber(
-    name: str, value: object, least: int, kinds: Any = (int, float)
-) -> None:
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        wanted = "an int" if kinds is int else "a number"
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
-    # Not "value < least", which is false for a NaN.
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
-
-
 def _hostOf(url: str) -> str:
-    problem = ValueError(
-        f"publicURL must be like 'https://host:port/path', not {url!r}"
-    )
-    if not _URL.fullmatch(url):
-        raise problem
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise problem from None
-    if not parts.hostname or port == 0 or "@" in parts.netloc:
-        raise problem
-    return parts.hostname
+    checkType("publicURL", url, str, "a str or None")
+    with suppress(ValueError):
+        if _URL.fullmatch(url):
+            return parseURL(url).hostname or ""
+    raise ValueError(f"publicURL must be like 'https://host:port/path', not {url!r}")

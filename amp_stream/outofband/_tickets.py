@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from hmac import compare_digest
 from typing import Any, Protocol
 
 from attrs import field, frozen
@@ -225,13 +224,6 @@ def judge(
     return None
 
 
-@frozen
-class _Entry:
-    hashed: bytes = field(repr=False)
-    grant: Grant
-    expires: float
-
-
 class TicketBook:
     """
     The unused tickets of one server.
@@ -249,7 +241,7 @@ class TicketBook:
         self._lifetime = lifetime
         self._maxTickets = maxTickets
         # In the order of their ends, as all live equally long.
-        self._entries: dict[bytes, _Entry] = {}
+        self._entries: dict[bytes, tuple[Grant, float]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -257,7 +249,7 @@ class TicketBook:
     @property
     def nextEnd(self) -> float | None:
         """When the oldest ticket becomes invalid, or L{None} if there is no ticket."""
-        return next((entry.expires for entry in self._entries.values()), None)
+        return next((expires for _, expires in self._entries.values()), None)
 
     def issue(self, hashed: bytes, grant: Grant, now: float) -> None:
         """
@@ -271,7 +263,7 @@ class TicketBook:
         """
         if len(self._entries) >= self._maxTickets:
             raise TooManyTickets
-        self._entries[hashed] = _Entry(hashed, grant, now + self._lifetime)
+        self._entries[hashed] = (grant, now + self._lifetime)
 
     def consume(self, hashed: bytes, now: float) -> Grant | None:
         """
@@ -280,11 +272,11 @@ class TicketBook:
         @return: What it allows, or L{None} if it was never issued, was used or revoked
             before, or is too old.
         """
-        entry = self._entries.get(hashed)
-        if entry is None or now >= entry.expires:
+        grant, expires = self._entries.get(hashed, (None, now))
+        if now >= expires:
             return None
         del self._entries[hashed]
-        return entry.grant if compare_digest(entry.hashed, hashed) else None
+        return grant
 
     def revoke(self, hashed: bytes) -> None:
         """Forget a ticket, if it has not been used."""
@@ -297,11 +289,11 @@ class TicketBook:
         @return: What they allowed.
         """
         old = []
-        for hashed, entry in list(self._entries.items()):
-            if entry.expires > now:
+        for hashed, (grant, expires) in list(self._entries.items()):
+            if expires > now:
                 break
             del self._entries[hashed]
-            old.append(entry.grant)
+            old.append(grant)
         return old
 
     def clear(self) -> list[Grant]:
@@ -310,6 +302,6 @@ class TicketBook:
 
         @return: What they allowed.
         """
-        grants = [entry.grant for entry in self._entries.values()]
+        grants = [grant for grant, _ in self._entries.values()]
         self._entries.clear()
         return grants

@@ -20,12 +20,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
@@ -45,11 +44,7 @@ from amp_stream.errors import (
     errorForCode,
 )
 from amp_stream.outofband._client import OutOfBandClient
-from amp_stream.outofband._tickets import (
-    Ticket,
-    ticketFromBox,
-    ticketToBox,
-)
+from amp_stream.outofband._tickets import Ticket, ticketFromBox, ticketToBox
 
 _log = Logger()
 
@@ -63,9 +58,6 @@ When an HTTP connection breaks, how long to wait for AMP to tell why (seconds). 
 that gives the stream up says so over AMP and closes HTTP; whichever of the two the
 other end sees first, the reason from AMP is the one that counts.
 """
-
-CallLater = Callable[[float, Callable[[], object]], IDelayedCall]
-"""C{callLater} of a reactor."""
 
 _DEFAULT_CLIENT = OutOfBandClient()
 
@@ -91,7 +83,8 @@ class BodyReader(Protocol):
 
 class BodyWriter(Protocol):
     """
-    Takes the body of an HTTP message that is being sent.
+    Takes the body of an HTTP message that is being sent.  It tells its
+    L{HTTPSender} when to pause, and when to resume.
 
     @ivar transport: The transport of its connection, or L{None} if that is not known.
     """
@@ -100,9 +93,6 @@ class BodyWriter(Protocol):
 
     def start(self, size: int | None) -> None:
         """Begin a body of C{size} bytes, or of a length that is not known."""
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> object:
-        """Tell the producer when to pause, and when to resume."""
 
     def write(self, data: bytes) -> object:
         """Send the next bytes."""
@@ -114,46 +104,56 @@ class BodyWriter(Protocol):
         """Close the connection, so that the other end sees an incomplete body."""
 
 
-class HTTPReceiver:
+class _End:
     """
-    Feeds an incoming stream with the body of an HTTP message.
+    One end of a transfer, between a stream and the body of an HTTP message.
 
     @ivar onRelease: Called once, when the stream has ended.
     """
 
-    def __init__(
-        self,
-        begin: Callable[[HTTPReceiver], object],
-        feed: Callable[[bytes, bool], int],
-        fail: Callable[[StreamError], object],
-        callLater: CallLater,
-    ) -> None:
-        """
-        @param begin: Sets the transfer up, once the application wants its bytes.
+    _giveUp: Callable[[StreamError], object]
 
-        @param feed: Takes bytes, and whether they are the last; returns how many bytes
-            wait to be read, or raises a L{StreamError} if the stream has failed.
-
-        @param fail: Fails the stream.
-
-        @param callLater: Calls a function after some time (seconds).
-        """
-        self._begin = begin
-        self._feed = feed
-        self._fail = fail
-        self._callLater = callLater
-        self._failing: IDelayedCall | None = None
-        self._begun = False
-        self._body: BodyReader | None = None
+    def __init__(self, clock: IReactorTime, grace: float = GRACE) -> None:
+        """@param grace: See L{GRACE}."""
+        self._clock = clock
+        self._grace = grace
         self._paused = False
         self._released = False
+        self._failing: IDelayedCall | None = None
         self.onRelease: Callable[[], object] = lambda: None
+
+    def fail(self, error: StreamError) -> None:
+        """Fail the stream: no bytes, or no further ones, can be transferred."""
+        if not self._released:
+            self._giveUp(error)
+
+    def _failLater(self, error: StreamError) -> None:
+        if not self._released and self._failing is None:
+            self._failing = self._clock.callLater(self._grace, self.fail, error)
+
+
+class HTTPReceiver(_End):
+    """Feeds an incoming stream with the body of an HTTP message."""
+
+    def __init__(
+        self,
+        multiplexer: StreamMultiplexer,
+        id: int,
+        setUp: Callable[[HTTPReceiver], object],
+    ) -> None:
+        """@param setUp: Sets the transfer up, once the application wants its bytes."""
+        super().__init__(multiplexer.clock)
+        self._giveUp = partial(multiplexer.giveUp, id)
+        self._feed = partial(multiplexer.feed, id)
+        self._setUp = setUp
+        self._begun = False
+        self._body: BodyReader | None = None
 
     def wanted(self, held: int) -> None:
         """Bring more bytes; C{held} bytes of the stream wait to be read."""
         if not self._begun:
             self._begun = True
-            self._begin(self)
+            self._setUp(self)
         elif self._paused and held < _ROOM and self._body is not None:
             self._paused = False
             self._body.resumeProducing()
@@ -178,11 +178,6 @@ class HTTPReceiver:
                     self._paused = False
                     body.resumeProducing()
         self.onRelease()
-
-    def fail(self, error: StreamError) -> None:
-        """Fail the stream: no bytes will come."""
-        if not self._released:
-            self._fail(error)
 
     def begin(self, body: BodyReader) -> None:
         """Take the body of a message."""
@@ -225,8 +220,7 @@ class HTTPReceiver:
     def cut(self, error: StreamError) -> None:
         """Take note that the body will stay incomplete."""
         self._body = None
-        if not self._released and self._failing is None:
-            self._failing = self._callLater(GRACE, partial(self.fail, error))
+        self._failLater(error)
 
 
 class Scheduler(Protocol):
@@ -248,16 +242,13 @@ class Scheduler(Protocol):
         """Take note that the last byte of a stream has left."""
 
 
-@implementer(IPushProducer)
-class HTTPSender:
+class HTTPSender(_End):
     """
     Sends an outgoing stream as the body of an HTTP message.
 
     @ivar stream: The stream, as soon as there is one.
 
     @ivar taken: Whether a ticket has been issued or used for the stream.
-
-    @ivar onRelease: Called once, when the stream has ended.
     """
 
     stream: OutgoingStream
@@ -270,23 +261,20 @@ class HTTPSender:
 
         @param grace: See L{GRACE}.
         """
+        super().__init__(scheduler.clock, grace)
         self._core = core
         self._scheduler = scheduler
-        self._grace = grace
+        self.reset = scheduler.reset
         self._body: BodyWriter | None = None
         # A body that has every byte, and may not have passed them all on.
         self._full: BodyWriter | None = None
         self._gone = False
-        self._paused = False
         self._pumping = False
-        self._released = False
-        self._failing: IDelayedCall | None = None
         self._gate = SendGate(None, None)
         self._turn = _PIECE
         # The next turn, if it comes at a set time.
         self._later: IDelayedCall | None = None
         self.taken = False
-        self.onRelease: Callable[[], object] = lambda: None
         # Until there is a body, the stream has no credit, and waits for the peer.
         core.window.maximum = 0
 
@@ -299,13 +287,7 @@ class HTTPSender:
         self._core.window.grant(MAX_NUMBER)
         self._gate = SendGate(body.transport, self._scheduler.maxBulkDelay)
         body.start(self.stream.size)
-        body.registerProducer(self, True)
         self._pump()
-
-    def fail(self, error: StreamError) -> None:
-        """Fail the stream: no bytes, or no further ones, can be sent."""
-        if not self._released:
-            self.stream.give(error)
 
     def cut(self, error: StreamError) -> None:
         """Take note that the HTTP connection is gone."""
@@ -316,10 +298,7 @@ class HTTPSender:
             self._pump()
             return
         self._body = None
-        if not self._released and self._failing is None:
-            self._failing = self._scheduler.clock.callLater(
-                self._grace, partial(self.fail, error)
-            )
+        self._failLater(error)
 
     def release(self, error: BaseException | None) -> None:
         """
@@ -345,10 +324,6 @@ class HTTPSender:
         self._paused = False
         self._pump()
 
-    def stopProducing(self) -> None:
-        """Take note that the connection will never have room again."""
-        self.cut(TransferCut())
-
     def offer(self, stream: SendStream) -> None:
         """Send, as the stream may have bytes."""
         stream.offered = True
@@ -361,6 +336,9 @@ class HTTPSender:
     def withdraw(self, stream: SendStream) -> None:
         """Take note that the stream has no bytes now."""
         stream.offered = False
+
+    def _giveUp(self, error: StreamError) -> None:
+        self.stream.give(error)
 
     def writeChunk(
         self,
@@ -376,25 +354,20 @@ class HTTPSender:
             return
         if fin:
             self._body, self._full, self._gone = None, body, False
-        if body is not None:
-            if data:
-                # Not every transport takes a view.
-                body.write(bytes(data))
-                self._gate.wrote(len(data))
-            if fin:
-                body.finish()
+        if body is not None and data:
+            # Not every transport takes a view.
+            body.write(bytes(data))
+            self._gate.wrote(len(data))
         if fin:
+            if body is not None:
+                body.finish()
             self._scheduler.finish(stream.id, stream.window.offset, sha256)
-
-    def reset(self, stream: SendStream, error: StreamError) -> None:
-        """Give the stream up."""
-        self._scheduler.reset(stream, error)
 
     def _pump(self) -> None:
         if self._pumping:
             return
         self._pumping = True
-        gate, clock = self._gate, self._scheduler.clock
+        gate = self._gate
         count = 0
         try:
             while (
@@ -402,7 +375,7 @@ class HTTPSender:
                 and not self._paused
                 and self._core.offered
             ):
-                now = clock.seconds()
+                now = self._clock.seconds()
                 if count and (count == _AT_ONCE or gate.isShort(now, _PIECE)):
                     # The kernel has not seen what was just written.  And a transport
                     # may never say that it is full, while others want to be served.
@@ -420,7 +393,7 @@ class HTTPSender:
 
     def _pumpLater(self, seconds: float) -> None:
         _stop(self._later)
-        self._later = self._scheduler.clock.callLater(seconds, self._pump)
+        self._later = self._clock.callLater(seconds, self._pump)
 
 
 class Offer:
@@ -447,14 +420,12 @@ class Offer:
     ) -> None:
         """Offers come from L{StreamConnection.offer}; applications do not make them."""
         core = SendStream(number)
-        self._core = core
         self.clock = clock
         self.maxBulkDelay = maxBulkDelay
         # The client has no AMP connection that could tell why HTTP broke.
         self._sender = HTTPSender(core, self, grace=0.0)
         self._stream = OutgoingStream(core, source, self._sender, False)
-        self._sender.stream = self._stream
-        self._reason: Failure | None = None
+        self._core, self._sender.stream = core, self._stream
         self.done: Deferred[int] = self._stream.done
 
     def __repr__(self) -> str:
@@ -473,7 +444,6 @@ class Offer:
             return
         failure = reason if isinstance(reason, Failure) else Failure(reason)
         if not self._core.isEnded:
-            self._reason = failure
             error = failure.value
             known = error if isinstance(error, StreamError) else StreamCancelled()
             self.reset(self._core, known)
@@ -498,23 +468,20 @@ class Transfers:
 
     commands = frozenset({b"stream.OfferTicket", b"stream.RequestTicket"})
 
-    def __init__(self, link: StreamMultiplexer) -> None:
-        """@param link: The streams of the connection."""
-        self._link = link
-        self._port = link.port
-        self._config = link.config
-        self._incoming = link
-        self._outgoing = link
-        self._ask = link.sendAsking
-        self._maxSize = link.limits.maxStreamSize
-        self._clock = link.clock
+    def __init__(self, multiplexer: StreamMultiplexer) -> None:
+        """@param multiplexer: The streams of the connection."""
+        self._multiplexer = multiplexer
+        self._server: Any = multiplexer.config.outOfBandServer
+        self._client: OutOfBandClient = (
+            multiplexer.config.outOfBandClient or _DEFAULT_CLIENT
+        )
         self._offers: set[Offer] = set()
         self._offered = 0
 
     @property
     def listens(self) -> bool:
         """Whether this side has an HTTP server."""
-        return self._config.outOfBandServer is not None
+        return self._server is not None
 
     def claim(
         self,
@@ -539,18 +506,17 @@ class Transfers:
 
         @raise StreamError: There can be no such stream.
         """
-        bounds = [each for each in (maxSize, self._maxSize) if each is not None]
-        most = min(bounds, default=None)
-        receiver = HTTPReceiver(
-            partial(self._setUp, id, size, most),
-            partial(self._incoming.feed, id),
-            partial(self._incoming.giveUp, id),
-            self._clock.callLater,
-        )
-        stream = self._incoming.accept(id, size, maxSize, receiver, digest)
+        bounds = (maxSize, self._multiplexer.limits.maxStreamSize)
+        most = min((each for each in bounds if each is not None), default=None)
+
+        def setUp(receiver: HTTPReceiver) -> None:
+            ensureDeferred(self._setUp(id, size, most, receiver))
+
+        receiver = HTTPReceiver(self._multiplexer, id, setUp)
+        stream = self._multiplexer.accept(id, size, maxSize, receiver, digest)
         if not (self.listens or peerListens):
             error = NobodyListens()
-            self._incoming.giveUp(id, error)
+            receiver.fail(error)
             raise error
         return stream
 
@@ -562,27 +528,26 @@ class Transfers:
         made: list[HTTPSender] = []
 
         def carry(core: SendStream) -> HTTPSender:
-            made.append(HTTPSender(core, self._outgoing))
+            made.append(HTTPSender(core, self._multiplexer))
             return made[0]
 
-        stream = self._link.open(source, digest, carry)
-        made[0].stream = stream
+        stream = made[0].stream = self._multiplexer.open(source, digest, carry)
         return stream
 
-    def offer(self, source: Source) -> Deferred[Offer]:
+    async def offer(self, source: Source) -> Offer:
         """
         Let one client without an AMP connection get a value.
 
-        @return: Fires with the offer, or fails with an L{OutOfBandError}.
+        @raise OutOfBandError: That cannot be done.
         """
-        if (
-            self._config.outOfBandServer is None
-            or self._port.protocol.transport is None
-        ):
+        multiplexer = self._multiplexer
+        if self._server is None or multiplexer.port.protocol.transport is None:
             source.close()
-            return fail(NobodyListens())
-        number, self._offered = self._offered, self._offered + 1
-        offer = Offer(number, source, self._clock, self._outgoing.maxBulkDelay)
+            raise NobodyListens
+        offer = Offer(
+            self._offered, source, multiplexer.clock, multiplexer.maxBulkDelay
+        )
+        self._offered += 1
         self._offers.add(offer)
 
         def ended(result: Any) -> Any:
@@ -590,21 +555,16 @@ class Transfers:
             return result
 
         offer.done.addBoth(ended)
-        sender = offer._sender
-
-        def start(ticket: Ticket) -> Offer:
-            offer.ticket = ticket
-            offer._stream.start()
-            return offer
-
-        def failed(failure: Failure) -> Failure:
+        try:
+            offer.ticket = await self._issue(offer._sender, b"GET", source.size)
+        except StreamError:
+            # If the connection was lost meanwhile, that is the reason.
+            failure = multiplexer.lost or Failure()
             offer.done.addErrback(lambda ignored: None)
             offer.abort(failure)
-            # If the connection was lost meanwhile, that is the reason.
-            return offer._reason or failure
-
-        issuing = self._issue(sender, b"GET", source.size)
-        return issuing.addCallbacks(start, failed)
+            failure.raiseException()
+        offer._stream.start()
+        return offer
 
     def connectionLost(self, reason: Failure) -> None:
         """End the offers; the streams end by themselves."""
@@ -617,122 +577,98 @@ class Transfers:
 
         @return: Fires with the answer, or fails with a L{StreamError}.
         """
-        try:
-            id = parseNumber("id", box.get(b"id"))
-            if box[amp.COMMAND] == b"stream.RequestTicket":
-                return self._askedForTicket(id)
-            self._ticketReceived(id, ticketFromBox(box))
-        except StreamError:
-            return fail()
-        return succeed(amp.AmpBox())
+        return ensureDeferred(self._read(box))
 
     # At the receiver.
 
-    def _setUp(
+    async def _setUp(
         self, id: int, size: int | None, maxSize: int | None, receiver: HTTPReceiver
     ) -> None:
-        if self._config.outOfBandServer is None:
-            box = amp.AmpBox({amp.COMMAND: b"stream.RequestTicket", b"id": b"%d" % id})
-            self._ask(box, partial(self._ticketGiven, receiver))
-            return
-
-        def sendTicket(ticket: Ticket) -> None:
-            box = _ticketBox(ticket)
-            box[amp.COMMAND] = b"stream.OfferTicket"
-            box[b"id"] = b"%d" % id
-            self._ask(box, answered)
-
-        def answered(box: amp.AmpBox) -> None:
-            if amp.ERROR in box:
-                receiver.fail(_errorOf(box))
-
-        def failed(failure: Failure) -> None:
-            error: Any = failure.value
-            receiver.fail(error)
-
-        issuing = self._issue(receiver, b"PUT", size, maxSize)
-        issuing.addCallback(sendTicket)
-        issuing.addErrback(failed)
-
-    def _ticketGiven(self, receiver: HTTPReceiver, box: amp.AmpBox) -> None:
-        """Take the sender's answer to C{AskTicket}."""
         try:
-            if amp.ERROR in box:
-                raise _errorOf(box)
-            ticket = ticketFromBox(box)
-            self._check(ticket, b"GET")
+            if self._server is None:
+                answer = await self._ask(id, b"stream.RequestTicket", {})
+                ticket = ticketFromBox(answer)
+                self._check(ticket, b"GET")
+                self._client._get(ticket, receiver)
+            else:
+                ticket = await self._issue(receiver, b"PUT", size, maxSize)
+                await self._ask(id, b"stream.OfferTicket", ticketToBox(ticket))
         except StreamError as error:
             receiver.fail(error)
-        else:
-            self._client._get(ticket, receiver)
+
+    async def _ask(
+        self, id: int, command: bytes, values: dict[bytes, bytes]
+    ) -> amp.AmpBox:
+        answered: Deferred[amp.AmpBox] = Deferred()
+        box = amp.AmpBox({amp.COMMAND: command, b"id": b"%d" % id, **values})
+        self._multiplexer.sendAsking(box, answered.callback)
+        answer = await answered
+        if amp.ERROR in answer:
+            text = answer.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
+            raise errorForCode(answer.get(amp.ERROR_CODE, b""), text)
+        return answer
 
     # At the sender.
 
-    def _ticketReceived(self, id: int, ticket: Ticket) -> None:
-        """Put the bytes where the receiver wants them."""
-        sender = self._unused(id)
-        try:
-            self._check(ticket, b"PUT")
-        except StreamError as error:
-            # After the answer, which says more than the code of a reset.
-            self._clock.callLater(0, sender.fail, error)
-            raise
-        sender.taken = True
-        self._client._put(ticket, sender.stream.size, sender)
-
-    def _askedForTicket(self, id: int) -> Deferred[amp.AmpBox]:
-        """Give the receiver a ticket to get the bytes with."""
-        sender = self._unused(id)
-
-        def failed(failure: Failure) -> Failure:
-            self._clock.callLater(0, sender.fail, failure.value)
-            return failure
-
-        if self._config.outOfBandServer is None:
-            return fail(NobodyListens()).addErrback(failed)
-        sender.taken = True
-        issuing = self._issue(sender, b"GET", sender.stream.size)
-        return issuing.addCallbacks(_ticketBox, failed)
-
-    def _unused(self, id: int) -> HTTPSender:
-        sender = self._outgoing.carrier(id)
+    async def _read(self, box: amp.AmpBox) -> amp.AmpBox:
+        id = parseNumber("id", box.get(b"id"))
+        isOffer = box[amp.COMMAND] == b"stream.OfferTicket"
+        ticket = ticketFromBox(box) if isOffer else None
+        sender = self._multiplexer.carrier(id)
         if not isinstance(sender, HTTPSender):
             raise InvalidChunk(f"there is no out-of-band stream {id} (any more)")
         if sender.taken:
             raise StreamReused("there has been a ticket for this stream")
-        return sender
+        size = sender.stream.size
+        try:
+            if ticket is not None:
+                # Put the bytes where the receiver wants them.
+                self._check(ticket, b"PUT")
+                sender.taken = True
+                self._client._put(ticket, size, sender)
+                return amp.AmpBox()
+            # Give the receiver a ticket to get the bytes with.
+            if self._server is None:
+                raise NobodyListens
+            sender.taken = True
+            return amp.AmpBox(ticketToBox(await self._issue(sender, b"GET", size)))
+        except StreamError as error:
+            # After the answer, which says more than the code of a reset.
+            self._multiplexer.clock.callLater(0, sender.fail, error)
+            raise
 
     # At either.
 
-    @property
-    def _client(self) -> OutOfBandClient:
-        client: OutOfBandClient = self._config.outOfBandClient or _DEFAULT_CLIENT
-        return client
-
-    def _issue(
+    async def _issue(
         self,
         target: HTTPReceiver | HTTPSender,
         method: bytes,
         size: int | None,
         maxSize: int | None = None,
-    ) -> Deferred[Ticket]:
+    ) -> Ticket:
         """
         Issue a ticket, which is revoked when the target lets go of it.
 
-        @return: Fires with the ticket, or fails with a L{StreamError}.
+        @raise StreamError: That cannot be done.
         """
-        server = self._config.outOfBandServer
-        localHost = self._host("getHost")
-        issuing: Deferred[Ticket] = server._issue(
-            target, method, size=size, maxSize=maxSize, localHost=localHost
+        host = self._host("getHost")
+        issuing: Deferred[Ticket] = ensureDeferred(
+            self._server._issue(target, method, size, maxSize, host)
         )
         target.onRelease = issuing.cancel
-
-        def issued(ticket: Ticket) -> Ticket:
-            target.onRelease = partial(server._revoke, ticket)
-            return ticket
-
-        return issuing.addCallbacks(issued, _notIssued)
+        try:
+            ticket = await issuing
+        except StreamError:
+            raise
+        except CancelledError:
+            raise StreamCancelled from None
+        except Exception:
+            _log.failure("no ticket could be issued")
+            raise OutOfBandError(
+                "no ticket could be issued; see the log of the server"
+            ) from None
+        target.onRelease = partial(self._server._revoke, ticket)
+        return ticket
 
     def _check(self, ticket: Ticket, method: bytes) -> None:
         if ticket.method != method:
@@ -746,32 +682,9 @@ class Transfers:
         @return: The address of that end of the AMP connection; empty if it has none,
             as with a UNIX socket.
         """
-        address = getattr(self._port.protocol.transport, method)()
-        if isinstance(address, (IPv4Address, IPv6Address)):
-            return address.host
-        return ""
-
-
-def _ticketBox(ticket: Ticket) -> amp.AmpBox:
-    box = amp.AmpBox()
-    box.update(ticketToBox(ticket))
-    return box
-
-
-def _notIssued(failure: Failure) -> Failure:
-    if failure.check(StreamError):
-        return failure
-    if failure.check(CancelledError):
-        return Failure(StreamCancelled())
-    _log.failure("no ticket could be issued", failure)
-    return Failure(
-        OutOfBandError("no ticket could be issued; see the log of the server")
-    )
-
-
-def _errorOf(box: amp.AmpBox) -> StreamError:
-    text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
-    return errorForCode(box.get(amp.ERROR_CODE, b""), text)
+        transport = self._multiplexer.port.protocol.transport
+        address = getattr(transport, method)()
+        return address.host if isinstance(address, (IPv4Address, IPv6Address)) else ""
 
 
 def _stop(call: IDelayedCall | None) -> None:
