@@ -188,5 +188,25 @@ PEERS = {
         needs=_TLS + _TREQ,
         downloads=True,
     ),
+    "values-stock": Entry(
+        "AMP, a value in a String",
+        "values:Values",
+        {"protocol": "stock", "command": "ordinary"},
+        calls=True,
+    ),
+    "values-string": Entry(
+        "StreamAMP, a value in a String",
+        "values:Values",
+        {"protocol": "stream", "command": "ordinary"},
+        calls=True,
+        noDelay=True,
+    ),
+    "values-stream": Entry(
+        "StreamAMP, a value in a Stream",
+        "values:Values",
+        {"protocol": "stream", "command": "streamed"},
+        calls=True,
+        noDelay=True,
+    ),
     "amp": Entry("AMP", "stock:Window", {"window": 1}, calls=True),
 }

@@ -26,6 +26,8 @@ class Job:
     when all of it has come); otherwise each stream has C{size} bytes, and what counts
     is how long that takes.  With C{calls} there is no bulk, only that many calls.
 
+    @ivar unix: Whether they talk over a UNIX socket, and not over TCP.
+
     @ivar interval: From one small call to the next (seconds); 0 for none.
 
     @ivar idle: How long to make small calls before the bulk begins (seconds).
@@ -47,6 +49,7 @@ class Job:
     peer: str
     host: str = "127.0.0.1"
     port: int = 0
+    unix: bool = False
     noDelay: bool = False
     certificate: str = ""
     directory: str = ""

@@ -33,6 +33,7 @@ MEASURES: dict[str, Callable[[Setting], Findings]] = {
     "streams": resources.streams,
     "connections": resources.connections,
     "calls": loopback.calls,
+    "small-values": loopback.smallValues,
     "bigstring": loopback.bigString,
     "put": resources.put,
     "chunks": loopback.chunks,

@@ -34,6 +34,7 @@ __all__ = [
     "chunks",
     "longWay",
     "outOfBand",
+    "smallValues",
     "throughput",
     "tls",
 ]
@@ -47,6 +48,8 @@ TLS = (
     *("raw-tls", "stream-tls"),
     *("https-put", "https-get", "treq-tls-put", "treq-tls-get"),
 )
+_IN_FLIGHT = 16
+_WARM = 200
 QUICK_TCP = ("raw", "stream", "trial", "amp-push", "naive-1m", "foolscap", "http-put")
 QUICK_TLS = ("raw-tls", "stream-tls", "treq-tls-put")
 OUT_OF_BAND = ("static", "oob", "raw-tls", "oob-tls")
@@ -243,6 +246,67 @@ def calls(setting: Setting) -> Findings:
                 key=f"calls-{inFlight}",
             )
             for inFlight, ratio in ratios.items()
+        ],
+    )
+
+
+_WAYS = {"TCP": False, "UNIX": True}
+
+
+def smallValues(setting: Setting) -> Findings:
+    """How many calls with a value of up to 65,535 bytes a second?"""
+    number = setting.pick(3_000, 300)
+    streamed = setting.pick((100, 1_000, 10_000, 60_000), (1_000,))
+    ordinary = (*streamed, 65_535)
+    what = {
+        f"{way}, {size:,} bytes, {peer}": Case(
+            Job(
+                peer,
+                unix=_WAYS[way],
+                calls=number,
+                inFlight=_IN_FLIGHT,
+                warm=size * _WARM,
+                options={"value": size},
+            )
+        )
+        for way in _WAYS
+        for size in ordinary
+        for peer in ("values-stock", "values-string", "values-stream")
+        if peer != "values-stream" or size in streamed
+    }
+    series = rounds(setting, what, times=setting.pick(7, 1))
+
+    def table(title: str, peer: str, sizes: Sequence[int], bound: float) -> Table:
+        rows = []
+        for row in (f"{way}, {size:,} bytes" for way in _WAYS for size in sizes):
+            ours, stock = f"{row}, {peer}", f"{row}, values-stock"
+            rows.append(
+                {
+                    "value": row,
+                    "stock": series.median(stock, _rate) or series.failure(stock),
+                    "ours": series.median(ours, _rate) or series.failure(ours),
+                    "ratio": series.ratio(ours, stock, _rate),
+                }
+            )
+        columns = [
+            Column("value", "value"),
+            Column("stock", "amp.AMP, String: calls a second", "count"),
+            Column("ours", f"{PEERS[peer].label}: calls a second", "count"),
+            Column("ratio", "ratio", "ratio", "≥", bound),
+        ]
+        return Table(title, columns, rows)
+
+    strings = table("Values in a String", "values-string", ordinary, 0.95)
+    streams = table("Values in a Stream", "values-stream", streamed, 0.8)
+    streams.notes = [
+        f"{_IN_FLIGHT} calls in flight; the responder has the whole value, and answers "
+        "with its size."
+    ]
+    return Findings(
+        [strings, streams],
+        [
+            *strings.targets("values-string", "calls with a String, against amp.AMP"),
+            *streams.targets("values-stream", "calls with a Stream, against a String"),
         ],
     )
 

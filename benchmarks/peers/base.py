@@ -12,6 +12,8 @@ from typing import Any
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
     connectProtocol,
 )
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -57,7 +59,10 @@ class Peer(ABC):
         """Connect to the server of the job."""
 
     async def listen(self, factory: IProtocolFactory) -> int:
-        """Listen with or without TLS, as the job says."""
+        """Listen as the job says: with or without TLS, or on a UNIX socket."""
+        if self.job.unix:
+            await UNIXServerEndpoint(self.reactor, self._path()).listen(factory)
+            return 0
         if self.job.certificate:
             # Not for those that need no TLS: to import it takes a while.
             from twisted.internet.endpoints import SSL4ServerEndpoint
@@ -71,13 +76,19 @@ class Peer(ABC):
         return port.getHost().port
 
     async def reach(self, protocol: IProtocol) -> Any:
-        """Connect with or without TLS, as the job says."""
+        """Connect as the job says: with or without TLS, or to a UNIX socket."""
+        if self.job.unix:
+            unix = UNIXClientEndpoint(self.reactor, self._path())
+            return await connectProtocol(unix, protocol)
         endpoint: Any = TCP4ClientEndpoint(self.reactor, self.job.host, self.job.port)
         if self.job.certificate:
             from twisted.internet.endpoints import wrapClientTLS
 
             endpoint = wrapClientTLS(clientOptions(self.job), endpoint)
         return await connectProtocol(endpoint, protocol)
+
+    def _path(self) -> str:
+        return str(Path(self.job.directory, "socket"))
 
 
 def serverOptions(job: Job) -> Any:
