@@ -22,9 +22,9 @@ from twisted.protocols import amp
 from twisted.protocols.amp import Argument, Box, String
 
 from amp_stream._boxes import (
+    BoxErrors,
     StreamBox,
     argumentKey,
-    boxErrors,
     chunkFromBox,
     connectionOf,
 )
@@ -128,7 +128,7 @@ class BigString(Argument):
             response: with it, AMP answers the caller and keeps the connection.
         """
         whole: dict[bytes, Any] = {}
-        with boxErrors(strings):
+        with BoxErrors(strings):
             checkClash(name, (), objects)
             value = join(name, strings, self.maxSize)
             if value is not None:
@@ -161,7 +161,7 @@ class BigString(Argument):
 
         @raise amp.RemoteAmpError: The element is too long or not valid.
         """
-        with boxErrors():
+        with BoxErrors():
             checkSize(_ELEMENT, len(inString), self.maxSize)
             return self._decode(_ELEMENT, inString)
 
@@ -220,7 +220,7 @@ class _LongList(amp.Argument):
         value = self.retrieve(strings, name, proto)
         objects[argumentKey(name)] = None
         if not (self.optional and value is None):
-            with boxErrors(strings):
+            with BoxErrors(strings):
                 objects[argumentKey(name)] = self._split(value, proto)
 
     @abstractmethod
@@ -350,7 +350,7 @@ class Stream(amp.Argument):
         objects[argumentKey(name)] = None
         if self.optional and not (name in strings or _dataKey(name) in strings):
             return
-        with boxErrors(strings):
+        with BoxErrors(strings):
             objects[argumentKey(name)] = self._claim(name, strings, proto)
 
     def toString(self, inObject: object) -> NoReturn:
@@ -421,8 +421,11 @@ def _inlineRoom(strings: amp.AmpBox) -> int:
     @return: How many bytes more the values of streams may have that travel in a box: no
         more than a chunk in all, as every other call waits while it is sent.
     """
-    used = sum(len(value) for key, value in strings.items() if key.endswith(b".data"))
-    return _MOST_INLINE - used
+    room = _MOST_INLINE
+    for key in strings:
+        if key.endswith(b".data"):
+            room -= len(strings[key])
+    return room
 
 
 class StreamChunk(amp.Argument):
@@ -448,7 +451,7 @@ class StreamChunk(amp.Argument):
         if self.optional and name not in strings:
             objects[key] = None
             return
-        with boxErrors(strings):
+        with BoxErrors(strings):
             objects[key] = chunkFromBox(name, strings)
 
     def toBox(

@@ -24,8 +24,9 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container
+from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 from twisted.logger import Logger
@@ -54,26 +55,32 @@ The names of the commands that are taken here.
 """
 
 
-@contextmanager
-def boxErrors(box: Container[bytes] = ()) -> Iterator[None]:
+class BoxErrors:
     """
-    Parse within this, and every L{StreamError} leaves it in the right form.
-
-    @param box: The box that is parsed; nothing, if it is not known.
-
-    @raise StreamError: As it was raised, if the box is a response.
-
-    @raise RemoteAmpError: With the code and the text of the L{StreamError}, if it
-        is a request, or part of a box of either kind.
+    Parse within this, and every L{StreamError} leaves it in the right form: as it was
+    raised, if the box is a response; as a C{RemoteAmpError} with its code and its text,
+    if the box is a request, or part of a box of either kind.
     """
-    try:
-        yield
-    except StreamError as error:
-        if ANSWER in box:
-            raise
-        raise RemoteAmpError(
-            error.code, str(error), fatal=False, local=Failure(error)
-        ) from error
+
+    __slots__ = ("_box",)
+
+    def __init__(self, box: Container[bytes] = ()) -> None:
+        """@param box: The box that is parsed; nothing, if it is not known."""
+        self._box = box
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, StreamError) and ANSWER not in self._box:
+            raise RemoteAmpError(
+                error.code, str(error), fatal=False, local=Failure(error)
+            ) from error
 
 
 _log = Logger()
@@ -142,10 +149,18 @@ def connectionOf(protocol: object) -> Any:
     @return: The L{StreamConnection} of a protocol or locator, also where a subclass
         hides it; L{None} if it has none.
     """
-    for cls in type(protocol).__mro__:
-        found = cls.__dict__.get("streams")
+    cls: Any = type(protocol)
+    found = _streamsOf(cls)
+    return None if found is None else found.__get__(protocol)
+
+
+# The answers to all calls of these two are soon known.
+@lru_cache(maxsize=256)
+def _streamsOf(cls: type) -> Streams | None:
+    for base in cls.__mro__:
+        found = base.__dict__.get("streams")
         if isinstance(found, Streams):
-            return found.__get__(protocol)
+            return found
     return None
 
 
@@ -197,6 +212,7 @@ class StreamBox(amp.AmpBox):
             stream.callEnded(error)
 
 
+@lru_cache(maxsize=1024)
 def argumentKey(name: bytes) -> str:
     """@return: The name by which Python knows the argument of a key."""
     key: str = amp._wireNameToPythonIdentifier(name)

@@ -23,7 +23,7 @@ from twisted.test.iosim import IOPump, connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from amp_stream._arguments import BigString, BigUnicode
-from amp_stream._boxes import boxErrors
+from amp_stream._boxes import BoxErrors
 from amp_stream._sansio.splitting import PIECE_SIZE
 from amp_stream.errors import (
     STREAM_ERRORS,
@@ -343,22 +343,22 @@ class ReadTests(SynchronousTestCase):
 
 
 class BoxErrorTests(SynchronousTestCase):
-    """C{boxErrors}: the form in which a box's error is raised."""
+    """C{BoxErrors}: the form in which a box's error is raised."""
 
     def fail(self, *box: Any) -> None:  # type: ignore[override]
-        """Raise an error inside C{boxErrors}."""
-        with boxErrors(*box):
+        """Raise an error inside C{BoxErrors}."""
+        with BoxErrors(*box):
             raise ValueTooLong("so long")
 
     def test_response(self) -> None:
-        """C{boxErrors} leaves an error in a response unchanged."""
+        """C{BoxErrors} leaves an error in a response unchanged."""
         box = amp.Box({amp.ANSWER: b"1"})
         error = self.assertRaises(ValueTooLong, self.fail, box)
         self.assertEqual(str(error), "so long")
 
     def test_request(self) -> None:
         """
-        C{boxErrors} turns an error in a request into one that AMP answers without
+        C{BoxErrors} turns an error in a request into one that AMP answers without
         closing the connection, with the same code, text and cause.
         """
         request = amp.Box({amp.COMMAND: b"Echo", amp.ASK: b"1"})
@@ -371,8 +371,8 @@ class BoxErrorTests(SynchronousTestCase):
             self.assertIs(error.local.value, error.__cause__)
 
     def test_others(self) -> None:
-        """C{boxErrors} passes errors from outside the package's tree through."""
-        with self.assertRaises(ZeroDivisionError), boxErrors():
+        """C{BoxErrors} passes errors from outside the package's tree through."""
+        with self.assertRaises(ZeroDivisionError), BoxErrors():
             raise ZeroDivisionError
 
 

@@ -55,7 +55,13 @@ from amp_stream.errors import (
 )
 
 
-class SendState(Enum):
+class _Name(Enum):
+    """A name of a table, which is looked up for each chunk: C{Enum} hashes slowly."""
+
+    __hash__ = object.__hash__
+
+
+class SendState(_Name):
     """Where the sending half of a stream is."""
 
     READY = auto()
@@ -65,7 +71,7 @@ class SendState(Enum):
     RESET_SENT = auto()
 
 
-class SendInput(Enum):
+class SendInput(_Name):
     """What can happen to the sending half."""
 
     DATA = auto()
@@ -74,7 +80,7 @@ class SendInput(Enum):
     RESET = auto()
 
 
-class ReceiveState(Enum):
+class ReceiveState(_Name):
     """Where the receiving half of a stream is."""
 
     RECV = auto()
@@ -85,7 +91,7 @@ class ReceiveState(Enum):
     STOPPED = auto()
 
 
-class ReceiveInput(Enum):
+class ReceiveInput(_Name):
     """What can happen to the receiving half."""
 
     DATA = auto()

@@ -454,10 +454,10 @@ class Inbound:
         @return: All of them, or C{b""} the next time, with which the stream ends.
         """
         data = stream.read()
-        if stream in self.inline:
+        if not data:
+            self.inline.discard(stream)
+        elif stream in self.inline:
             self.promised -= len(data)
-            if stream.isEnded:
-                self.inline.discard(stream)
         return data
 
     def stopInline(self, stream: InlineStream, error: StreamError) -> None:

@@ -299,8 +299,7 @@ def smallValues(setting: Setting) -> Findings:
     strings = table("Values in a String", "values-string", ordinary, 0.95)
     streams = table("Values in a Stream", "values-stream", streamed, 0.8)
     streams.notes = [
-        f"{_IN_FLIGHT} calls in flight; the responder has the whole value, and answers "
-        "with its size."
+        f"{_IN_FLIGHT} calls in flight; the responder answers with the value's size."
     ]
     return Findings(
         [strings, streams],
