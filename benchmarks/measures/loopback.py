@@ -7,7 +7,7 @@ take beside as many bytes as this machine can move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ TLS = (
     *("https-put", "https-get", "treq-tls-put", "treq-tls-get"),
 )
 _IN_FLIGHT = 16
+_KINDS = {"TCP": False, "UNIX": True}
 _WARM = 200
 QUICK_TCP = ("raw", "stream", "trial", "amp-push", "naive-1m", "foolscap", "http-put")
 QUICK_TLS = ("raw-tls", "stream-tls", "treq-tls-put")
@@ -250,26 +251,23 @@ def calls(setting: Setting) -> Findings:
     )
 
 
-_WAYS = {"TCP": False, "UNIX": True}
-
-
 def smallValues(setting: Setting) -> Findings:
     """How many calls with a value of up to 65,535 bytes a second?"""
     number = setting.pick(3_000, 300)
     streamed = setting.pick((100, 1_000, 10_000, 60_000), (1_000,))
     ordinary = (*streamed, 65_535)
     what = {
-        f"{way}, {size:,} bytes, {peer}": Case(
+        f"{kind}, {size:,} bytes, {peer}": Case(
             Job(
                 peer,
-                unix=_WAYS[way],
+                unix=_KINDS[kind],
                 calls=number,
                 inFlight=_IN_FLIGHT,
                 warm=size * _WARM,
                 options={"value": size},
             )
         )
-        for way in _WAYS
+        for kind in _KINDS
         for size in ordinary
         for peer in ("values-stock", "values-string", "values-stream")
         if peer != "values-stream" or size in streamed
@@ -278,7 +276,7 @@ def smallValues(setting: Setting) -> Findings:
 
     def table(title: str, peer: str, sizes: Sequence[int], bound: float) -> Table:
         rows = []
-        for row in (f"{way}, {size:,} bytes" for way in _WAYS for size in sizes):
+        for row in (f"{kind}, {size:,} bytes" for kind in _KINDS for size in sizes):
             ours, stock = f"{row}, {peer}", f"{row}, values-stock"
             rows.append(
                 {
@@ -394,52 +392,88 @@ def longWay(setting: Setting) -> Findings:
 
 def before(setting: Setting) -> Findings:
     """Is it as fast as before?"""
-    title = (
-        "One stream of 1 GiB: this version against the one before, in the same round"
+    size = setting.pick(2**30, 2**26)
+    number = setting.pick(5_000, 500)
+    streams = {
+        f"{way}, {kind}": Job(
+            "stream", **{"up": 0, "down": 0, way: 1}, size=size, unix=_KINDS[kind]
+        )
+        for kind in _KINDS
+        for way in ("up", "down")
+    }
+    calls = {
+        f"{inFlight} in flight, {kind}": Job(
+            "stream", calls=number, inFlight=inFlight, unix=_KINDS[kind]
+        )
+        for kind in _KINDS
+        for inFlight in (1, 50)
+    }
+    calls |= {
+        f"{_IN_FLIGHT} in flight with a {name} of {value:,} bytes, {kind}": Job(
+            peer,
+            calls=number,
+            inFlight=_IN_FLIGHT,
+            unix=_KINDS[kind],
+            warm=value * _WARM,
+            options={"value": value},
+        )
+        for kind in _KINDS
+        for name, peer, value in (
+            ("String", "values-string", 1_000),
+            ("Stream", "values-stream", 1_000),
+            ("Stream", "values-stream", 60_000),
+        )
+    }
+    moved = f"One stream of {size / 2**20:,.0f} MiB"
+    tables = [
+        _againstBefore(setting, moved, streams, "MB/s", "rate", lambda o: o.rate),
+        _againstBefore(setting, "Calls", calls, "a second", "count", _rate),
+    ]
+    return Findings(
+        tables,
+        [
+            *tables[0].targets("before", "loopback, against before"),
+            *tables[1].targets("before-calls", "calls, against before"),
+        ],
     )
+
+
+def _againstBefore(
+    setting: Setting,
+    title: str,
+    jobs: Mapping[str, Job],
+    unit: str,
+    form: str,
+    value: Callable[[Outcome], float],
+) -> Table:
+    what = {}
+    if setting.before:
+        for name, job in jobs.items():
+            what[name] = Case(job)
+            what[f"{name}, before"] = Case(replace(job, package=setting.before))
+    series = rounds(setting, what, times=setting.pick(15, 1))
+    note = "The median of the rounds, and of the ratios within them."
     if not setting.before:
         note = "not run: give --before DIRECTORY, with the version to compare with"
-        targets = [
-            Target(
-                f"loopback, {way}: against the version before",
-                "≥",
-                0.98,
-                None,
-                key="before-ratio",
-            )
-            for way in ("up", "down")
-        ]
-        return Findings([Table(title, [], [], [note])], targets)
-    size = setting.pick(2**30, 2**26)
-    title = title.replace("1 GiB", f"{size / 2**20:,.0f} MiB")
-    what = {}
-    for way in ("up", "down"):
-        job = Job("stream", **{"up": 0, "down": 0, way: 1}, size=size)
-        what[way] = Case(job)
-        what[f"{way}, before"] = Case(replace(job, package=setting.before))
-    series = rounds(setting, what, times=setting.pick(15, 1))
-    rows = [
-        {
-            "way": way,
-            "now": series.median(way, lambda outcome: outcome.rate)
-            or series.failure(way),
-            "before": series.median(f"{way}, before", lambda outcome: outcome.rate),
-            "ratio": series.ratio(way, f"{way}, before", lambda outcome: outcome.rate),
-        }
-        for way in ("up", "down")
-    ]
-    table = Table(
-        title,
+    return Table(
+        f"{title}: this version against the one before, in the same round",
         [
-            Column("way", "stream"),
-            Column("now", "MB/s", "rate"),
-            Column("before", "before", "rate"),
+            Column("what", "what"),
+            Column("now", unit, form),
+            Column("before", "before", form),
             Column("ratio", "ratio", "ratio", "≥", 0.98),
         ],
-        rows,
-        ["The median of the rounds, and of the ratios within them."],
+        [
+            {
+                "what": name,
+                "now": series.median(name, value) or series.failure(name),
+                "before": series.median(f"{name}, before", value),
+                "ratio": series.ratio(name, f"{name}, before", value),
+            }
+            for name in jobs
+        ],
+        [note],
     )
-    return Findings([table], table.targets("before", "loopback, against before"))
 
 
 _COLUMNS = [
