@@ -429,13 +429,14 @@ def before(setting: Setting) -> Findings:
         _againstBefore(setting, moved, streams, "MB/s", "rate", lambda o: o.rate),
         _againstBefore(setting, "Calls", calls, "a second", "count", _rate),
     ]
-    return Findings(
-        tables,
-        [
-            *tables[0].targets("before", "loopback, against before"),
-            *tables[1].targets("before-calls", "calls, against before"),
-        ],
-    )
+    targets = [
+        *tables[0].targets("before", "loopback, against before"),
+        *tables[1].targets("before-calls", "calls, against before"),
+    ]
+    if not setting.before:
+        for table in tables:
+            table.columns = table.rows = []
+    return Findings(tables, targets)
 
 
 def _againstBefore(
