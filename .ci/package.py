@@ -17,7 +17,15 @@ import tempfile
 from pathlib import Path
 
 # Those that read other files of the checkout, and a few that are quick.
-TESTS = ["docs", "errors", "exports", "limits", "states", "streams", "vectors"]
+TESTS = [
+    "docs",
+    "errors",
+    "exports",
+    "config",
+    "sansio_stream_states",
+    "arguments_stream",
+    "vectors",
+]
 
 IMPORT_TESTS = """
 from importlib import import_module
