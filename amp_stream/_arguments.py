@@ -3,13 +3,13 @@
 """
 AMP arguments for values that are longer than one key of a box can hold.
 
-Lists whose elements may be of any length.
+ - L{Stream} and L{StreamChunk} declare a stream in a command.
 
-An element of C{amp.AmpList} or C{amp.ListOf} cannot be longer than 65,535 bytes,
-whatever the connection can carry: the lengths inside them are those of version 1.
-These are the same, byte for byte, up to there, and have no such limit.
+ - L{BigString} and its like spread one value over several keys of the box.
 
-The argument by which a command declares a stream.
+ - The lists take elements of any length.  An element of C{amp.AmpList} or C{amp.ListOf}
+   cannot be longer than 65,535 bytes, because the lengths inside them are those of
+   version 1.  The lists here write the same bytes up to there, and have no such limit.
 """
 
 from __future__ import annotations
@@ -357,7 +357,7 @@ class Stream(amp.Argument):
         """
         There is no one string for a stream.
 
-        @raise DeclarationError: Always: somebody declared a list of streams.
+        @raise DeclarationError: Always: the command declares a list of streams.
         """
         raise DeclarationError(
             f"{type(self).__name__} cannot be an element of ListOf: declare it as an "
@@ -481,7 +481,7 @@ class StreamChunk(amp.Argument):
         """
         There is no one string for a chunk.
 
-        @raise DeclarationError: Always: somebody declared a list of chunks.
+        @raise DeclarationError: Always: the command declares a list of chunks.
         """
         raise DeclarationError(
             "StreamChunk takes several keys of a box; it cannot be an element of "

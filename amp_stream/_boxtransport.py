@@ -1,10 +1,11 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Boxes that arrive in fragments.
+How one connection writes boxes and reads them.
 
-How boxes are written on one connection, and read: the version of AMP, and what
-becomes of a box that is too large to go in one piece.
+A L{BoxTransport} writes in the version of AMP that both ends have agreed on.  It sends
+a box that is too large for one piece in fragments, and puts the fragments that arrive
+together again.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class BoxAssembly:
 
 
 class _Gathering:
-    """What the bytes of one box are written to."""
+    """Collects the fragments of one box; a stream writes them here."""
 
     def __init__(self, limits: Limits) -> None:
         self.parser = BoxParser(2, limits.maxBoxSize, limits.maxBoxKeys)
@@ -134,7 +135,7 @@ class _Gathering:
 
 
 def _logFailure(failure: Failure) -> None:
-    """The sender knows, and sees to whoever waits for the box."""
+    """Log it only: the sender knows of it, and ends the call that waits."""
     _log.debug("a box did not come whole: {error}", error=failure.value)
 
 

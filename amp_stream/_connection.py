@@ -72,7 +72,7 @@ class StreamConnection:
         self.protocol = protocol
         self._config = config
         self._demultiplexer: StreamDemultiplexer
-        # Where there is no StreamAMP, there are neither of these.
+        # Only StreamAMP sets these two; StreamReceiver alone leaves them unset.
         self._multiplexer: StreamMultiplexer | None = None
         self._boxes: BoxTransport | None = None
         self._framingError: FramingError | None = None

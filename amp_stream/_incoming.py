@@ -1,13 +1,10 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Where the bytes of an incoming stream may go.
-
-An incoming stream as the connection of a protocol.
-
-An incoming stream in C{async for}.
-
 A stream as the application that receives it sees it.
+
+L{IncomingStream} hands the bytes of a stream to one reader: to a file or a consumer, as
+one value, or piece by piece to C{async for}.
 """
 
 from __future__ import annotations
@@ -323,7 +320,7 @@ class _StreamAddress:
 
 
 class Iteration:
-    """Hands over one piece each time that somebody asks."""
+    """Hands over one piece each time that the reader asks."""
 
     def __init__(self, stream: IncomingStream) -> None:
         self._stream = stream

@@ -1,14 +1,11 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Sources that come in pieces of any size: iterables and producers.
-
-What a stream can be made from.
-
-Every source is read from when it is the stream's turn, and never before: that is
-how back-pressure reaches whatever makes the bytes.
-
 A stream as the application that sends it sees it.
+
+L{OutgoingStream} sends the bytes of a source: C{bytes}, a file, an iterable or a
+producer.  The connection reads from a source when it is the stream's turn, and never
+before: so back-pressure reaches the code that makes the bytes.
 """
 
 from __future__ import annotations
@@ -487,7 +484,7 @@ def _sizeLeft(file: BinaryIO) -> int | None:
 
 
 class WritingSide(Protocol):
-    """What a stream needs of its connection."""
+    """The methods of a connection that a stream calls."""
 
     def offer(self, stream: SendStream) -> None:
         """There may be bytes to send."""
@@ -683,8 +680,8 @@ class Announcement:
     box that is never sent, because another of its values cannot be written, leaves
     nothing behind: when it goes, the source is closed.
 
-    @ivar open: Makes the stream; called with the L{StreamLink}, the box, the key and
-        this object.
+    @ivar open: Makes the stream; called with the multiplexer of the connection, the
+        box, the key and this object.
 
     @ivar stream: The stream, once the box has been sent.
     """

@@ -1,20 +1,18 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-One timer for all streams of one direction of a connection.
+When the bytes of streams are given to the transport.
 
-How to use a socket: for small calls with a short queue in the kernel, so that they do
-not wait in it; for bulk alone, in large pieces.
+Small calls go to the transport at once.  Bulk waits until the transport has handed
+all that it had to the kernel, so that a call has at most one turn of bulk before it.
+L{amp_stream._sansio.pacer} computes how long a turn is.
 
-Bulk goes to the transport when the transport has nothing else to do.
+The pump is a pull producer, so the transport asks it for bytes.  Where there is TLS,
+the transport below TLS asks.  The pump is registered only while there is something to
+send: a transport with a producer does not close, and AMP must be able to close it.
 
-The pump is a pull producer, so the transport asks it for bytes whenever it has
-handed all that it had to the kernel.  One turn is written then: whatever is
-sent next, a small call or an answer, has at most that before it.  Where there is TLS,
-it is the transport below that asks.  How long a turn is: L{amp_stream._sansio.pacer}.
-
-It is registered only while there is something to send.  A transport with a
-producer does not close, and AMP must be able to.
+Two smaller parts stand here too: the options of the socket that keep the kernel's queue
+short, and the timer that all streams of one direction share.
 """
 
 from __future__ import annotations

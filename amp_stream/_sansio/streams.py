@@ -1,17 +1,14 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Whose turn it is.
+All streams of one connection, in each direction.
 
-Which streams have waited too long.
+The outgoing side gives each stream its id, its turn and its credit.  The incoming side
+decides which streams the peer may open and how many bytes it may hold here.
 
-Nothing is noted when a byte moves: that would cost time with every chunk.
-Instead each stream has a number that changes with progress, and four times in
-the allowed time somebody looks whether it has.
-
-All outgoing streams of one connection: ids, turns, credit.
-
-All incoming streams of one connection: who may open one, and who may hold what.
+Both sides end streams that have waited too long.  They note nothing when a byte moves,
+because that would cost time with every chunk.  Instead each stream has a number that
+changes with progress, and the connection compares it four times in the allowed time.
 """
 
 from __future__ import annotations
