@@ -37,7 +37,6 @@ from amp_stream._sansio.frames import errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import SendStream
 from amp_stream.errors import (
-    DeclarationError,
     SourceFailed,
     StreamCancelled,
     StreamError,
@@ -697,9 +696,9 @@ class Announcement:
         """
         Somebody who does not know what this is wants to write it into a box.
 
-        @raise DeclarationError: Always.
+        @raise UsageError: Always.
         """
-        raise DeclarationError(
+        raise UsageError(
             "this box announces a stream: it can only be sent by StreamAMP, and not "
             "inside an AmpList; declare Stream as an argument of the command itself"
         )

@@ -46,12 +46,11 @@ from amp_stream._sansio.reassembly import Reassembly
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
 from amp_stream.errors import (
     DigestMismatch,
-    FinalSizeError,
-    InvalidChunk,
+    InvalidValue,
+    ProtocolViolation,
     StreamError,
-    StreamTooLong,
-    StreamTruncated,
     UsageError,
+    ValueTooLong,
 )
 
 
@@ -452,17 +451,18 @@ class ReceiveStream:
         @param maxSize: How many there may be, or L{None} for no bound other than
             the limit of the connection.
 
-        @raise StreamTooLong: If it has, or says that it will have, more bytes
+        @raise ValueTooLong: If it has, or says that it will have, more bytes
             than it may.
 
-        @raise FinalSizeError: If it has more bytes than it says.
+        @raise ProtocolViolation: If it has more bytes than it says.
         """
         if maxSize is not None and (self._maxSize is None or maxSize < self._maxSize):
             self._maxSize = maxSize
         if size is not None:
             if self.window.highest > size or self.size not in (None, size):
-                raise FinalSizeError(
-                    f"the stream was announced with {size} bytes and has others"
+                raise ProtocolViolation(
+                    f"the stream was announced with {size} bytes and has others",
+                    b"STREAM_FINAL_SIZE",
                 )
             self.size = size
         self._checkLength(self.window.highest if self.size is None else self.size)
@@ -519,8 +519,9 @@ class ReceiveStream:
             if self._digest is not None:
                 self._digest.verify()
         elif self._fed and self.size is not None and reassembly.end < self.size:
-            raise StreamTruncated(
-                f"the transfer ended after {reassembly.end} of {self.size} bytes"
+            raise ProtocolViolation(
+                f"the transfer ended after {reassembly.end} of {self.size} bytes",
+                b"STREAM_TRUNCATED",
             )
         self.state = advance(RECEIVING, self.state, event)
         self._setBounds()
@@ -575,7 +576,7 @@ class ReceiveStream:
         """
         if self._digest is None:
             if self._next:
-                raise InvalidChunk(
+                raise InvalidValue(
                     "the digest of a stream must be announced: send an empty sha256 "
                     "with the first chunk"
                 )
@@ -602,10 +603,10 @@ class ReceiveStream:
 
         @param digest: Whether the sender is going to say what their SHA-256 is.
 
-        @raise InvalidChunk: If some have come in chunks.
+        @raise InvalidValue: If some have come in chunks.
         """
         if self.window.highest or self._endIsKnown:
-            raise InvalidChunk("chunks of a stream whose bytes travel out of band")
+            raise InvalidValue("chunks of a stream whose bytes travel out of band")
         self.carried = True
         if digest:
             self._noteDigest(b"")
@@ -619,7 +620,7 @@ class ReceiveStream:
 
         @param last: Whether the other connection has no more.
 
-        @raise StreamTruncated: If there ought to be more.
+        @raise ProtocolViolation: If there ought to be more.
 
         @raise StreamError: If the stream breaks another rule or a limit with them.
         """
@@ -658,8 +659,9 @@ class ReceiveStream:
         most = MAX_NUMBER if self.size is None else self.size
         least = most if self._endIsKnown else self.window.highest
         if not least <= finalSize <= most:
-            error = FinalSizeError(
-                f"the stream was reset at {finalSize}, which cannot be its end"
+            error = ProtocolViolation(
+                f"the stream was reset at {finalSize}, which cannot be its end",
+                b"STREAM_FINAL_SIZE",
             )
         self._fail(ReceiveInput.RESET, error)
 
@@ -680,9 +682,10 @@ class ReceiveStream:
         """
         if self.state is not ReceiveState.SIZE_KNOWN:
             return None
-        return StreamTruncated(
+        return ProtocolViolation(
             f"the stream ends at {self.size}, but bytes from "
-            f"{self._reassembly.end} on are missing"
+            f"{self._reassembly.end} on are missing",
+            b"STREAM_TRUNCATED",
         )
 
     @property
@@ -699,13 +702,18 @@ class ReceiveStream:
     def _checkEnd(self, end: int, fin: bool) -> None:
         size = self.size
         if fin and end < self.window.highest:
-            raise FinalSizeError(f"the stream ends at {end}, but has bytes beyond that")
+            raise ProtocolViolation(
+                f"the stream ends at {end}, but has bytes beyond that",
+                b"STREAM_FINAL_SIZE",
+            )
         if size is not None and (end > size or (fin and end != size)):
-            raise FinalSizeError(f"the stream has {size} bytes, and now {end}")
+            raise ProtocolViolation(
+                f"the stream has {size} bytes, and now {end}", b"STREAM_FINAL_SIZE"
+            )
 
     def _checkLength(self, length: int) -> None:
         if self._maxSize is not None and length > self._maxSize:
-            raise StreamTooLong(
+            raise ValueTooLong(
                 f"the stream has {length} bytes or more, and {self._maxSize} are "
                 "allowed; raise maxSize at the receiver"
             )

@@ -31,7 +31,10 @@ from __future__ import annotations
 from math import inf
 
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
-from amp_stream.errors import FlowControlError, UsageError
+from amp_stream.errors import (
+    ProtocolViolation,
+    UsageError,
+)
 
 _NOTICEABLE = 1 / 16
 
@@ -187,12 +190,13 @@ class ReceiveWindow:
         """
         Note the end of bytes that arrived.
 
-        @raise FlowControlError: If it is beyond what was granted.
+        @raise ProtocolViolation: If it is beyond what was granted.
         """
         if end > self.granted:
-            raise FlowControlError(
+            raise ProtocolViolation(
                 f"bytes up to offset {end}, but only {self.granted} were granted; "
-                "wait for stream.MaxData, or for the answer to each stream.Data"
+                "wait for stream.MaxData, or for the answer to each stream.Data",
+                b"STREAM_FLOW_CONTROL",
             )
         self.highest = max(self.highest, end)
 

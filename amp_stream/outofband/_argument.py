@@ -13,7 +13,11 @@ from amp_stream._boxes import argumentKey
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
-from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
+from amp_stream.errors import (
+    InvalidValue,
+    StreamsUnsupported,
+    UsageError,
+)
 from amp_stream.outofband._transfer import Transfers
 
 _SUFFIXES = (b".listens", b".digest")
@@ -40,7 +44,7 @@ class OutOfBand(Stream):
         for suffix in _SUFFIXES:
             key = name + suffix
             if key in strings or argumentKey(key) in objects:
-                raise KeyClash(
+                raise UsageError(
                     f"OutOfBand needs the key {key!r}, which another argument of this "
                     "command has too; rename that one"
                 )
@@ -56,7 +60,7 @@ class OutOfBand(Stream):
     ) -> IncomingStream:
         listens, digest = (_boolean(name + suffix, strings) for suffix in _SUFFIXES)
         if not isinstance(connection, StreamMultiplexer):
-            raise NotStreaming(
+            raise StreamsUnsupported(
                 "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
                 "way to ask for the bytes"
             )
@@ -78,5 +82,5 @@ class OutOfBand(Stream):
 def _boolean(key: bytes, strings: amp.AmpBox) -> bool:
     value = strings.pop(key, None)
     if value not in (b"True", b"False"):
-        raise InvalidChunk(f"{key!r} must be True or False")
+        raise InvalidValue(f"{key!r} must be True or False")
     return bool(value == b"True")
