@@ -39,7 +39,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from hmac import compare_digest
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+
+from attrs import define, field
 
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.reassembly import Reassembly
@@ -200,6 +202,7 @@ class DigestCheck:
 _READY, _SEND = SendState.READY, SendState.SEND
 
 
+@define(eq=False)
 class SendStream:
     """
     One stream of outgoing bytes.
@@ -217,15 +220,12 @@ class SendStream:
     @ivar mark: See L{Watched}.
     """
 
-    __slots__ = ("error", "id", "mark", "offered", "state", "window")
-
-    def __init__(self, id: int) -> None:
-        self.id = id
-        self.state = SendState.READY
-        self.window = SendWindow()
-        self.offered = False
-        self.error: StreamError | None = None
-        self.mark: tuple[int, float] | None = None
+    id: int
+    state: SendState = field(default=SendState.READY, init=False)
+    window: SendWindow = field(factory=SendWindow, init=False)
+    offered: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    mark: tuple[int, float] | None = field(default=None, init=False)
 
     @property
     def isSending(self) -> bool:
@@ -303,6 +303,7 @@ _ENDED = frozenset(
 )
 
 
+@define(eq=False)
 class ReceiveStream:
     """
     One stream of incoming bytes: their order, their end, their limits.
@@ -329,42 +330,28 @@ class ReceiveStream:
     @ivar mark: See L{Watched}.
     """
 
-    __slots__ = (
-        "_digest",
-        "_fed",
-        "_maxSize",
-        "_most",
-        "_next",
-        "_reassembly",
-        "asks",
-        "attended",
-        "carried",
-        "claimed",
-        "error",
-        "id",
-        "mark",
-        "received",
-        "size",
-        "state",
-        "window",
-    )
+    id: int
+    _limits: Limits
+    state: ReceiveState = field(default=ReceiveState.RECV, init=False)
+    size: int | None = field(default=None, init=False)
+    received: int = field(default=0, init=False)
+    claimed: bool = field(default=False, init=False)
+    attended: bool = field(default=False, init=False)
+    asks: bool = field(default=False, init=False)
+    carried: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    mark: tuple[int, float] | None = field(default=None, init=False)
+    window: ReceiveWindow = field(factory=ReceiveWindow, init=False)
+    _digest: DigestCheck | None = field(default=None, init=False)
+    _fed: bool = field(default=False, init=False)
+    _reassembly: Reassembly = field(init=False)
+    _maxSize: int | None = field(init=False)
+    _next: int = field(init=False)
+    _most: int = field(init=False)
 
-    def __init__(self, id: int, limits: Limits) -> None:
-        self.id = id
-        self.state = ReceiveState.RECV
-        self.size: int | None = None
-        self.received = 0
-        self.claimed = False
-        self.attended = False
-        self.asks = False
-        self.carried = False
-        self.error: StreamError | None = None
-        self.mark: tuple[int, float] | None = None
-        self.window = ReceiveWindow()
-        self._reassembly = Reassembly(limits.maxGaps)
-        self._digest: DigestCheck | None = None
-        self._maxSize = limits.maxStreamSize
-        self._fed = False
+    def __attrs_post_init__(self) -> None:
+        self._reassembly = Reassembly(self._limits.maxGaps)
+        self._maxSize = self._limits.maxStreamSize
         self._setBounds()
 
     @property
@@ -719,6 +706,7 @@ class ReceiveStream:
             )
 
 
+@define(eq=False)
 class InlineStream:
     """
     A stream whose bytes came inside the box that announced it: complete from the start.
@@ -728,17 +716,19 @@ class InlineStream:
     @ivar attended: See L{ReceiveStream}.
     """
 
-    __slots__ = ("_data", "attended", "error", "id", "received", "size", "state")
+    id: int
+    _data: bytes
+    state: ReceiveState = field(default=ReceiveState.DATA_RECVD, init=False)
+    size: int = field(init=False)
+    received: int = field(init=False)
+    attended: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    isDry: ClassVar[bool] = False
 
-    isDry = False
-
-    def __init__(self, id: int, data: bytes) -> None:
-        self.id = id
-        self.state = ReceiveState.DATA_RECVD
-        self.size = self.received = len(data)
-        self.attended = False
-        self.error: StreamError | None = None
-        self._data = data
+    @size.default
+    @received.default
+    def _count(self) -> int:
+        return len(self._data)
 
     @property
     def held(self) -> int:
