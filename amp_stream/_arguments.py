@@ -26,6 +26,7 @@ from amp_stream._boxes import (
     StreamBox,
     argumentKey,
     chunkFromBox,
+    claimKeys,
     connectionOf,
 )
 from amp_stream._incoming import IncomingStream
@@ -313,12 +314,7 @@ class Stream(amp.Argument):
         """
         value = self.retrieve(objects, argumentKey(name), proto)
         sizeKey, dataKey = _sizeKey(name), _dataKey(name)
-        for key in (sizeKey, dataKey):
-            if key in strings or argumentKey(key) in objects:
-                raise UsageError(
-                    f"{type(self).__name__} needs the key {key!r}, which another "
-                    "argument of this command has too; rename that one"
-                )
+        claimKeys(self, (sizeKey, dataKey), strings, objects)
         if self.optional and value is None:
             return
         isSender = getattr(connectionOf(proto), "isSender", False)
@@ -461,12 +457,7 @@ class StreamChunk(amp.Argument):
     ) -> None:
         """See L{amp.IArgumentType.toBox}."""
         chunk = self.retrieve(objects, argumentKey(name), proto)
-        for key in _CHUNK_KEYS:
-            if key in strings or argumentKey(key) in objects:
-                raise UsageError(
-                    f"StreamChunk needs the key {key!r}, which another argument of "
-                    "this command has too; rename that one"
-                )
+        claimKeys(self, _CHUNK_KEYS, strings, objects)
         if self.optional and chunk is None:
             return
         if not isinstance(chunk, Chunk):

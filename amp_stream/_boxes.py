@@ -24,7 +24,7 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -47,12 +47,29 @@ from amp_stream.errors import (
     InvalidValue,
     OversizeValue,
     StreamError,
+    UsageError,
 )
 
 LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
 """
 The names of the commands that are taken here.
 """
+
+
+def claimKeys(
+    argument: object, keys: Iterable[bytes], box: amp.AmpBox, objects: dict[str, Any]
+) -> None:
+    """
+    See that no other argument of a command has a key that one needs.
+
+    @raise UsageError: If one has.
+    """
+    for key in keys:
+        if key in box or argumentKey(key) in objects:
+            raise UsageError(
+                f"{type(argument).__name__} needs the key {key!r}, which another "
+                "argument of this command has too; rename that one"
+            )
 
 
 class BoxErrors:

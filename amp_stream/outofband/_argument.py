@@ -9,14 +9,13 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream._arguments import Stream
-from amp_stream._boxes import argumentKey
+from amp_stream._boxes import claimKeys
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
 from amp_stream.errors import (
     InvalidValue,
     StreamsUnsupported,
-    UsageError,
 )
 from amp_stream.outofband._transfer import Transfers
 
@@ -41,13 +40,7 @@ class OutOfBand(Stream):
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        for suffix in _SUFFIXES:
-            key = name + suffix
-            if key in strings or argumentKey(key) in objects:
-                raise UsageError(
-                    f"OutOfBand needs the key {key!r}, which another argument of this "
-                    "command has too; rename that one"
-                )
+        claimKeys(self, [name + suffix for suffix in _SUFFIXES], strings, objects)
         super().toBox(name, strings, objects, proto)
 
     def _ask(
