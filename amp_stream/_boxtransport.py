@@ -29,9 +29,7 @@ from amp_stream._sansio.boxes import (
     MAX_SEGMENT,
     BoxParser,
     encodeBox,
-    encodedSize,
     encodeInline,
-    iterateBox,
 )
 from amp_stream._sansio.frames import parseNumber
 from amp_stream._sansio.limits import Limits
@@ -231,7 +229,7 @@ class BoxTransport:
 
         @raise ValueTooLong: If it is more than the peer takes.
         """
-        data = encodeInline(box)
+        data = encodeInline(box, self._negotiation.writeVersion)
         if data is None:
             return False
         if len(data) > self._most and _sizeOf(box) > self._most:
@@ -361,9 +359,9 @@ class BoxTransport:
         )
 
     def _writeFragments(self, outgoing: _Outgoing) -> None:
-        items = sorted(reunite(outgoing.box).items())
-        source = IterableSource(iterateBox(items))
-        source.size = encodedSize(items)
+        pieces = encodeBox(sorted(reunite(outgoing.box).items()), 2)
+        source = IterableSource(pieces)
+        source.size = sum(map(len, pieces))
         stream = self._link.open(source, digest=False)
         announcement = amp.AmpBox(
             _command=b"stream.Box", id=b"%d" % stream.id, size=b"%d" % source.size

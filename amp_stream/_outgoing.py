@@ -21,7 +21,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
 )
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
@@ -99,8 +98,8 @@ class Source:
 class IterableSource(Source):
     """Pieces of any size, made on demand."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces: Iterator[bytes] = iter(pieces)
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = iter(pieces)
         self._buffer = _Cutter()
 
     def read(self, most: int) -> tuple[bytes, bool] | None:

@@ -282,6 +282,19 @@ class FragmentTests(SynchronousTestCase):
         self.successResultOf(result)
         pair.lose()
 
+    def test_keyTooLong(self):
+        """
+        A key that no box can have fails its call beside a large value, too, and the
+        connection goes on.
+        """
+        self.pair.flush()
+        keys = {"k" * 256: b"", "value": bytes(70_000)}
+        with self.assertRaises(amp.TooLong):
+            self.client.callRemoteString(Echo.commandName, **keys)
+        result = outcome(self.client.callRemote(Echo, value=bytes(70_000)))
+        self.pair.flush()
+        self.successResultOf(result)
+
     def test_peerDoesNotKeepItsWord(self):
         """
         A receiver refuses a box that is announced as longer than its
