@@ -365,9 +365,11 @@ class Stream(amp.Argument):
     fromString = toString
 
     def _open(
-        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+        self, multiplexer: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
     ) -> OutgoingStream:
-        stream: OutgoingStream = link.open(announcement.source, announcement.digest)
+        stream: OutgoingStream = multiplexer.open(
+            announcement.source, announcement.digest
+        )
         return stream
 
     def _claim(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:

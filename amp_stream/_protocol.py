@@ -446,7 +446,7 @@ class StreamAMP(amp.AMP):
                     declared.append(name)
         tag = box.get(amp.ASK, b"")
         boxes = core._boxes
-        isSending = boxes is not None and tag in boxes.large
+        isSending = boxes is not None and tag in boxes.sending
         if not (announced or declared or isSending):
             return result
         questions: dict[bytes, Deferred[Any]] = self._outstandingRequests or {}

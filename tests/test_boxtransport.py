@@ -226,7 +226,7 @@ class FragmentTests(SynchronousTestCase):
     def assertNothingLeft(self):
         for protocol in (self.client, self.server):
             self.assertFalse(protocol.streams._multiplexer.isBusy)
-            self.assertEqual(protocol.streams._boxes._sending, {})
+            self.assertEqual(protocol.streams._boxes.sending, {})
             self.assertEqual(protocol.streams._boxes._waiting, [])
 
     def test_smallCallOvertakes(self):

@@ -233,7 +233,7 @@ class CancelTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(small), {"value": b"alive"})
         for end in (pair.client, pair.server):
             self.assertFalse(end.streams._multiplexer.isBusy, steps)
-            self.assertEqual(end.streams._boxes.large, set())
+            self.assertEqual(end.streams._boxes.sending, {})
             self.assertIsNone(end._failAllReason)
         self.assertEqual(pair.client._outstandingRequests, {})
         pair.lose()
