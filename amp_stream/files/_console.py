@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import click
 from attrs import fields, frozen
 from tqdm import tqdm
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import react
@@ -295,7 +295,7 @@ def withClient(
                 await server.stopService()
 
     def session(reactor: Any) -> Awaitable[_T]:
-        result: Deferred[_T] = ensureDeferred(converse(reactor))
+        result: Deferred[_T] = Deferred.fromCoroutine(converse(reactor))
         if service.timeout is not None:
             message = f"not done within {service.timeout:g} s, the --timeout"
             result.addTimeout(service.timeout, reactor, timeoutError(message))

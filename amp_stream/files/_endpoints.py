@@ -13,6 +13,7 @@ import re
 from math import ceil
 from typing import Any
 
+from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -21,11 +22,6 @@ from twisted.internet.endpoints import (
     quoteStringArgument,
     serverFromString,
     wrapClientTLS,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IStreamClientEndpoint,
-    IStreamServerEndpoint,
 )
 
 _HOST_AND_PORT = re.compile(
@@ -40,7 +36,7 @@ _CERTIFICATE = re.compile(
 
 def clientEndpoint(
     reactor: Any, text: str, timeout: float = 30.0, trustRoot: str | None = None
-) -> IStreamClientEndpoint:
+) -> interfaces.IStreamClientEndpoint:
     """
     Make a client endpoint.
 
@@ -67,7 +63,7 @@ def clientEndpoint(
         host = quoteStringArgument(match.group(1) or match.group(2))
         text = f"tcp:host={host}:port={match.group(3)}:timeout={ceil(timeout)}"
     try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
+        endpoint: interfaces.IStreamClientEndpoint = clientFromString(reactor, text)
     except Exception as error:
         # The parsers are plugins, and raise exceptions of any class.
         raise ValueError(
@@ -79,13 +75,9 @@ def clientEndpoint(
 
 def _trusting(
     reactor: Any, host: str, port: int, timeout: float, path: str
-) -> IStreamClientEndpoint:
+) -> interfaces.IStreamClientEndpoint:
     try:
-        from twisted.internet.ssl import (
-            Certificate,
-            optionsForClientTLS,
-            trustRootFromCertificates,
-        )
+        from twisted.internet import ssl
     except ImportError as error:
         raise ValueError(f"{error}: pip install 'amp_stream[tls]'") from error
 
@@ -94,15 +86,16 @@ def _trusting(
     if not found:
         raise ValueError(f"there is no PEM certificate in {path}")
     try:
-        roots = [Certificate.loadPEM(pem) for pem in found]
+        roots = [ssl.Certificate.loadPEM(pem) for pem in found]
     except Exception as error:
         # OpenSSL's own exception.
         raise ValueError(f"a certificate in {path} cannot be read: {error}") from error
-    options = optionsForClientTLS(host, trustRoot=trustRootFromCertificates(roots))
+    trust = ssl.trustRootFromCertificates(roots)
+    options = ssl.optionsForClientTLS(host, trustRoot=trust)
     return wrapClientTLS(options, HostnameEndpoint(reactor, host, port, timeout))
 
 
-def serverEndpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
+def serverEndpoint(reactor: Any, text: str) -> interfaces.IStreamServerEndpoint:
     """
     Make a server endpoint.
 
@@ -111,7 +104,7 @@ def serverEndpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
     @raise ValueError: The text is not one.
     """
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+        endpoint: interfaces.IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:
         # The parsers are plugins, and raise exceptions of any class.
         raise ValueError(
@@ -121,7 +114,9 @@ def serverEndpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
     return endpoint
 
 
-def clientString(endpoint: IStreamServerEndpoint, address: IAddress) -> str:
+def clientString(
+    endpoint: interfaces.IStreamServerEndpoint, address: interfaces.IAddress
+) -> str:
     """
     Tell how a client on this machine reaches a listening port.
 

@@ -13,19 +13,13 @@ from typing import Any, TypeVar
 
 from attrs import asdict
 from twisted.application.service import Service
+from twisted.internet import interfaces
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
-    ensureDeferred,
     gatherResults,
     maybeDeferred,
     succeed,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IListeningPort,
-    IReactorTime,
-    IStreamServerEndpoint,
 )
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.internet.threads import deferToThread
@@ -256,7 +250,7 @@ class FileServerFactory(ServerFactory):
         self._waiting: list[Deferred[None]] = []
 
     def buildProtocol(  # type: ignore[override]
-        self, addr: IAddress | None
+        self, addr: interfaces.IAddress | None
     ) -> FileServerProtocol | None:
         """Serve a connection, unless there are too many."""
         if len(self._connections) >= self._maxConnections:
@@ -277,7 +271,7 @@ class FileServerFactory(ServerFactory):
         Start to receive a file, and remember it until its temporary file has
         its name or is gone.
         """
-        result: Deferred[_Response] = ensureDeferred(work)
+        result: Deferred[_Response] = Deferred.fromCoroutine(work)
         self._receiving += 1
         return result.addBoth(self._received)
 
@@ -334,11 +328,11 @@ class FileService(Service):
 
     def __init__(
         self,
-        endpoints: Sequence[str | IStreamServerEndpoint],
+        endpoints: Sequence[str | interfaces.IStreamServerEndpoint],
         factory: FileServerFactory,
         *,
         addressFile: str | None = None,
-        reactor: IReactorTime | None = None,
+        reactor: interfaces.IReactorTime | None = None,
     ) -> None:
         """
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
@@ -365,7 +359,7 @@ class FileService(Service):
         ]
         self._factory = factory
         self._addressFile = addressFile
-        self._ports: list[IListeningPort] = []
+        self._ports: list[interfaces.IListeningPort] = []
         self._starting: Deferred[None] | None = None
 
     def privilegedStartService(self) -> None:
@@ -378,7 +372,7 @@ class FileService(Service):
         for name in self._factory.store.removeStale():
             self._log.info("removed {name}, left by a process that died", name=name)
         failures: list[Failure] = []
-        starting = self._starting = ensureDeferred(self._start())
+        starting = self._starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(failures.append)
         if failures:
             failures[0].raiseException()
@@ -399,7 +393,7 @@ class FileService(Service):
             their server stops.
         """
         super().stopService()
-        return ensureDeferred(self._stop())
+        return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
         try:

@@ -13,12 +13,7 @@ from typing import Any
 
 from twisted.internet import error as neterror
 from twisted.internet import interfaces
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    ensureDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -55,11 +50,7 @@ _MAX_LINE = 512
 """The longest such line (bytes)."""
 
 _LOST = (neterror.ConnectionAborted, neterror.ConnectionDone, neterror.ConnectionLost)
-_NO_CONNECTION = (
-    neterror.ConnectError,
-    neterror.DNSLookupError,
-    neterror.TimeoutError,
-)
+_NO_CONNECTION = (neterror.ConnectError, neterror.DNSLookupError, neterror.TimeoutError)
 
 
 def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
@@ -125,7 +116,7 @@ class _Request:
 
     def send(self) -> Deferred[Any]:
         """@return: Fires with the outcome of L{run}."""
-        self._done = ensureDeferred(self.run())
+        self._done = Deferred.fromCoroutine(self.run())
         return self._done
 
     def request(self, producer: IBodyProducer | None) -> Deferred[Any]:

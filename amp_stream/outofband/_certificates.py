@@ -13,20 +13,12 @@ from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Error as SSLError
+from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import (
-    Certificate,
-    CertificateOptions,
-    optionsForClientTLS,
-    trustRootFromCertificates,
-)
 
 SELF_MADE_NAME = "amp-stream.invalid"
 """
@@ -52,7 +44,7 @@ class Identity:
         vouches for it.
     """
 
-    options: CertificateOptions = field(repr=False)
+    options: ssl.CertificateOptions = field(repr=False)
     names: frozenset[str]
     certificate: bytes = field(repr=False)
 
@@ -91,7 +83,7 @@ def selfSigned(hosts: Iterable[str]) -> Identity:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, SHA256())
     )
-    options = CertificateOptions(
+    options = ssl.CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),
         certificate=X509.from_cryptography(certificate),
     )
@@ -118,7 +110,7 @@ def readIdentity(path: str) -> Identity:
             f"{path}: there is no certificate in it that can be read"
         ) from None
     key: Any = load_pem_private_key(pem, None)
-    options = CertificateOptions(
+    options = ssl.CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),
         certificate=X509.from_cryptography(first),
         extraCertChain=[X509.from_cryptography(other) for other in others],
@@ -150,9 +142,9 @@ def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:
     if certificate:
         # Read here first: what OpenSSL says about bad ones differs by version.
         x509.load_pem_x509_certificate(certificate)
-        trust = trustRootFromCertificates([Certificate.loadPEM(certificate)])
+        trust = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(certificate)])
     creator: IOpenSSLClientConnectionCreator
-    creator = optionsForClientTLS(name, trustRoot=trust)
+    creator = ssl.optionsForClientTLS(name, trustRoot=trust)
     return creator
 
 

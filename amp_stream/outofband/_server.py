@@ -20,12 +20,7 @@ from urllib.parse import urlsplit
 from twisted.application.service import Service
 from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    ensureDeferred,
-    maybeDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
@@ -184,8 +179,8 @@ class OutOfBandServer(Service):
         """Listen."""
         super().privilegedStartService()
         if self._starting is None:
-            self._starting = ensureDeferred(self._listen())
-            ensureDeferred(self._watch(self._starting))
+            self._starting = Deferred.fromCoroutine(self._listen())
+            Deferred.fromCoroutine(self._watch(self._starting))
 
     def startService(self) -> None:
         """Listen, unless L{privilegedStartService} has done so."""
@@ -199,7 +194,7 @@ class OutOfBandServer(Service):
         @return: Fires when the port and the connections are closed.
         """
         super().stopService()
-        return ensureDeferred(self._stop())
+        return Deferred.fromCoroutine(self._stop())
 
     def whenListening(self) -> Deferred[OutOfBandServer]:
         """
@@ -220,7 +215,7 @@ class OutOfBandServer(Service):
 
         @param multiplexer: The streams of the AMP connection that it belongs to.
         """
-        return ensureDeferred(multiplexer.extension(Transfers).offer(source))
+        return Deferred.fromCoroutine(multiplexer.extension(Transfers).offer(source))
 
     # Listening.
 
@@ -284,7 +279,7 @@ class OutOfBandServer(Service):
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
-        closing = ensureDeferred(self._closePort())
+        closing = Deferred.fromCoroutine(self._closePort())
         for grant in self._tickets.clear():
             grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
         self._setTimer()

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -510,7 +510,7 @@ class Transfers:
         most = min((each for each in bounds if each is not None), default=None)
 
         def setUp(receiver: HTTPReceiver) -> None:
-            ensureDeferred(self._setUp(id, size, most, receiver))
+            Deferred.fromCoroutine(self._setUp(id, size, most, receiver))
 
         receiver = HTTPReceiver(self._multiplexer, id, setUp)
         stream = self._multiplexer.accept(id, size, maxSize, receiver, digest)
@@ -577,7 +577,7 @@ class Transfers:
 
         @return: Fires with the answer, or fails with a L{StreamError}.
         """
-        return ensureDeferred(self._read(box))
+        return Deferred.fromCoroutine(self._read(box))
 
     # At the receiver.
 
@@ -652,7 +652,7 @@ class Transfers:
         @raise StreamError: That cannot be done.
         """
         host = self._host("getHost")
-        issuing: Deferred[Ticket] = ensureDeferred(
+        issuing: Deferred[Ticket] = Deferred.fromCoroutine(
             self._server._issue(target, method, size, maxSize, host)
         )
         target.onRelease = issuing.cancel
