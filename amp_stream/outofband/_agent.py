@@ -119,28 +119,21 @@ class _Request:
         self._done = Deferred.fromCoroutine(self.run())
         return self._done
 
-    def request(self, producer: IBodyProducer | None) -> Deferred[Any]:
-        """@return: Fires with the response."""
-        headers = Headers(
-            {
-                b"Authorization": [b"Bearer " + self._ticket.token],
-                b"Accept-Encoding": [b"identity"],
-            }
-        )
+    def request(self, producer: IBodyProducer | None) -> Any:
+        """@return: A Deferred that fires with the response."""
+        headers = Headers({b"Accept-Encoding": [b"identity"]})
+        headers.addRawHeader(b"Authorization", b"Bearer " + self._ticket.token)
         # Without a pool, each request has a connection of its own, and there are
         # neither redirects nor decoding: the bytes are bounded as they come.
-        agent: Any = Agent.usingEndpointFactory(self._reactor, self)
+        agent = Agent.usingEndpointFactory(self._reactor, self)
         url = self._ticket.url.encode("ascii")
-        requesting: Deferred[Any]
-        requesting = agent.request(self._ticket.method, url, headers, producer)
-        return requesting
+        return agent.request(self._ticket.method, url, headers, producer)
 
     def endpointForURI(self, uri: Any) -> _Request:
         """Find out how to connect."""
         host = uri.host.decode("ascii")
-        self._endpoint: Any = HostnameEndpoint(
-            self._reactor, host, uri.port, timeout=self._timeout
-        )
+        timeout = self._timeout
+        self._endpoint: Any = HostnameEndpoint(self._reactor, host, uri.port, timeout)
         if uri.scheme == b"https":
             self._endpoint = wrapClientTLS(_trust(self._ticket, host), self._endpoint)
         return self

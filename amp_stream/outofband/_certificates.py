@@ -67,6 +67,7 @@ def selfSigned(hosts: Iterable[str]) -> Identity:
     names = frozenset({*hosts, SELF_MADE_NAME})
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amp_stream")])
+    alternatives = x509.SubjectAlternativeName(map(_generalName, sorted(names)))
     now = datetime.now(timezone.utc)
     certificate = (
         x509.CertificateBuilder()
@@ -76,10 +77,7 @@ def selfSigned(hosts: Iterable[str]) -> Identity:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + _VALID)
-        .add_extension(
-            x509.SubjectAlternativeName([_generalName(name) for name in sorted(names)]),
-            critical=False,
-        )
+        .add_extension(alternatives, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, SHA256())
     )
@@ -120,11 +118,8 @@ def readIdentity(path: str) -> Identity:
     except SSLError:
         raise ValueError(f"{path}: the key is not that of the certificate") from None
     selfMade = first.issuer == first.subject
-    return Identity(
-        options,
-        frozenset(_namesOf(first)),
-        first.public_bytes(Encoding.PEM) if selfMade else b"",
-    )
+    certificate = first.public_bytes(Encoding.PEM) if selfMade else b""
+    return Identity(options, frozenset(_namesOf(first)), certificate)
 
 
 def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:

@@ -197,30 +197,29 @@ class _Connection(Protocol):
         found: dict[bytes, list[bytes]] = {}
         for name, value in request.headers:
             found.setdefault(name, []).append(value)
-        decision: RequestTarget | Refusal | None
-        decision = _malformed(request.http_version, found)
-        if decision is None:
-            (digits,) = found.get(b"content-length", [b""])
-            isChunked = b"transfer-encoding" in found
-            length = None if isChunked else int(digits or b"0")
-            self.isReceived = length == 0
-            hasLength = isChunked or bool(digits)
-            decision = self.factory.authorise(
-                _tokenIn(found), self._method, length, hasLength
-            )
-        if isinstance(decision, Refusal):
-            self.refuse(decision)
+        refusal = _malformed(request.http_version, found)
+        if refusal is not None:
+            self.refuse(refusal)
+            return
+        (digits,) = found.get(b"content-length", [b""])
+        isChunked = b"transfer-encoding" in found
+        length = None if isChunked else int(digits or b"0")
+        self.isReceived = length == 0
+        token, hasLength = _tokenIn(found), isChunked or bool(digits)
+        target = self.factory.authorise(token, self._method, length, hasLength)
+        if isinstance(target, Refusal):
+            self.refuse(target)
             return
         self.setTimer(None)
         if self._method == b"GET":
-            self._transfer = download = _Download(self, decision, request.http_version)
+            self._transfer = download = _Download(self, target, request.http_version)
             # What follows the request is thrown away.  But reading goes on, to notice
             # that the client leaves.
-            decision.begin(download)
+            target.begin(download)
             return
         body = self.parser.trailing_data[0]
-        self._transfer = upload = _Upload(self, decision, length)
-        decision.begin(upload)
+        self._transfer = upload = _Upload(self, target, length)
+        target.begin(upload)
         if self.parser.they_are_waiting_for_100_continue and not (body or self.isOver):
             self.write(self.parser.send(_CONTINUE) or b"")
         upload.dataReceived(body)
@@ -527,9 +526,7 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
         return Refusal(413, "the body is too long")
     # RFC 9110, section 10.1.1.
     expected = b",".join(found.get(b"expect", [])).lower().split(b",")
-    if version != b"1.0" and not {each.strip() for each in expected} <= {
-        b"",
-        b"100-continue",
-    }:
+    others = {each.strip() for each in expected} - {b"", b"100-continue"}
+    if others and version != b"1.0":
         return Refusal(417, "100-continue is all that can be expected")
     return None if _tokenIn(found) else _BAD_TOKEN

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
@@ -47,9 +47,6 @@ from amp_stream.outofband._tickets import (
 )
 from amp_stream.outofband._transfer import Offer, Transfers
 
-EndpointLike: TypeAlias = "str | interfaces.IStreamServerEndpoint"
-"""A server endpoint, or its description."""
-
 _TOKEN_SIZE = 32
 _URL = re.compile(r"https?://[^#?@]{1,2000}")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
@@ -66,7 +63,7 @@ class OutOfBandServer(Service):
 
     def __init__(
         self,
-        endpoint: EndpointLike,
+        endpoint: str | interfaces.IStreamServerEndpoint,
         *,
         certificate: str | os.PathLike[str] | None = None,
         plainHTTP: bool = False,
@@ -144,11 +141,9 @@ class OutOfBandServer(Service):
         if reactor is None:
             from twisted.internet import reactor
         self._reactor: interfaces.IReactorTime = reactor
-        self._endpoint: interfaces.IStreamServerEndpoint = (
-            serverFromString(reactor, endpoint)
-            if isinstance(endpoint, str)
-            else endpoint
-        )
+        if isinstance(endpoint, str):
+            endpoint = serverFromString(reactor, endpoint)
+        self._endpoint: Any = endpoint
         self._publicURL = publicURL
         self._publicHost = publicHost
         self._scheme = "http" if plainHTTP else "https"

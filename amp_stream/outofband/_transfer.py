@@ -136,10 +136,7 @@ class HTTPReceiver(_End):
     """Feeds an incoming stream with the body of an HTTP message."""
 
     def __init__(
-        self,
-        multiplexer: StreamMultiplexer,
-        id: int,
-        setUp: Callable[[HTTPReceiver], object],
+        self, multiplexer: StreamMultiplexer, id: int, setUp: Callable[[], object]
     ) -> None:
         """@param setUp: Sets the transfer up, once the application wants its bytes."""
         super().__init__(multiplexer.clock)
@@ -153,7 +150,7 @@ class HTTPReceiver(_End):
         """Bring more bytes; C{held} bytes of the stream wait to be read."""
         if not self._begun:
             self._begun = True
-            self._setUp(self)
+            self._setUp()
         elif self._paused and held < _ROOM and self._body is not None:
             self._paused = False
             self._body.resumeProducing()
@@ -411,17 +408,11 @@ class Offer:
 
     ticket: Ticket
 
-    def __init__(
-        self,
-        number: int,
-        source: Source,
-        clock: IReactorTime,
-        maxBulkDelay: float | None,
-    ) -> None:
+    def __init__(self, id: int, source: Source, multiplexer: StreamMultiplexer) -> None:
         """Offers come from L{StreamConnection.offer}; applications do not make them."""
-        core = SendStream(number)
-        self.clock = clock
-        self.maxBulkDelay = maxBulkDelay
+        core = SendStream(id)
+        self.clock = multiplexer.clock
+        self.maxBulkDelay = multiplexer.maxBulkDelay
         # The client has no AMP connection that could tell why HTTP broke.
         self._sender = HTTPSender(core, self, grace=0.0)
         self._stream = OutgoingStream(core, source, self._sender, False)
@@ -471,10 +462,9 @@ class Transfers:
     def __init__(self, multiplexer: StreamMultiplexer) -> None:
         """@param multiplexer: The streams of the connection."""
         self._multiplexer = multiplexer
-        self._server: Any = multiplexer.config.outOfBandServer
-        self._client: OutOfBandClient = (
-            multiplexer.config.outOfBandClient or _DEFAULT_CLIENT
-        )
+        config = multiplexer.config
+        self._server: Any = config.outOfBandServer
+        self._client: OutOfBandClient = config.outOfBandClient or _DEFAULT_CLIENT
         self._offers: set[Offer] = set()
         self._offered = 0
 
@@ -509,7 +499,7 @@ class Transfers:
         bounds = (maxSize, self._multiplexer.limits.maxStreamSize)
         most = min((each for each in bounds if each is not None), default=None)
 
-        def setUp(receiver: HTTPReceiver) -> None:
+        def setUp() -> None:
             Deferred.fromCoroutine(self._setUp(id, size, most, receiver))
 
         receiver = HTTPReceiver(self._multiplexer, id, setUp)
@@ -544,9 +534,7 @@ class Transfers:
         if self._server is None or multiplexer.port.protocol.transport is None:
             source.close()
             raise NobodyListens
-        offer = Offer(
-            self._offered, source, multiplexer.clock, multiplexer.maxBulkDelay
-        )
+        offer = Offer(self._offered, source, multiplexer)
         self._offered += 1
         self._offers.add(offer)
 
@@ -652,9 +640,8 @@ class Transfers:
         @raise StreamError: That cannot be done.
         """
         host = self._host("getHost")
-        issuing: Deferred[Ticket] = Deferred.fromCoroutine(
-            self._server._issue(target, method, size, maxSize, host)
-        )
+        issue = self._server._issue(target, method, size, maxSize, host)
+        issuing: Deferred[Ticket] = Deferred.fromCoroutine(issue)
         target.onRelease = issuing.cancel
         try:
             ticket = await issuing
