@@ -125,7 +125,7 @@ def connect(
     *,
     connectTimeout: float = 30.0,
     config: StreamConfig | None = None,
-    reactor: interfaces.IReactorTime | None = None,
+    reactor: Any = None,
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.
@@ -145,9 +145,7 @@ def connect(
     @raise ValueError: The string is not an endpoint.
     """
     if reactor is None:
-        from twisted.internet import reactor as globalReactor
-
-        reactor = globalReactor
+        from twisted.internet import reactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
     make: Any = partial(FileClientProtocol, config=config)
@@ -345,15 +343,12 @@ class FileClient:
     async def list(self) -> _FileList:
         """List all files, in the order of their names."""
         files: _FileList = []
-        after, more = "", True
+        call, limit, more = self.protocol.callRemote, commands.MAX_PAGE, True
         while more:
-            answer = await self.protocol.callRemote(
-                commands.ListFiles, after=after, limit=commands.MAX_PAGE
-            )
+            after = files[-1].name if files else ""
+            answer = await call(commands.ListFiles, after=after, limit=limit)
             files += [FileInfo(**described) for described in answer["files"]]
             more = answer["more"]
-            if answer["files"]:
-                after = files[-1].name
         return files
 
     @_deferred

@@ -10,19 +10,13 @@ and of the C{amp-stream} command are read by the same functions.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
-from twisted.internet import interfaces
+from twisted.internet import endpoints, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    SSL4ServerEndpoint,
-    clientFromString,
-    quoteStringArgument,
-    serverFromString,
-    wrapClientTLS,
-)
 
 _HOST_AND_PORT = re.compile(
     r"(?:tls:)?(?:\[([0-9A-Fa-f:.]+)\]|([^:\\=/\[\]]+)):(\d+)", re.ASCII
@@ -60,16 +54,13 @@ def clientEndpoint(
         host = match.group(1) or match.group(2)
         return _trusting(reactor, host, int(match.group(3)), timeout, trustRoot)
     if match is not None and not isTLS and match.group(2) != "unix":
-        host = quoteStringArgument(match.group(1) or match.group(2))
+        host = endpoints.quoteStringArgument(match.group(1) or match.group(2))
         text = f"tcp:host={host}:port={match.group(3)}:timeout={ceil(timeout)}"
-    try:
-        endpoint: interfaces.IStreamClientEndpoint = clientFromString(reactor, text)
-    except Exception as error:
-        # The parsers are plugins, and raise exceptions of any class.
-        raise ValueError(
-            f"{text!r} is not a valid client endpoint ({error}): "
-            "write host:port, tcp:host:port, unix:path or tls:host:port"
-        ) from error
+    forms = "host:port, tcp:host:port, unix:path or tls:host:port"
+    with _explained("client", text, forms):
+        endpoint: interfaces.IStreamClientEndpoint = endpoints.clientFromString(
+            reactor, text
+        )
     return endpoint
 
 
@@ -92,7 +83,8 @@ def _trusting(
         raise ValueError(f"a certificate in {path} cannot be read: {error}") from error
     trust = ssl.trustRootFromCertificates(roots)
     options = ssl.optionsForClientTLS(host, trustRoot=trust)
-    return wrapClientTLS(options, HostnameEndpoint(reactor, host, port, timeout))
+    endpoint = endpoints.HostnameEndpoint(reactor, host, port, timeout)
+    return endpoints.wrapClientTLS(options, endpoint)
 
 
 def serverEndpoint(reactor: Any, text: str) -> interfaces.IStreamServerEndpoint:
@@ -103,15 +95,23 @@ def serverEndpoint(reactor: Any, text: str) -> interfaces.IStreamServerEndpoint:
 
     @raise ValueError: The text is not one.
     """
+    forms = "tcp:port:interface=address, ssl:port:privateKey=file or unix:path"
+    with _explained("server", text, forms):
+        endpoint: interfaces.IStreamServerEndpoint = endpoints.serverFromString(
+            reactor, text
+        )
+    return endpoint
+
+
+@contextmanager
+def _explained(kind: str, text: str, forms: str) -> Iterator[None]:
     try:
-        endpoint: interfaces.IStreamServerEndpoint = serverFromString(reactor, text)
+        yield
     except Exception as error:
         # The parsers are plugins, and raise exceptions of any class.
         raise ValueError(
-            f"{text!r} is not a valid server endpoint ({error}): "
-            "write tcp:port:interface=address, ssl:port:privateKey=file or unix:path"
+            f"{text!r} is not a valid {kind} endpoint ({error}): write {forms}"
         ) from error
-    return endpoint
 
 
 def clientString(
@@ -129,10 +129,10 @@ def clientString(
     if isinstance(address, UNIXAddress) and address.name is not None:
         name = address.name
         path = name.decode("utf-8") if isinstance(name, bytes) else name
-        return f"unix:path={quoteStringArgument(path)}"
+        return f"unix:path={endpoints.quoteStringArgument(path)}"
     if isinstance(address, (IPv4Address, IPv6Address)):
-        host = quoteStringArgument(_ANY.get(address.host, address.host))
-        kind = "tls" if isinstance(endpoint, SSL4ServerEndpoint) else "tcp"
+        host = endpoints.quoteStringArgument(_ANY.get(address.host, address.host))
+        kind = "tls" if isinstance(endpoint, endpoints.SSL4ServerEndpoint) else "tcp"
         return f"{kind}:host={host}:port={address.port}"
     raise ValueError(f"no endpoint string leads to {address}")
 

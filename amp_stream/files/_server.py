@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import asdict
 from twisted.application.service import Service
@@ -32,7 +32,7 @@ from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._errors import NoSuchOffer
-from amp_stream.files._storage import FileInfo, FileStore, Upload
+from amp_stream.files._storage import FileInfo, FileStore
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
 
@@ -51,7 +51,6 @@ _GRACE = 2.0
 _HTTP_PACKAGES = ("cryptography", "OpenSSL", "h11", "service_identity")
 
 _Response = dict[str, Any]
-_R = TypeVar("_R")
 
 
 def whyNoOutOfBand() -> str | None:
@@ -59,13 +58,10 @@ def whyNoOutOfBand() -> str | None:
     @return: Why this machine cannot make out-of-band transfers, or L{None} if
         it can.
     """
-    missing = [name for name in _HTTP_PACKAGES if find_spec(name) is None]
+    missing = ", ".join(name for name in _HTTP_PACKAGES if find_spec(name) is None)
     if not missing:
         return None
-    return (
-        f"out-of-band transfers need {', '.join(missing)}: "
-        "pip install 'amp_stream[http]'"
-    )
+    return f"out-of-band transfers need {missing}: pip install 'amp_stream[http]'"
 
 
 def startOutOfBand(server: OutOfBandServer) -> Deferred[object]:
@@ -104,20 +100,18 @@ class FileServerProtocol(StreamAMP):
 
     @commands.PutFile.responder
     @commands.PutFileOutOfBand.responder
-    def putFile(self, name: str, body: IncomingStream) -> Deferred[_Response]:
+    async def putFile(self, name: str, body: IncomingStream) -> _Response:
         """Store the bytes of a stream."""
         # Refused here, before a thread is asked for anything.
         upload = self.factory.store.receive(name, body.size)
-        return self.factory.receiving(self._putFile(upload, body))
-
-    async def _putFile(self, upload: Upload, body: IncomingStream) -> _Response:
         inThread = self.factory.inThread
-        try:
-            await writeInThread(body, upload.write, inThread)
-            info = await inThread(upload.commit)
-        except Exception:
-            await inThread(upload.discard)
-            raise
+        with self.factory.receiving():
+            try:
+                await writeInThread(body, upload.write, inThread)
+                info = await inThread(upload.commit)
+            except Exception:
+                await inThread(upload.discard)
+                raise
         return asdict(info)
 
     @commands.GetFile.responder
@@ -264,16 +258,18 @@ class FileServerFactory(ServerFactory):
         protocol.factory = self
         return protocol
 
-    def receiving(
-        self, work: Coroutine[Deferred[Any], Any, _Response]
-    ) -> Deferred[_Response]:
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
         """
-        Start to receive a file, and remember it until its temporary file has
-        its name or is gone.
+        Remember that a file is being received, until its temporary file has its name
+        or is gone.
         """
-        result: Deferred[_Response] = Deferred.fromCoroutine(work)
         self._receiving += 1
-        return result.addBoth(self._received)
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+            self._fireIfSettled()
 
     def opened(self, connection: FileServerProtocol) -> None:
         """A connection was opened."""
@@ -304,11 +300,6 @@ class FileServerFactory(ServerFactory):
         self._fireIfSettled()
         return result
 
-    def _received(self, outcome: _R) -> _R:
-        self._receiving -= 1
-        self._fireIfSettled()
-        return outcome
-
     def _fireIfSettled(self) -> None:
         if not self._receiving and not self._connections:
             waiting, self._waiting = self._waiting, []
@@ -332,7 +323,7 @@ class FileService(Service):
         factory: FileServerFactory,
         *,
         addressFile: str | None = None,
-        reactor: interfaces.IReactorTime | None = None,
+        reactor: Any = None,
     ) -> None:
         """
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
@@ -349,9 +340,7 @@ class FileService(Service):
         @raise ValueError: One of the strings is not an endpoint.
         """
         if reactor is None:
-            from twisted.internet import reactor as globalReactor
-
-            reactor = globalReactor
+            from twisted.internet import reactor
         self._reactor: Any = reactor
         self._endpoints = [
             serverEndpoint(reactor, each) if isinstance(each, str) else each
@@ -400,12 +389,11 @@ class FileService(Service):
             if self._factory.config.outOfBandServer is not None:
                 # Before the clients that are told of it connect.
                 await startOutOfBand(self._factory.config.outOfBandServer)
+            addresses = []
             for endpoint in self._endpoints:
-                self._ports.append(await endpoint.listen(self._factory))
-            addresses = [
-                clientString(endpoint, port.getHost())
-                for endpoint, port in zip(self._endpoints, self._ports, strict=True)
-            ]
+                port = await endpoint.listen(self._factory)
+                self._ports.append(port)
+                addresses.append(clientString(endpoint, port.getHost()))
             if self._addressFile is not None:
                 lines = "".join(f"{each}\n" for each in addresses)
                 # In one step, by way of a file beside it.
@@ -418,11 +406,8 @@ class FileService(Service):
             # Its ports are closed when this returns.
             self._stopOutOfBand()
             raise
-        self._log.info(
-            "serving {root} at {addresses}",
-            root=self._factory.store.root,
-            addresses=" ".join(addresses),
-        )
+        root, where = self._factory.store.root, " ".join(addresses)
+        self._log.info("serving {root} at {addresses}", root=root, addresses=where)
 
     def _maybeGiveUp(self, ignored: object, failures: list[Failure]) -> None:
         # An endpoint of a plugin may fail after some time, when no caller is left to
