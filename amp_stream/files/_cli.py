@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -101,13 +102,12 @@ def put(service: Service, file: str, name: str | None) -> None:
         context = click.get_current_context()
         name = NAME.convert(os.path.basename(file), None, context)
     named: str = name
+    oob = service.outOfBand
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         with progressBar(named) as progress:
             source = openSource(file)
-            return await client.put(
-                named, source, outOfBand=service.outOfBand, progress=progress
-            )
+            return await client.put(named, source, outOfBand=oob, progress=progress)
 
     info = withClient(service, work)
     show(service.asJson, _described(info), _summary(named, info))
@@ -130,6 +130,7 @@ def get(service: Service, name: str, output: str | None) -> None:
     anything fails, an older FILE stays as it was.
     """
     target = name if output is None else output
+    oob = service.outOfBand
     if service.asJson and target == "-":
         raise click.UsageError(
             "-o - and --json both write to standard output: choose one"
@@ -140,9 +141,7 @@ def get(service: Service, name: str, output: str | None) -> None:
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         with progressBar(name) as progress:
             sink = openSink(target)
-            return await client.get(
-                name, sink, outOfBand=service.outOfBand, progress=progress
-            )
+            return await client.get(name, sink, outOfBand=oob, progress=progress)
 
     info = withClient(service, work)
     if target != "-":
@@ -263,10 +262,8 @@ def bench(service: Service, seconds: float, size: int) -> None:
     from amp_stream.files import _measure
 
     oob = service.outOfBand
-    rows = withClient(
-        service,
-        lambda reactor, client: _measure.bench(reactor, client, oob, seconds, size),
-    )
+    work = partial(_measure.bench, outOfBand=oob, seconds=seconds, most=size)
+    rows = withClient(service, work)
     found = {"outOfBand": oob, "rows": [asdict(row) for row in rows]}
     show(service.asJson, found, _measure.benchTable(oob, rows))
 
@@ -285,9 +282,8 @@ def demo(file: str | None, size: int, asJson: bool) -> None:
     """
     from amp_stream.files import _measure
 
-    size, rows = reportErrors(
-        lambda reactor: _measure.demonstrate(reactor, file, size, progressBar)
-    )
+    work = partial(_measure.demonstrate, file=file, size=size)
+    size, rows = reportErrors(work)
     found = {"size": size, "rows": [asdict(row) for row in rows]}
     show(asJson, found, _measure.demoTable(size, rows))
     damaged = [row.way for row in rows if not getattr(row, "matches", True)]
@@ -312,10 +308,9 @@ def _described(info: FileInfo) -> Mapping[str, object]:
 
 # Tickets, in the words of curl.
 
-_ESCAPES = {
-    ord(raw): "\\" + escaped
-    for raw, escaped in zip('\\"\t\n\r\v', '\\"tnrv', strict=True)
-}
+_ESCAPES = str.maketrans(
+    {"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\v": r"\v"}
+)
 
 
 def _checkTicket(ticket: Ticket) -> None:
@@ -405,10 +400,9 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
     """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
-    lines = ["fail"]
-    for name, value in _curlOptions(ticket, output, certificate):
-        lines.append(f'{name} = "{value.translate(_ESCAPES)}"')
-    return "\n".join(lines)
+    options = _curlOptions(ticket, output, certificate)
+    lines = [f'{name} = "{value.translate(_ESCAPES)}"' for name, value in options]
+    return "\n".join(["fail", *lines])
 
 
 def _curlOptions(
