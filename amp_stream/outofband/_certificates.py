@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import field, frozen
@@ -158,6 +158,5 @@ def _namesOf(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     names: list[str] = extension.value.get_values_for_type(x509.DNSName)
-    addresses: list[IPv4Address | IPv6Address]
-    addresses = extension.value.get_values_for_type(x509.IPAddress)  # type: ignore[assignment]
+    addresses: list[Any] = extension.value.get_values_for_type(x509.IPAddress)
     return names + [str(address) for address in addresses]

@@ -93,11 +93,8 @@ class HTTPServerFactory(ServerFactory):
     def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
         if len(self.connections) >= self.maxConnections:
-            _log.warn(
-                "refused {addr}: {most} connections are open",
-                addr=addr,
-                most=self.maxConnections,
-            )
+            text = "refused {addr}: {most} connections are open"
+            _log.warn(text, addr=addr, most=self.maxConnections)
             # TLS has wrapped the connection already, and needs a protocol.
             return _Excess()
         return _Connection(self)
@@ -248,11 +245,9 @@ class _Connection(Protocol):
 
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """@return: The head of the response."""
-        response = h11.Response(
-            status_code=status,
-            headers=[*headers, (b"Connection", b"close")],
-            reason=HTTPStatus(status).phrase.encode("ascii"),
-        )
+        headers = [*headers, (b"Connection", b"close")]
+        reason = HTTPStatus(status).phrase.encode("ascii")
+        response = h11.Response(status_code=status, headers=headers, reason=reason)
         return self.parser.send(response) or b""
 
     def write(self, *data: bytes) -> None:
@@ -515,9 +510,8 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
     """
     if not version.startswith(b"1."):
         return Refusal(505, "this server speaks HTTP/1.1")
-    if b"transfer-encoding" in found and (
-        b"content-length" in found or version == b"1.0"
-    ):
+    isChunked = b"transfer-encoding" in found
+    if isChunked and (b"content-length" in found or version == b"1.0"):
         # RFC 9112, section 6.1: what is between may see another end of the body.
         return Refusal(
             400, "a body has either a length or chunks, and these in HTTP/1.1"

@@ -113,17 +113,12 @@ class OutOfBandServer(Service):
         if idleTimeout is not None:
             checkNumber("idleTimeout", idleTimeout, 0)
         checkType("plainHTTP", plainHTTP, bool, "True or False")
-        publicHost = None if publicURL is None else _hostOf(publicURL)
+        self._publicHost = None if publicURL is None else _hostOf(publicURL)
         if certificate is not None:
             checkType("certificate", certificate, (str, os.PathLike), "a path or None")
-        if not (
-            isinstance(endpoint, str)
-            or interfaces.IStreamServerEndpoint.providedBy(endpoint)
-        ):
-            raise TypeError(
-                "endpoint must be a server endpoint or its description, such as "
-                f"'tcp:8443', not {endpoint!r}"
-            )
+        if not interfaces.IStreamServerEndpoint.providedBy(endpoint):
+            wanted = "a server endpoint or its description, such as 'tcp:8443'"
+            checkType("endpoint", endpoint, str, wanted)
         ownTLS = isinstance(endpoint, str) and endpoint.lower().startswith("ssl:")
         if ownTLS and (plainHTTP or certificate is not None):
             raise ValueError(
@@ -145,7 +140,6 @@ class OutOfBandServer(Service):
             endpoint = serverFromString(reactor, endpoint)
         self._endpoint: Any = endpoint
         self._publicURL = publicURL
-        self._publicHost = publicHost
         self._scheme = "http" if plainHTTP else "https"
         self._wraps = not (plainHTTP or ownTLS)
         self._identity: Any = None
@@ -220,10 +214,8 @@ class OutOfBandServer(Service):
         except Exception as error:
             failure = Failure()
             if not isinstance(error, CancelledError):
-                self._log.critical(
-                    "the server of out-of-band transfers cannot start: {error}",
-                    error=error,
-                )
+                text = "the server of out-of-band transfers cannot start: {error}"
+                self._log.critical(text, error=error)
             try:
                 await self._closePort()
             finally:

@@ -164,16 +164,15 @@ class HTTPReceiver(_End):
         self._released = True
         _stop(self._failing)
         body = self._body
-        if body is not None:
-            if error is not None:
-                self._body = None
-                body.abort(error)
-            else:
-                # The end of the message is still to be read.
-                body.expectEnd()
-                if self._paused:
-                    self._paused = False
-                    body.resumeProducing()
+        if body is not None and error is not None:
+            self._body = None
+            body.abort(error)
+        elif body is not None:
+            # The end of the message is still to be read.
+            body.expectEnd()
+            if self._paused:
+                self._paused = False
+                body.resumeProducing()
         self.onRelease()
 
     def begin(self, body: BodyReader) -> None:
@@ -220,25 +219,6 @@ class HTTPReceiver(_End):
         self._failLater(error)
 
 
-class Scheduler(Protocol):
-    """
-    The outgoing streams of a connection, or an offer.
-
-    @ivar clock: The reactor.
-
-    @ivar maxBulkDelay: See L{amp_stream.Limits}.
-    """
-
-    clock: IReactorTime
-    maxBulkDelay: float | None
-
-    def reset(self, stream: SendStream, error: StreamError) -> None:
-        """Give a stream up."""
-
-    def finish(self, id: int, size: int, sha256: bytes | None) -> None:
-        """Take note that the last byte of a stream has left."""
-
-
 class HTTPSender(_End):
     """
     Sends an outgoing stream as the body of an HTTP message.
@@ -251,17 +231,17 @@ class HTTPSender(_End):
     stream: OutgoingStream
 
     def __init__(
-        self, core: SendStream, scheduler: Scheduler, grace: float = GRACE
+        self, core: SendStream, owner: StreamMultiplexer | Offer, grace: float = GRACE
     ) -> None:
         """
-        @param scheduler: Hears of the end of the stream.
+        @param owner: What the stream belongs to: it hears of the end.
 
         @param grace: See L{GRACE}.
         """
-        super().__init__(scheduler.clock, grace)
+        super().__init__(owner.clock, grace)
         self._core = core
-        self._scheduler = scheduler
-        self.reset = scheduler.reset
+        self._owner = owner
+        self.reset = owner.reset
         self._body: BodyWriter | None = None
         # A body that has every byte, and may not have passed them all on.
         self._full: BodyWriter | None = None
@@ -282,20 +262,19 @@ class HTTPSender(_End):
             return
         self._body = body
         self._core.window.grant(MAX_NUMBER)
-        self._gate = SendGate(body.transport, self._scheduler.maxBulkDelay)
+        self._gate = SendGate(body.transport, self._owner.maxBulkDelay)
         body.start(self.stream.size)
         self._pump()
 
     def cut(self, error: StreamError) -> None:
         """Take note that the HTTP connection is gone."""
-        self._full = None
-        if self._body is not None and self.stream.sent == self.stream.size:
+        body, self._body, self._full = self._body, None, None
+        if body is not None and self.stream.sent == self.stream.size:
             # The body has every byte; that it is the last one need not be written.
-            self._body, self._gone, self._paused = None, True, False
+            self._gone, self._paused = True, False
             self._pump()
-            return
-        self._body = None
-        self._failLater(error)
+        else:
+            self._failLater(error)
 
     def release(self, error: BaseException | None) -> None:
         """
@@ -358,7 +337,7 @@ class HTTPSender(_End):
         if fin:
             if body is not None:
                 body.finish()
-            self._scheduler.finish(stream.id, stream.window.offset, sha256)
+            self._owner.finish(stream.id, stream.window.offset, sha256)
 
     def _pump(self) -> None:
         if self._pumping:
@@ -432,9 +411,8 @@ class Offer:
         """
         if isinstance(reason, bytes):
             self._stream.abort(reason)
-            return
-        failure = reason if isinstance(reason, Failure) else Failure(reason)
-        if not self._core.isEnded:
+        elif not self._core.isEnded:
+            failure = reason if isinstance(reason, Failure) else Failure(reason)
             error = failure.value
             known = error if isinstance(error, StreamError) else StreamCancelled()
             self.reset(self._core, known)
