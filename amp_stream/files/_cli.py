@@ -26,7 +26,6 @@ from twisted.logger import textFileLogObserver
 from amp_stream import __version__
 from amp_stream.files._client import FileClient, FileOffer, openSink, openSource
 from amp_stream.files._console import (
-    FAILED,
     JSON,
     NAME,
     SIZE,
@@ -288,7 +287,7 @@ def demo(file: str | None, size: int, asJson: bool) -> None:
     show(asJson, found, _measure.demoTable(size, rows))
     damaged = [row.way for row in rows if not getattr(row, "matches", True)]
     if damaged:
-        raise CommandFailed(f"the file came back damaged: {', '.join(damaged)}", FAILED)
+        raise CommandFailed(f"the file came back damaged: {', '.join(damaged)}")
 
 
 def _summary(where: str, info: FileInfo) -> str:
@@ -323,7 +322,7 @@ def _checkTicket(ticket: Ticket) -> None:
     isHTTP = ticket.url.startswith(("http://", "https://"))
     if not isHTTP or not text.isprintable() or ticket.method != b"GET":
         raise CommandFailed(
-            "the service sent an invalid ticket: its URL is not one of HTTP", FAILED
+            "the service sent an invalid ticket: its URL is not one of HTTP"
         )
 
 

@@ -55,7 +55,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class CommandFailed(click.ClickException):
     """Ends the command with one line and an exit status."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = FAILED) -> None:
         super().__init__(message)
         self.status = status
 
@@ -175,7 +175,7 @@ class Service:
             if value and not self.outOfBand:
                 raise click.UsageError(f"{option} needs --oob")
         if self.outOfBand and (obstacle := whyNoOutOfBand()) is not None:
-            raise CommandFailed(obstacle, FAILED)
+            raise CommandFailed(obstacle)
         if self.listen is not None:
             with _prefixed("--oob-listen"):
                 serverEndpoint(reactor, self.listen)
@@ -457,7 +457,7 @@ def show(asJson: bool, found: Mapping[str, object], text: str) -> None:
         click.echo(json.dumps(found) if asJson else text)
     except BrokenPipeError as error:
         closeOutput()
-        raise CommandFailed(_CLOSED, FAILED) from error
+        raise CommandFailed(_CLOSED) from error
 
 
 def closeOutput() -> None:

@@ -248,11 +248,8 @@ class FileServerFactory(ServerFactory):
     ) -> FileServerProtocol | None:
         """Serve a connection, unless there are too many."""
         if len(self._connections) >= self._maxConnections:
-            self._log.warn(
-                "refused {addr}: {most} connections are open",
-                addr=addr,
-                most=self._maxConnections,
-            )
+            text = "refused {addr}: {most} connections are open"
+            self._log.warn(text, addr=addr, most=self._maxConnections)
             return None
         protocol = self.protocol(config=self.config)
         protocol.factory = self

@@ -24,7 +24,6 @@ from amp_stream.outofband import OutOfBandServer
 
 _T = TypeVar("_T")
 
-_DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
 _TLS = ("certificate", "plain-http")
 
 
@@ -75,7 +74,7 @@ class Options(UsageOptions):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
         _read("root", os.makedirs, self["root"], exist_ok=True)
-        self["listen"] = self["listen"] or [_DEFAULT_LISTEN]
+        self["listen"] = self["listen"] or ["tcp:4321:interface=127.0.0.1"]
         self["endpoints"] = [
             _read("listen", serverEndpoint, reactor, each) for each in self["listen"]
         ]
