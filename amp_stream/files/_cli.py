@@ -93,23 +93,19 @@ def commands(context: click.Context, debug: bool) -> None:
 @click.option("--as", "name", type=NAME, help="The name to store it under.")
 def put(service: Service, file: str, name: str | None) -> None:
     """Store FILE, or standard input if it is "-"."""
-    if name is None:
-        if file == "-":
-            raise click.UsageError(
-                "standard input has no name: name the file with --as"
-            )
-        context = click.get_current_context()
-        name = NAME.convert(os.path.basename(file), None, context)
-    named: str = name
+    if name is None and file == "-":
+        raise click.UsageError("standard input has no name: name the file with --as")
+    context = click.get_current_context()
+    target: str = name or NAME.convert(os.path.basename(file), None, context)
     oob = service.outOfBand
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
-        with progressBar(named) as progress:
+        with progressBar(target) as progress:
             source = openSource(file)
-            return await client.put(named, source, outOfBand=oob, progress=progress)
+            return await client.put(target, source, outOfBand=oob, progress=progress)
 
     info = withClient(service, work)
-    show(service.asJson, _described(info), _summary(named, info))
+    show(service.asJson, _described(info), _summary(target, info))
 
 
 @commands.command()
@@ -295,14 +291,9 @@ def _summary(where: str, info: FileInfo) -> str:
 
 
 def _described(info: FileInfo) -> Mapping[str, object]:
-    found: dict[str, object] = {
-        "name": info.name,
-        "size": info.size,
-        "modified": asISO(info.modified),
-    }
-    if info.sha256 is not None:
-        found["sha256"] = info.sha256.hex()
-    return found
+    found = {**asdict(info), "modified": asISO(info.modified)}
+    sha256 = found.pop("sha256")
+    return found if sha256 is None else {**found, "sha256": sha256.hex()}
 
 
 # Tickets, in the words of curl.

@@ -163,9 +163,8 @@ class FileStore:
 
         @raise NoSuchFile: There is no regular file of this name.
         """
-        path = self._path(name)
         with _translated(name):
-            fd = os.open(path, _READ)
+            fd = os.open(self._path(name), _READ)
             try:
                 info = _describe(name, os.fstat(fd))
             except BaseException:
@@ -179,9 +178,8 @@ class FileStore:
 
         @raise NoSuchFile: There is no regular file of this name.
         """
-        path = self._path(name)
         with _translated(name):
-            return _describe(name, os.lstat(path))
+            return _describe(name, os.lstat(self._path(name)))
 
     def page(self, after: str = "", limit: int = 100) -> tuple[list[FileInfo], bool]:
         """

@@ -606,11 +606,7 @@ class Transfers:
     # At either.
 
     async def _issue(
-        self,
-        target: HTTPReceiver | HTTPSender,
-        method: bytes,
-        size: int | None,
-        maxSize: int | None = None,
+        self, target: _End, method: bytes, size: int | None, maxSize: int | None = None
     ) -> Ticket:
         """
         Issue a ticket, which is revoked when the target lets go of it.
