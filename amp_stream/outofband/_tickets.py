@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from string import ascii_letters, digits
 from typing import Any, Protocol
 
 from attrs import field, frozen
@@ -30,7 +29,9 @@ _MAX_TOKEN = 512
 _MIN_TOKEN = 22  # 128 bits, six to a character
 _MAX_CERTIFICATE = 16_384
 _MAX_NAME = 255
-_TOKEN = frozenset(f"{ascii_letters}{digits}-._~+/=".encode("ascii"))
+_TOKEN = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
+)
 
 
 @frozen(kw_only=True)
