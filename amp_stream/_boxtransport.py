@@ -37,7 +37,11 @@ from amp_stream._sansio.frames import parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
-from amp_stream.errors import BoxTooLong, FramingError, StreamError
+from amp_stream.errors import (
+    FramingError,
+    StreamError,
+    ValueTooLong,
+)
 
 if TYPE_CHECKING:
     from amp_stream._demultiplexer import StreamDemultiplexer
@@ -82,9 +86,10 @@ class BoxAssembly:
         @raise StreamError: If it cannot be taken.  The sender is told.
         """
         if size > self._most:
-            error = BoxTooLong(
+            error = ValueTooLong(
                 f"a box of {size} bytes, and {self._limits.maxBoxSize} are taken: "
-                "raise Limits.maxBoxSize, or declare the long value as Stream()"
+                "raise Limits.maxBoxSize, or declare the long value as Stream()",
+                b"AMP_BOX_TOO_LONG",
             )
             self._incoming.refuse(id, error, tell=True)
             raise error
@@ -224,7 +229,7 @@ class BoxTransport:
 
         @return: Whether it has been sent.
 
-        @raise BoxTooLong: If it is more than the peer takes.
+        @raise ValueTooLong: If it is more than the peer takes.
         """
         data = encodeInline(box)
         if data is None:
@@ -248,7 +253,7 @@ class BoxTransport:
 
         @raise OversizeValue: If there is no way.
 
-        @raise BoxTooLong: If it is more than the peer takes.
+        @raise ValueTooLong: If it is more than the peer takes.
         """
         items: list[tuple[Any, Any]] = sorted(box.items())
         isLarge = False
@@ -348,10 +353,11 @@ class BoxTransport:
             raise self._tooLong(outgoing.box)
         self._writeFragments(outgoing)
 
-    def _tooLong(self, box: amp.AmpBox) -> BoxTooLong:
-        return BoxTooLong(
+    def _tooLong(self, box: amp.AmpBox) -> ValueTooLong:
+        return ValueTooLong(
             f"the box has {_sizeOf(box)} bytes, and the peer takes {self._most}: raise "
-            "Limits.maxBoxSize there, or declare the long value as Stream()"
+            "Limits.maxBoxSize there, or declare the long value as Stream()",
+            b"AMP_BOX_TOO_LONG",
         )
 
     def _writeFragments(self, outgoing: _Outgoing) -> None:

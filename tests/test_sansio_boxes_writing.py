@@ -19,7 +19,10 @@ from amp_stream._sansio.boxes import (
     encodeValue,
     iterateBox,
 )
-from amp_stream.errors import KeyTooLong, OversizeValue
+from amp_stream.errors import (
+    OversizeValue,
+)
+from tests.codes import classOf
 
 SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071)
 
@@ -141,7 +144,7 @@ class EncodeTests(SynchronousTestCase):
         for size in (0, 256, 100_000):
             for version in (1, 2):
                 error = self.assertRaises(
-                    KeyTooLong, encoded, {b"k" * size: b""}, version
+                    classOf(b"AMP_KEY_TOO_LONG"), encoded, {b"k" * size: b""}, version
                 )
                 self.assertIn(f"{size} bytes", str(error))
                 self.assertLess(len(str(error)), 120)

@@ -28,7 +28,10 @@ from typing import Any
 
 from amp_stream._sansio.frames import FRAME_HEAD, StreamFrame, tailOf
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import FramingError, KeyTooLong, OversizeValue
+from amp_stream.errors import (
+    FramingError,
+    OversizeValue,
+)
 
 MAX_KEY = 255
 """
@@ -59,14 +62,15 @@ def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
 
     @raise OversizeValue: If a value does not fit into version 1.
 
-    @raise KeyTooLong: If a key is empty or too long.
+    @raise FramingError: If a key is empty or too long.
     """
     pieces: list[bytes] = []
     for key, value in items:
         size = len(key)
         if not 0 < size <= MAX_KEY:
-            raise KeyTooLong(
-                f"the key {key[:40]!r} has {size} bytes; 1 to {MAX_KEY} are possible"
+            raise FramingError(
+                f"the key {key[:40]!r} has {size} bytes; 1 to {MAX_KEY} are possible",
+                b"AMP_KEY_TOO_LONG",
             )
         pieces.append(_pack(size) + key)
         pieces.extend(encodeValue(key, value, version))
@@ -394,9 +398,10 @@ class BoxParser:
 
     def _badKey(self, length: int, keys: int) -> FramingError:
         if length > MAX_KEY:
-            return KeyTooLong(
+            return FramingError(
                 f"a key of {length} bytes arrived, and {MAX_KEY} are possible; the "
-                "peer does not speak AMP, or speaks another version of it"
+                "peer does not speak AMP, or speaks another version of it",
+                b"AMP_KEY_TOO_LONG",
             )
         if keys == self._maxKeys:
             return FramingError(

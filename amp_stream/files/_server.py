@@ -28,7 +28,11 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from amp_stream import IncomingStream, StreamAMP, StreamConfig
-from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
+from amp_stream.errors import (
+    CapacityExceeded,
+    NoOutOfBandServer,
+    StreamError,
+)
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._errors import NoSuchOffer
@@ -125,10 +129,11 @@ class FileServerProtocol(StreamAMP):
     async def offerFile(self, name: str) -> _Response:
         """Make a ticket for a file."""
         if self.streams.config.outOfBandServer is None:
-            raise NobodyListens
+            raise NoOutOfBandServer
         if len(self._offers) >= MAX_OFFERS:
-            raise TooManyTickets(
-                f"this connection has {MAX_OFFERS} offers: wait for the end of one"
+            raise CapacityExceeded(
+                f"this connection has {MAX_OFFERS} offers: wait for the end of one",
+                b"OOB_TICKETS",
             )
         self._lastOffer = number = self._lastOffer + 1
         end: Deferred[list[Any]] = Deferred()

@@ -25,12 +25,12 @@ from zope.interface import implementer
 from amp_stream._transport import tuneForBulk
 from amp_stream.errors import (
     OutOfBandError,
+    ServerUnreachable,
     StreamError,
-    StreamTooLong,
-    TransferCut,
+    TransferInterrupted,
     TransferRefused,
-    Unreachable,
     UntrustedServer,
+    ValueTooLong,
 )
 from amp_stream.outofband._tickets import Ticket
 
@@ -159,7 +159,7 @@ class _Request:
         except TimeoutError:
             text = "without a reason"
         if status == 413:
-            raise StreamTooLong(f"the HTTP server refused the body: {text}")
+            raise ValueTooLong(f"the HTTP server refused the body: {text}")
         raise TransferRefused(f"the HTTP server answered {status}: {text}")
 
     def close(self) -> None:
@@ -224,7 +224,7 @@ class _Get(_Request, Protocol):
             self._end.ended()
         else:
             # PotentialDataLoss, too: a body without a length has no end to trust.
-            self._end.cut(TransferCut())
+            self._end.cut(TransferInterrupted())
 
     def pauseProducing(self) -> None:
         """Leave further bytes in the socket."""
@@ -363,14 +363,14 @@ def _explained(failure: Failure) -> StreamError:
                 f"({_why(cause)})"
             )
     if failure.check(*_NO_CONNECTION):
-        return Unreachable(f"the HTTP server does not answer: {_why(failure)}")
+        return ServerUnreachable(f"the HTTP server does not answer: {_why(failure)}")
     if any(cause.check(TimeoutError, CancelledError) for cause in causes):
         # Cancelled when the time was up, or by the stream, which knows its own reason.
-        return Unreachable(
+        return ServerUnreachable(
             f"the HTTP server has not answered the request within {_ANSWER:.0f} s"
         )
     if any(cause.check(*_LOST) for cause in causes):
-        return TransferCut()
+        return TransferInterrupted()
     return OutOfBandError(f"the HTTP request failed: {_why(causes[-1])}")
 
 

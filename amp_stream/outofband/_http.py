@@ -28,10 +28,7 @@ from zope.interface import implementer
 
 from amp_stream._transport import lowestTransport, tuneForBulk
 from amp_stream.errors import (
-    FinalSizeError,
-    StreamTooLong,
-    StreamTruncated,
-    TransferCut,
+    TransferInterrupted,
 )
 from amp_stream.outofband._tickets import Authorise, Refusal, RequestTarget
 
@@ -60,6 +57,9 @@ _MAX_LINE = 1024
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+
+# The status of the answer to a body that was given up with a code; 409 for any other.
+_STATUS = {b"STREAM_TOO_LONG": 413, b"STREAM_FINAL_SIZE": 413, b"STREAM_TRUNCATED": 400}
 
 _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed")
 
@@ -164,7 +164,7 @@ class _Connection(Protocol):
         self.factory.connections.discard(self)
         try:
             if transfer is not None:
-                transfer.target.cut(TransferCut())
+                transfer.target.cut(TransferInterrupted())
         finally:
             self.closed.callback(None)
 
@@ -399,7 +399,7 @@ class _Upload:
                 if connection.isOver:
                     return
         except _MalformedChunks:
-            self.target.cut(TransferCut("the chunks of the body are malformed"))
+            self.target.cut(TransferInterrupted("the chunks of the body are malformed"))
             connection.refuse(Refusal(400, "the chunks of the body are malformed"))
             return
         if body.isComplete and not (self._hasEnded or connection.isOver):
@@ -418,8 +418,7 @@ class _Upload:
 
     def abort(self, error: BaseException) -> None:
         """Refuse the body, or the rest of it."""
-        tooLong = isinstance(error, (StreamTooLong, FinalSizeError))
-        status = 413 if tooLong else 400 if isinstance(error, StreamTruncated) else 409
+        status = _STATUS.get(getattr(error, "code", b""), 409)
         self._connection.refuse(Refusal(status, str(error)))
 
 

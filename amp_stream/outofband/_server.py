@@ -29,10 +29,10 @@ from twisted.python.failure import Failure
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Source
 from amp_stream.errors import (
-    NobodyListens,
-    StreamTooLong,
+    NoOutOfBandServer,
     TicketExpired,
     TransferRefused,
+    ValueTooLong,
 )
 from amp_stream.outofband._client import checkNumber, checkType, parseURL
 from amp_stream.outofband._tickets import (
@@ -268,7 +268,7 @@ class OutOfBandServer(Service):
             starting.cancel()
         closing = Deferred.fromCoroutine(self._closePort())
         for grant in self._tickets.clear():
-            grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
+            grant.target.fail(NoOutOfBandServer("the OutOfBandServer has been stopped"))
         self._setTimer()
         if self._makesIdentity:
             self._identity = None
@@ -283,10 +283,10 @@ class OutOfBandServer(Service):
         @param localHost: The address of this machine by which that client has reached
             it over AMP, for a server that listens on all addresses; or an empty string.
 
-        @raise NobodyListens: The server does not listen.
+        @raise NoOutOfBandServer: The server does not listen.
         """
         if self._address is None:
-            raise NobodyListens(
+            raise NoOutOfBandServer(
                 "the OutOfBandServer does not listen: start it as a service, and wait "
                 "for whenListening()"
             )
@@ -320,9 +320,9 @@ class OutOfBandServer(Service):
 
         @param localHost: See L{_urlFor}.
 
-        @raise NobodyListens: The server does not listen.
+        @raise NoOutOfBandServer: The server does not listen.
 
-        @raise TooManyTickets: Too many tickets wait to be used.
+        @raise CapacityExceeded: Too many tickets wait to be used.
         """
         if self._starting is not None and self._outcome is None:
             # If the start fails, C{_urlFor} says so.
@@ -365,7 +365,7 @@ class OutOfBandServer(Service):
         refusal = judge(grant, method, length, hasLength)
         if refusal is None:
             return grant.target
-        kind = StreamTooLong if refusal.status == 413 else TransferRefused
+        kind = ValueTooLong if refusal.status == 413 else TransferRefused
         grant.target.fail(kind(f"a request was refused: {refusal.reason}"))
         return refusal
 

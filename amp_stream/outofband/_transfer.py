@@ -34,13 +34,13 @@ from amp_stream._sansio.limits import MAX_NUMBER
 from amp_stream._sansio.stream import SendStream
 from amp_stream._transport import SendGate
 from amp_stream.errors import (
-    InvalidChunk,
-    NobodyListens,
+    InvalidValue,
+    NoOutOfBandServer,
     OutOfBandError,
+    ProtocolViolation,
     StreamCancelled,
     StreamError,
-    StreamReused,
-    TransferCut,
+    TransferInterrupted,
     errorForCode,
 )
 from amp_stream.outofband._client import OutOfBandClient
@@ -178,7 +178,7 @@ class HTTPReceiver(_End):
     def begin(self, body: BodyReader) -> None:
         """Take the body of a message."""
         if self._released:
-            body.abort(TransferCut("the stream has ended"))
+            body.abort(TransferInterrupted("the stream has ended"))
         else:
             self._body = body
 
@@ -189,7 +189,7 @@ class HTTPReceiver(_End):
             return
         if self._released:
             self._body = None
-            body.abort(TransferCut("the body is longer than the stream"))
+            body.abort(TransferInterrupted("the body is longer than the stream"))
             return
         try:
             held = self._feed(data, False)
@@ -380,7 +380,8 @@ class Offer:
 
     @ivar done: A Deferred that fires with the number of bytes when the last byte has
         been handed to the HTTP connection; nothing confirms that it arrived.  It fails
-        with L{TicketExpired}, L{TransferRefused}, L{TransferCut}, L{SourceFailed}, the
+        with L{TicketExpired}, L{TransferRefused}, L{TransferInterrupted},
+        L{SourceFailed}, the
         reason given to L{abort}, or the reason for which the AMP connection was lost.
         Cancelling it revokes the ticket, or closes the connection of the transfer.
     """
@@ -470,7 +471,7 @@ class Transfers:
 
         @param digest: Whether the digest of the bytes will come.
 
-        @raise NobodyListens: Neither side has an HTTP server.
+        @raise NoOutOfBandServer: Neither side has an HTTP server.
 
         @raise StreamError: There can be no such stream.
         """
@@ -483,7 +484,7 @@ class Transfers:
         receiver = HTTPReceiver(self._multiplexer, id, setUp)
         stream = self._multiplexer.accept(id, size, maxSize, receiver, digest)
         if not (self.listens or peerListens):
-            error = NobodyListens()
+            error = NoOutOfBandServer()
             receiver.fail(error)
             raise error
         return stream
@@ -511,7 +512,7 @@ class Transfers:
         multiplexer = self._multiplexer
         if self._server is None or multiplexer.port.protocol.transport is None:
             source.close()
-            raise NobodyListens
+            raise NoOutOfBandServer
         offer = Offer(self._offered, source, multiplexer)
         self._offered += 1
         self._offers.add(offer)
@@ -582,9 +583,11 @@ class Transfers:
         ticket = ticketFromBox(box) if isOffer else None
         sender = self._multiplexer.carrier(id)
         if not isinstance(sender, HTTPSender):
-            raise InvalidChunk(f"there is no out-of-band stream {id} (any more)")
+            raise InvalidValue(f"there is no out-of-band stream {id} (any more)")
         if sender.taken:
-            raise StreamReused("there has been a ticket for this stream")
+            raise ProtocolViolation(
+                "there has been a ticket for this stream", b"STREAM_REUSED"
+            )
         size = sender.stream.size
         try:
             if ticket is not None:
@@ -595,7 +598,7 @@ class Transfers:
                 return amp.AmpBox()
             # Give the receiver a ticket to get the bytes with.
             if self._server is None:
-                raise NobodyListens
+                raise NoOutOfBandServer
             sender.taken = True
             return amp.AmpBox(ticketToBox(await self._issue(sender, b"GET", size)))
         except StreamError as error:
@@ -633,7 +636,7 @@ class Transfers:
 
     def _check(self, ticket: Ticket, method: bytes) -> None:
         if ticket.method != method:
-            raise InvalidChunk(f"this ticket must be for {method.decode('ascii')}")
+            raise InvalidValue(f"this ticket must be for {method.decode('ascii')}")
         self._client._check(ticket, self._host("getPeer"))
 
     def _host(self, method: str) -> str:
