@@ -13,12 +13,7 @@ from typing import Any
 
 from twisted.internet import error as neterror
 from twisted.internet import interfaces
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    ensureDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -55,11 +50,7 @@ _MAX_LINE = 512
 """The longest such line (bytes)."""
 
 _LOST = (neterror.ConnectionAborted, neterror.ConnectionDone, neterror.ConnectionLost)
-_NO_CONNECTION = (
-    neterror.ConnectError,
-    neterror.DNSLookupError,
-    neterror.TimeoutError,
-)
+_NO_CONNECTION = (neterror.ConnectError, neterror.DNSLookupError, neterror.TimeoutError)
 
 
 def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
@@ -125,31 +116,24 @@ class _Request:
 
     def send(self) -> Deferred[Any]:
         """@return: Fires with the outcome of L{run}."""
-        self._done = ensureDeferred(self.run())
+        self._done = Deferred.fromCoroutine(self.run())
         return self._done
 
-    def request(self, producer: IBodyProducer | None) -> Deferred[Any]:
-        """@return: Fires with the response."""
-        headers = Headers(
-            {
-                b"Authorization": [b"Bearer " + self._ticket.token],
-                b"Accept-Encoding": [b"identity"],
-            }
-        )
+    def request(self, producer: IBodyProducer | None) -> Any:
+        """@return: A Deferred that fires with the response."""
+        headers = Headers({b"Accept-Encoding": [b"identity"]})
+        headers.addRawHeader(b"Authorization", b"Bearer " + self._ticket.token)
         # Without a pool, each request has a connection of its own, and there are
         # neither redirects nor decoding: the bytes are bounded as they come.
-        agent: Any = Agent.usingEndpointFactory(self._reactor, self)
+        agent = Agent.usingEndpointFactory(self._reactor, self)
         url = self._ticket.url.encode("ascii")
-        requesting: Deferred[Any]
-        requesting = agent.request(self._ticket.method, url, headers, producer)
-        return requesting
+        return agent.request(self._ticket.method, url, headers, producer)
 
     def endpointForURI(self, uri: Any) -> _Request:
         """Find out how to connect."""
         host = uri.host.decode("ascii")
-        self._endpoint: Any = HostnameEndpoint(
-            self._reactor, host, uri.port, timeout=self._timeout
-        )
+        timeout = self._timeout
+        self._endpoint: Any = HostnameEndpoint(self._reactor, host, uri.port, timeout)
         if uri.scheme == b"https":
             self._endpoint = wrapClientTLS(_trust(self._ticket, host), self._endpoint)
         return self

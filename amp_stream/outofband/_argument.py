@@ -58,15 +58,12 @@ class OutOfBand(Stream):
                 "way to ask for the bytes"
             )
         transfers = connection.extension(Transfers)
-        stream: IncomingStream = transfers.claim(
-            id, size, self._maxSize, listens, digest
-        )
-        return stream
+        return transfers.claim(id, size, self._maxSize, listens, digest)
 
     def _open(
-        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+        self, multiplexer: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
     ) -> OutgoingStream:
-        transfers: Transfers = link.extension(Transfers)
+        transfers: Transfers = multiplexer.extension(Transfers)
         box[name + b".listens"] = _BOOLEAN[transfers.listens]
         box[name + b".digest"] = _BOOLEAN[announcement.digest]
         return transfers.open(announcement.source, announcement.digest)

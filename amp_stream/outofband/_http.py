@@ -93,11 +93,8 @@ class HTTPServerFactory(ServerFactory):
     def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
         if len(self.connections) >= self.maxConnections:
-            _log.warn(
-                "refused {addr}: {most} connections are open",
-                addr=addr,
-                most=self.maxConnections,
-            )
+            text = "refused {addr}: {most} connections are open"
+            _log.warn(text, addr=addr, most=self.maxConnections)
             # TLS has wrapped the connection already, and needs a protocol.
             return _Excess()
         return _Connection(self)
@@ -197,30 +194,29 @@ class _Connection(Protocol):
         found: dict[bytes, list[bytes]] = {}
         for name, value in request.headers:
             found.setdefault(name, []).append(value)
-        decision: RequestTarget | Refusal | None
-        decision = _malformed(request.http_version, found)
-        if decision is None:
-            (digits,) = found.get(b"content-length", [b""])
-            isChunked = b"transfer-encoding" in found
-            length = None if isChunked else int(digits or b"0")
-            self.isReceived = length == 0
-            hasLength = isChunked or bool(digits)
-            decision = self.factory.authorise(
-                _tokenIn(found), self._method, length, hasLength
-            )
-        if isinstance(decision, Refusal):
-            self.refuse(decision)
+        refusal = _malformed(request.http_version, found)
+        if refusal is not None:
+            self.refuse(refusal)
+            return
+        (digits,) = found.get(b"content-length", [b""])
+        isChunked = b"transfer-encoding" in found
+        length = None if isChunked else int(digits or b"0")
+        self.isReceived = length == 0
+        token, hasLength = _tokenIn(found), isChunked or bool(digits)
+        target = self.factory.authorise(token, self._method, length, hasLength)
+        if isinstance(target, Refusal):
+            self.refuse(target)
             return
         self.setTimer(None)
         if self._method == b"GET":
-            self._transfer = download = _Download(self, decision, request.http_version)
+            self._transfer = download = _Download(self, target, request.http_version)
             # What follows the request is thrown away.  But reading goes on, to notice
             # that the client leaves.
-            decision.begin(download)
+            target.begin(download)
             return
         body = self.parser.trailing_data[0]
-        self._transfer = upload = _Upload(self, decision, length)
-        decision.begin(upload)
+        self._transfer = upload = _Upload(self, target, length)
+        target.begin(upload)
         if self.parser.they_are_waiting_for_100_continue and not (body or self.isOver):
             self.write(self.parser.send(_CONTINUE) or b"")
         upload.dataReceived(body)
@@ -249,11 +245,9 @@ class _Connection(Protocol):
 
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """@return: The head of the response."""
-        response = h11.Response(
-            status_code=status,
-            headers=[*headers, (b"Connection", b"close")],
-            reason=HTTPStatus(status).phrase.encode("ascii"),
-        )
+        headers = [*headers, (b"Connection", b"close")]
+        reason = HTTPStatus(status).phrase.encode("ascii")
+        response = h11.Response(status_code=status, headers=headers, reason=reason)
         return self.parser.send(response) or b""
 
     def write(self, *data: bytes) -> None:
@@ -515,9 +509,8 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
     """
     if not version.startswith(b"1."):
         return Refusal(505, "this server speaks HTTP/1.1")
-    if b"transfer-encoding" in found and (
-        b"content-length" in found or version == b"1.0"
-    ):
+    isChunked = b"transfer-encoding" in found
+    if isChunked and (b"content-length" in found or version == b"1.0"):
         # RFC 9112, section 6.1: what is between may see another end of the body.
         return Refusal(
             400, "a body has either a length or chunks, and these in HTTP/1.1"
@@ -526,9 +519,7 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
         return Refusal(413, "the body is too long")
     # RFC 9110, section 10.1.1.
     expected = b",".join(found.get(b"expect", [])).lower().split(b",")
-    if version != b"1.0" and not {each.strip() for each in expected} <= {
-        b"",
-        b"100-continue",
-    }:
+    others = {each.strip() for each in expected} - {b"", b"100-continue"}
+    if others and version != b"1.0":
         return Refusal(417, "100-continue is all that can be expected")
     return None if _tokenIn(found) else _BAD_TOKEN

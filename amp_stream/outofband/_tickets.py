@@ -102,19 +102,18 @@ def ticketFromBox(box: dict[bytes, bytes]) -> Ticket:
         raise InvalidValue("method must be GET or PUT")
     maxSize = box.get(b"max_size")
     return Ticket(
-        url=_text("url", box.get(b"url", b""), _MAX_URL, least=1),
+        url=_text(box, "url", _MAX_URL, least=1),
         token=token,
         method=method,
         lifetime=parseNumber("lifetime", box.get(b"lifetime")),
         maxSize=None if maxSize is None else parseNumber("max_size", maxSize),
-        certificate=_text(
-            "certificate", box.get(b"certificate", b""), _MAX_CERTIFICATE
-        ).encode("ascii"),
-        serverName=_text("server_name", box.get(b"server_name", b""), _MAX_NAME),
+        certificate=_text(box, "certificate", _MAX_CERTIFICATE).encode("ascii"),
+        serverName=_text(box, "server_name", _MAX_NAME),
     )
 
 
-def _text(name: str, value: bytes, most: int, least: int = 0) -> str:
+def _text(box: dict[bytes, bytes], name: str, most: int, least: int = 0) -> str:
+    value = box.get(name.encode("ascii"), b"")
     if not least <= len(value) <= most or not value.isascii():
         raise InvalidValue(f"{name} must be {least} to {most} characters of ASCII")
     return value.decode("ascii")
