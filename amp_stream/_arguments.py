@@ -349,7 +349,7 @@ class Stream(amp.Argument):
         if self.optional and not (name in strings or _dataKey(name) in strings):
             return
         with BoxErrors(strings):
-            objects[argumentKey(name)] = self._claim(name, strings, proto)
+            objects[argumentKey(name)] = self._accept(name, strings, proto)
 
     def toString(self, inObject: object) -> NoReturn:
         """
@@ -372,7 +372,7 @@ class Stream(amp.Argument):
         )
         return stream
 
-    def _claim(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:
+    def _accept(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:
         box = strings if isinstance(strings, StreamBox) else None
         if box is not None:
             connection = box.connection
@@ -386,14 +386,14 @@ class Stream(amp.Argument):
                 raise UsageError(_NOT_IN_LIST)
             stream: IncomingStream = connection.acceptInline(data, self._maxSize)
             if box is not None:
-                box.claimed.append(stream)
+                box.accepted.append(stream)
             return stream
         id = parseNumber(repr(name), strings.pop(name, None))
         size = strings.pop(_sizeKey(name), None)
         known = None if size is None else parseNumber(repr(_sizeKey(name)), size)
         stream = self._ask(connection, name, strings, id, known)
         if box is not None:
-            box.claimed.append(stream)
+            box.accepted.append(stream)
         return stream
 
     def _ask(

@@ -196,24 +196,24 @@ class StreamBox(amp.AmpBox):
 
     @ivar connection: Where the streams that it announces come in.
 
-    @ivar claimed: The streams that its arguments have asked for.
+    @ivar accepted: The streams that its arguments have asked for.
     """
 
-    __slots__ = ("claimed", "connection")
+    __slots__ = ("accepted", "connection")
 
     def __init__(self, connection: Any, values: dict[bytes, bytes]) -> None:
         # C{amp.AmpBox} looks for keys that are text; those that were read are bytes.
         dict.__init__(self, values)
         self.connection = connection
-        self.claimed: list[Any] = []
+        self.accepted: list[Any] = []
 
     def copy(self) -> StreamBox:
         """
-        A copy, for arguments to take their keys out of.  What they claim, they
-        claim for both.
+        A copy, for arguments to take their keys out of.  Both boxes have the streams
+        that they accept.
         """
         box = StreamBox(self.connection, self)
-        box.claimed = self.claimed
+        box.accepted = self.accepted
         return box
 
     def callEnded(self, error: StreamError | None) -> None:
@@ -222,7 +222,7 @@ class StreamBox(amp.AmpBox):
 
         @param error: Why it failed, or L{None}.
         """
-        for stream in self.claimed:
+        for stream in self.accepted:
             stream.callEnded(error)
 
 

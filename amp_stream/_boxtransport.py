@@ -385,7 +385,7 @@ class BoxTransport:
     def failed(
         self, box: amp.AmpBox, announced: list[Announcement], failure: Failure
     ) -> None:
-        """A box did not get through: whoever waits for it, on either side, is told."""
+        """A box did not get through: tell those who wait for it, on either side."""
         self._multiplexer.retract(announced)
         self.sending.pop(box.get(amp.ASK), None)
         error = failure.value

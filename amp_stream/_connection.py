@@ -248,7 +248,7 @@ class StreamConnection:
         multiplexer, boxes = self._multiplexer, self._boxes
         if multiplexer is not None and boxes is not None:
             if command is None:
-                taken = multiplexer.asks and multiplexer.takes(amp.AmpBox(values))
+                taken = multiplexer.questions and multiplexer.takes(amp.AmpBox(values))
             elif command in LAYER_COMMANDS:
                 taken = boxes.takes(amp.AmpBox(values))
             elif command in multiplexer.commands:
@@ -332,7 +332,7 @@ class StreamConnection:
     def _resume(self) -> None:
         if self._boxes is not None and self._multiplexer is not None:
             self._boxes.resume()
-            self._multiplexer.kick()
+            self._multiplexer.wake()
 
     def _sendFrame(self, frame: Frame) -> None:
         """

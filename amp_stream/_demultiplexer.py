@@ -33,7 +33,7 @@ from amp_stream._sansio.frames import (
 )
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream
-from amp_stream._sansio.streams import Inbound
+from amp_stream._sansio.streams import ReceiveStreams
 from amp_stream._transport import IdleTimer
 from amp_stream.errors import (
     InvalidValue,
@@ -101,11 +101,13 @@ class StreamDemultiplexer:
         self._send = send
         # Without a clock no time passes.
         self._now: Callable[[], float] = float
-        self._inbound = Inbound(limits, timeout)
+        self._receiveStreams = ReceiveStreams(limits, timeout)
         self._incoming: dict[int, IncomingStream] = {}
         self._carriers: dict[int, Carrier] = {}
         self._answers: dict[int, list[Deferred[dict[str, Any]]]] = {}
-        self._receiveTimer = IdleTimer(self._inbound.interval, self._receiveExpired)
+        self._receiveTimer = IdleTimer(
+            self._receiveStreams.interval, self._receiveExpired
+        )
         self._handlers: dict[bytes, Callable[[amp.AmpBox, bool], object]] = {
             b"stream.Data": self._streamData,
             b"stream.MaxData": self._maxStreamData,
@@ -116,7 +118,7 @@ class StreamDemultiplexer:
     @property
     def isBusy(self) -> bool:
         """Whether any stream is in progress."""
-        return bool(self._inbound.streams or self._inbound.inline)
+        return bool(self._receiveStreams.streams or self._receiveStreams.inline)
 
     def useClock(self, clock: IReactorTime) -> None:
         """Measure from now on how long streams wait."""
@@ -182,7 +184,7 @@ class StreamDemultiplexer:
 
     def _resetStream(self, box: amp.AmpBox, asked: bool) -> None:
         self.peerKnown = True
-        stream = self._inbound.reset(
+        stream = self._receiveStreams.reset(
             parseNumber("id", box.get(b"id")),
             errorForCode(_codeOf(box)),
             parseNumber("final_size", box.get(b"final_size")),
@@ -217,13 +219,15 @@ class StreamDemultiplexer:
     ) -> None:
         now = self._now()
         try:
-            stream = self._inbound.receive(id, offset, data, fin, sha256, now=now)
+            stream = self._receiveStreams.receive(
+                id, offset, data, fin, sha256, now=now
+            )
         except StreamError as error:
             self._receiveFailed(id, error)
             raise
         if stream is not None:
             self._received(stream)
-        elif self._inbound.frames:
+        elif self._receiveStreams.frames:
             self._flushReceived()
 
     def receiveAsked(self, chunk: Chunk) -> Deferred[dict[str, Any]]:
@@ -236,7 +240,7 @@ class StreamDemultiplexer:
         @raise StreamError: If the stream fails with it, or has failed before.
         """
         with self._failing(chunk.id):
-            stream = self._inbound.receive(
+            stream = self._receiveStreams.receive(
                 chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256, asked=True
             )
         if stream is None:
@@ -257,7 +261,7 @@ class StreamDemultiplexer:
 
         @param tell: Whether its sender has to be told.
         """
-        self._inbound.refuse(id, error, tell)
+        self._receiveStreams.refuse(id, error, tell)
         self._receiveFailed(id, error)
 
     def accept(
@@ -285,9 +289,11 @@ class StreamDemultiplexer:
         if self.lost is not None:
             self.lost.raiseException()
         try:
-            stream = self._inbound.claim(id, size, maxSize, carrier is not None, digest)
+            stream = self._receiveStreams.accept(
+                id, size, maxSize, carrier is not None, digest
+            )
         except StreamError as error:
-            if id not in self._inbound.streams:
+            if id not in self._receiveStreams.streams:
                 # The stream itself has failed; it was not accepted before.
                 self._receiveFailed(id, error)
             raise
@@ -305,7 +311,7 @@ class StreamDemultiplexer:
 
         @raise StreamError: If it cannot be had.
         """
-        return IncomingStream(self._inbound.takeInline(data, maxSize), self)
+        return IncomingStream(self._receiveStreams.takeInline(data, maxSize), self)
 
     def feed(self, id: int, data: bytes, last: bool = False) -> int:
         """
@@ -318,7 +324,7 @@ class StreamDemultiplexer:
         @raise StreamError: If the stream fails with them, or has ended.
         """
         with self._failing(id):
-            stream = self._inbound.feed(id, data, last)
+            stream = self._receiveStreams.feed(id, data, last)
         if stream is None:
             raise StreamRefused
         self._received(stream)
@@ -326,7 +332,7 @@ class StreamDemultiplexer:
 
     def read(self, stream: ReceiveStream | InlineStream) -> bytes:
         """@return: The next bytes of a stream; C{b''} if there are none now."""
-        inbound = self._inbound
+        inbound = self._receiveStreams
         if isinstance(stream, InlineStream):
             return inbound.readInline(stream)
         data = inbound.read(stream, self._now())
@@ -343,14 +349,14 @@ class StreamDemultiplexer:
     def stop(self, stream: ReceiveStream | InlineStream, error: StreamError) -> None:
         """Give an incoming stream up, at both ends."""
         if isinstance(stream, InlineStream):
-            self._inbound.stopInline(stream, error)
+            self._receiveStreams.stopInline(stream, error)
             return
-        self._inbound.stop(stream, error)
+        self._receiveStreams.stop(stream, error)
         self._receiveFailed(stream.id, error)
 
     def giveUp(self, id: int, error: StreamError) -> None:
         """Give an incoming stream up, if it has not ended."""
-        stream = self._inbound.streams.get(id)
+        stream = self._receiveStreams.streams.get(id)
         if stream is not None:
             self.stop(stream, error)
 
@@ -361,7 +367,9 @@ class StreamDemultiplexer:
         handles, self._incoming = self._incoming, {}
         answers, self._answers = self._answers, {}
         carriers, self._carriers = self._carriers, {}
-        complete = {stream.id for stream in self._inbound.clear() if stream.isComplete}
+        complete = {
+            stream.id for stream in self._receiveStreams.clear() if stream.isComplete
+        }
         for id, handle in handles.items():
             if id not in complete:
                 # The sender of a complete value was told that it has arrived.
@@ -385,11 +393,11 @@ class StreamDemultiplexer:
         handle = self._incoming.get(stream.id)
         if handle is not None:
             handle.deliver()
-        elif self._inbound.streams:
+        elif self._receiveStreams.streams:
             self._receiveTimer.arm()
         if self._answers and stream.isComplete and stream.id in self._answers:
             self._answer(stream)
-        if self._inbound.frames:
+        if self._receiveStreams.frames:
             self._flushReceived()
 
     def _receiveFailed(self, id: int, error: StreamError) -> None:
@@ -406,7 +414,7 @@ class StreamDemultiplexer:
         handle = self._incoming.pop(id, None)
         if self._carriers and id in self._carriers:
             self._carriers.pop(id).release(error)
-        if not self._inbound.streams:
+        if not self._receiveStreams.streams:
             self._receiveTimer.stop()
         return handle
 
@@ -415,18 +423,18 @@ class StreamDemultiplexer:
             answer.callback(self._response(stream))
 
     def _response(self, stream: ReceiveStream) -> dict[str, Any]:
-        return {"maximum": self._inbound.maximum(stream)}
+        return {"maximum": self._receiveStreams.maximum(stream)}
 
     def _flushReceived(self) -> None:
-        frames, self._inbound.frames = self._inbound.frames, []
+        frames, self._receiveStreams.frames = self._receiveStreams.frames, []
         for frame in frames:
             self._send(frame)
 
     def _receiveExpired(self, now: float) -> bool:
-        for stream in self._inbound.expire(now):
+        for stream in self._receiveStreams.expire(now):
             if stream.error is not None:
                 self._receiveFailed(stream.id, stream.error)
-        return bool(self._inbound.streams)
+        return bool(self._receiveStreams.streams)
 
 
 def _codeOf(box: amp.AmpBox) -> bytes:

@@ -87,7 +87,7 @@ class Flow:
         self._stream.abort()
 
 
-class _Result:
+class _DeferredConsumer:
     """The part of a consumer that has a Deferred to fire."""
 
     def __init__(self, stream: IncomingStream) -> None:
@@ -134,7 +134,7 @@ class _Result:
             _log.failure("while letting go of the consumer of a stream that failed")
 
 
-class Gatherer(_Result):
+class CollectConsumer(_DeferredConsumer):
     """Gathers the whole value in memory."""
 
     def __init__(self, stream: IncomingStream, maxSize: int) -> None:
@@ -165,7 +165,7 @@ class Gatherer(_Result):
         self._pieces.clear()
 
 
-class _Writer(_Result):
+class _WritingConsumer(_DeferredConsumer):
     """Counts what it writes."""
 
     def __init__(self, stream: IncomingStream) -> None:
@@ -177,7 +177,7 @@ class _Writer(_Result):
         return self._written
 
 
-class FileWriter(_Writer):
+class FileConsumer(_WritingConsumer):
     """Writes to a file."""
 
     def __init__(self, stream: IncomingStream, file: WritableFile) -> None:
@@ -211,7 +211,7 @@ class FileWriter(_Writer):
         self._written += len(data)
 
 
-class ConsumerWriter(_Writer):
+class WriteConsumer(_WritingConsumer):
     """Writes to an L{IConsumer}, which may pause the stream."""
 
     def __init__(self, stream: IncomingStream, consumer: IConsumer) -> None:
@@ -236,11 +236,11 @@ class ConsumerWriter(_Writer):
             self._consumer.unregisterProducer()
 
 
-class Delivery:
+class ProtocolConsumer:
     """Feeds a protocol."""
 
     def __init__(self, stream: IncomingStream, protocol: IProtocol) -> None:
-        self._wire = _Wire(stream)
+        self._wire = _StreamTransport(stream)
         self._protocol = protocol
         self._feeding = False
         self._end: Failure | None = None
@@ -283,7 +283,7 @@ class Delivery:
 
 
 @implementer(ITransport)
-class _Wire(Flow):
+class _StreamTransport(Flow):
     """A stream as the transport of a protocol.  There is nothing to write to."""
 
     disconnecting = False
@@ -318,7 +318,7 @@ class _StreamAddress:
         return "<an AMP stream>"
 
 
-class Iteration:
+class IteratorConsumer:
     """Hands over one piece each time that the reader asks."""
 
     def __init__(self, stream: IncomingStream) -> None:
@@ -328,7 +328,7 @@ class Iteration:
         self._finished = False
 
     def start(self) -> None:
-        """Wait until somebody asks."""
+        """Wait until the reader asks."""
         self._stream.pause()
 
     def ask(self) -> Deferred[bytes | None]:
@@ -360,7 +360,7 @@ class Iteration:
         self._stream.detach(self)
 
     def write(self, data: bytes) -> None:
-        """Hand the bytes over, and wait until somebody asks again."""
+        """Hand the bytes over, and wait until the reader asks again."""
         self._stream.pause()
         for waiter in self._take():
             waiter.callback(data)
@@ -372,7 +372,7 @@ class Iteration:
             waiter.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """Say why there are no more, now or when somebody asks."""
+        """Say why there are no more, now or when the reader asks."""
         self._end = failure
         for waiter in self._take():
             waiter.errback(failure)
@@ -391,7 +391,7 @@ class Iteration:
 class StreamIterator:
     """What C{async for} holds on to.  When it lets go, the stream is free again."""
 
-    def __init__(self, iteration: Iteration) -> None:
+    def __init__(self, iteration: IteratorConsumer) -> None:
         self._iteration = iteration
 
     def __aiter__(self) -> StreamIterator:
@@ -469,7 +469,7 @@ class IncomingStream:
             both ends.
         """
         most = self._side.collectSize if maxSize is None else maxSize
-        gatherer = Gatherer(self, most)
+        gatherer = CollectConsumer(self, most)
         if self.size is not None and self._isFree:
             try:
                 gatherer.check(self.size)
@@ -491,8 +491,8 @@ class IncomingStream:
             stream at both ends.
         """
         if IConsumer.providedBy(fileOrConsumer):
-            return self._attachResult(ConsumerWriter(self, fileOrConsumer))
-        return self._attachResult(FileWriter(self, fileOrConsumer))
+            return self._attachResult(WriteConsumer(self, fileOrConsumer))
+        return self._attachResult(FileConsumer(self, fileOrConsumer))
 
     def deliverTo(self, protocol: IProtocol) -> None:
         """
@@ -508,17 +508,17 @@ class IncomingStream:
 
         @raise Exception: What C{makeConnection} raises; the stream is free then.
         """
-        self._attach(Delivery(self, protocol))
+        self._attach(ProtocolConsumer(self, protocol))
 
     def __aiter__(self) -> StreamIterator:
         """
         Take the bytes one piece after the other.  Leaving the loop early leaves
-        the rest to whoever takes the stream next; cancelling the Deferred of a
+        the rest to the next reader of the stream; cancelling the Deferred of a
         coroutine that waits for a piece stops the stream at both ends.
 
         @raise UsageError: If the stream has a consumer already.
         """
-        iteration = Iteration(self)
+        iteration = IteratorConsumer(self)
         self._attach(iteration)
         return StreamIterator(iteration)
 
@@ -548,7 +548,7 @@ class IncomingStream:
                     consumer.write(data)
                 except Exception:
                     self._consumerFailed(consumer, Failure())
-                if self._stream.isDry:
+                if self._stream.wouldBlock:
                     break
         finally:
             self._delivering = False
@@ -628,11 +628,11 @@ class IncomingStream:
             consumer.fail(self._failure)
             return
         self._consumer = consumer
-        self._stream.attended = True
+        self._stream.hasConsumer = True
         self.deliver()
 
     def _attachResult(
-        self, consumer: Gatherer | FileWriter | ConsumerWriter
+        self, consumer: CollectConsumer | FileConsumer | WriteConsumer
     ) -> Deferred[Any]:
         try:
             self._attach(consumer)
@@ -644,7 +644,7 @@ class IncomingStream:
         """@return: The consumer, if there is one, which is it no longer."""
         consumer, self._consumer = self._consumer, None
         self._paused = False
-        self._stream.attended = False
+        self._stream.hasConsumer = False
         return [] if consumer is None else [consumer]
 
     def _consumerFailed(self, consumer: Consumer, failure: Failure) -> None:

@@ -37,10 +37,10 @@ from amp_stream._sansio.frames import (
     parseNumber,
 )
 from amp_stream._sansio.limits import MAX_CHUNK
-from amp_stream._sansio.pacer import HEADERS, SHORTEST, Pace
+from amp_stream._sansio.pacer import HEADERS, SHORTEST, SendPacer
 from amp_stream._sansio.stream import SendStream
-from amp_stream._sansio.streams import Outbound
-from amp_stream._transport import IdleTimer, Pump, SendGate
+from amp_stream._sansio.streams import SendStreams
+from amp_stream._transport import IdleTimer, SendGate, StreamProducer
 from amp_stream.errors import (
     CallFailed,
     InvalidValue,
@@ -107,7 +107,7 @@ class StreamMultiplexer(StreamDemultiplexer):
 
     @ivar commands: The names of the commands that are taken here.
 
-    @ivar asks: What to call with the answers to questions of this layer, by tag.
+    @ivar questions: What to call with the answers to questions of this layer, by tag.
 
     @ivar turn: The chunks of the turn that is under way, in pieces.
     """
@@ -121,23 +121,23 @@ class StreamMultiplexer(StreamDemultiplexer):
         self.isConnected = False
         self.commands = set(WIRE_COMMANDS | EXTENSION_COMMANDS)
         self.turn: list[bytes | memoryview] = []
-        self._pump = Pump(self._writeNext, clock)
-        self._pace = Pace(config.limits.chunk)
+        self._producer = StreamProducer(self._writeNext, clock)
+        self._pacer = SendPacer(config.limits.chunk)
         self._gate = SendGate(None, None)
-        self._outbound = Outbound(config.limits.chunk, config.streamTimeout)
+        self._sendStreams = SendStreams(config.limits.chunk, config.streamTimeout)
         # See L{WritingSide}.
-        self.allowance = self._outbound.allowance
-        self.withdraw = self._outbound.withdraw
+        self.allowance = self._sendStreams.allowance
+        self.withdraw = self._sendStreams.withdraw
         self._outgoing: dict[int, OutgoingStream] = {}
         self._outgoingCarriers: dict[int, OutgoingCarrier] = {}
         # Ends of streams whose bytes went elsewhere: id, length, digest.
         self._ends: list[tuple[int, int, bytes | None]] = []
-        self._sendTimer = IdleTimer(self._outbound.interval, self._sendExpired)
+        self._sendTimer = IdleTimer(self._sendStreams.interval, self._sendExpired)
         self._extensions: dict[Callable[[StreamMultiplexer], Any], Extension] = {}
         self._extensionOf: dict[bytes, Extension] = {}
         # Boxes that could not be sent while the peer was asked to switch the protocol.
         self._held: list[amp.AmpBox] = []
-        self.asks: dict[bytes, Callable[[amp.AmpBox], object]] = {}
+        self.questions: dict[bytes, Callable[[amp.AmpBox], object]] = {}
         self._counter = 0
         self.useClock(clock)
         self._sendTimer.useClock(clock)
@@ -151,24 +151,24 @@ class StreamMultiplexer(StreamDemultiplexer):
         """There is a transport to write to."""
         self.isConnected = True
         self._gate = SendGate(transport, self.maxBulkDelay)
-        self._pump.start(transport)
+        self._producer.start(transport)
 
     def connectionLost(self, reason: Failure) -> None:
         """Fail everything, and let go of the transport."""
-        self._pump.stopProducing()
-        self.asks.clear()
+        self._producer.stopProducing()
+        self.questions.clear()
         self._held.clear()
         super().connectionLost(reason)
         self._failOutgoing(reason)
         for extension in self._extensions.values():
             extension.connectionLost(reason)
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """What kept boxes and chunks from being written may be over."""
         held, self._held = self._held, []
         for box in held:
             self._sendOwn(box)
-        self._pump.kick()
+        self._producer.wake()
 
     def extension(self, make: Callable[[StreamMultiplexer], _Extension]) -> _Extension:
         """
@@ -268,14 +268,14 @@ class StreamMultiplexer(StreamDemultiplexer):
         """Make a tag.  AMP's own are hexadecimal numbers, and C{s} is no digit."""
         self._counter += 1
         tag = b"s%x" % self._counter
-        self.asks[tag] = answered
+        self.questions[tag] = answered
         return tag
 
     def _answered(self, box: amp.AmpBox) -> bool:
         tag = box.get(amp.ANSWER) or box.get(amp.ERROR)
-        if tag is None or tag not in self.asks:
+        if tag is None or tag not in self.questions:
             return False
-        self.asks.pop(tag)(box)
+        self.questions.pop(tag)(box)
         return True
 
     def _noteKnown(self, box: amp.AmpBox) -> None:
@@ -296,7 +296,7 @@ class StreamMultiplexer(StreamDemultiplexer):
         @param carry: Makes what gets its bytes out by another connection; L{None} to
             send them in chunks.
         """
-        core = self._outbound.open()
+        core = self._sendStreams.open()
         side: WritingSide = self
         if carry is not None:
             side = self._outgoingCarriers[core.id] = carry(core)
@@ -339,12 +339,12 @@ class StreamMultiplexer(StreamDemultiplexer):
     def finish(self, id: int, size: int, sha256: bytes | None) -> None:
         """The last byte of a stream has left by another connection: say so here."""
         self._ends.append((id, size, sha256))
-        self._pump.kick()
+        self._producer.wake()
 
     def offer(self, stream: SendStream) -> None:
         """See L{WritingSide.offer}."""
-        if self._outbound.offer(stream) and not self._pump.isBusy:
-            self._pump.kick()
+        if self._sendStreams.offer(stream) and not self._producer.isBusy:
+            self._producer.wake()
 
     def writeChunk(
         self,
@@ -359,7 +359,7 @@ class StreamMultiplexer(StreamDemultiplexer):
 
     def reset(self, stream: SendStream, error: StreamError) -> None:
         """See L{WritingSide.reset}."""
-        if self._outbound.reset(stream.id, error) is not None:
+        if self._sendStreams.reset(stream.id, error) is not None:
             self._flushSent()
             self._dropOutgoing(stream.id, error)
 
@@ -369,7 +369,7 @@ class StreamMultiplexer(StreamDemultiplexer):
 
         @param tell: Whether the peer expects to be told that no more will come.
         """
-        if self._outbound.reset(id, error, tell) is not None:
+        if self._sendStreams.reset(id, error, tell) is not None:
             self._flushSent()
             self._dropOutgoing(id, error).fail(Failure(error))
 
@@ -387,14 +387,14 @@ class StreamMultiplexer(StreamDemultiplexer):
         Write as many chunks as make a turn, all at once: the bytes of each are
         copied once.
         """
-        pace, gate, outbound = self._pace, self._gate, self._outbound
+        pace, gate, outbound = self._pacer, self._gate, self._sendStreams
         protocol = self.port.protocol
         now = self.clock.seconds()
         pace.asked(now, gate.kernel.unsent())
         pace.turn = gate.turn(now, pace.turn)
         if gate.delay:
             pace.held()
-            self._pump.hold(gate.delay)
+            self._producer.hold(gate.delay)
             return True
         gate.kernel.allow(max(SHORTEST, pace.turn // 2))
         outbound.chunk, budget = pace.sizes()
@@ -457,7 +457,7 @@ class StreamMultiplexer(StreamDemultiplexer):
                 self._granted(id, parseNumber("maximum", box[b"maximum"]))
         except StreamError as error:
             self.sendFailed(id, error)
-        if fin and self._outbound.acknowledge(id) is not None:
+        if fin and self._sendStreams.acknowledge(id) is not None:
             self._dropOutgoing(id, None).succeed()
 
     def _chunkRefused(self, box: amp.AmpBox, id: int) -> None:
@@ -473,8 +473,8 @@ class StreamMultiplexer(StreamDemultiplexer):
             self.sendFailed(id, errorForCode(code, text))
 
     def _granted(self, id: int, maximum: int) -> None:
-        if self._outbound.grant(id, maximum):
-            self._pump.kick()
+        if self._sendStreams.grant(id, maximum):
+            self._producer.wake()
 
     def _dropOutgoing(self, id: int, error: StreamError | None) -> OutgoingStream:
         stream = self._outgoing.pop(id)
@@ -486,7 +486,7 @@ class StreamMultiplexer(StreamDemultiplexer):
 
     def _failOutgoing(self, reason: Failure) -> None:
         self._sendTimer.stop()
-        self._outbound.clear()
+        self._sendStreams.clear()
         self._ends.clear()
         streams, self._outgoing = self._outgoing, {}
         carriers, self._outgoingCarriers = self._outgoingCarriers, {}
@@ -496,12 +496,12 @@ class StreamMultiplexer(StreamDemultiplexer):
             carrier.release(reason.value)
 
     def _flushSent(self) -> None:
-        frames, self._outbound.frames = self._outbound.frames, []
+        frames, self._sendStreams.frames = self._sendStreams.frames, []
         for frame in frames:
             self._sendFrame(frame)
 
     def _sendExpired(self, now: float) -> bool:
-        expired = self._outbound.expire(now)
+        expired = self._sendStreams.expire(now)
         self._flushSent()
         for core in expired:
             if core.error is not None:

@@ -663,7 +663,7 @@ class Announcement:
 
     def __len__(self) -> int:
         """
-        Somebody who does not know what this is wants to write it into a box.
+        Called by code that takes this for a value, and would write it into a box.
 
         @raise UsageError: Always.
         """

@@ -263,7 +263,7 @@ class StreamAMP(amp.AMP):
         core = _coreOf(self)
         core._start(transport)
         if core._multiplexer is not None:
-            core._multiplexer.kick()
+            core._multiplexer.wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{twisted.internet.interfaces.IProtocol.connectionLost}."""
@@ -338,14 +338,14 @@ class StreamAMP(amp.AMP):
         that it has not taken are refused.
         """
         result: Deferred[Any] = super().dispatchCommand(box)
-        claimed = box if isinstance(box, StreamBox) and box.claimed else None
+        accepted = box if isinstance(box, StreamBox) and box.accepted else None
         if resultIfFired(result) is None:
             core = _coreOf(self)
             result.addErrback(core._commandFailed, box)
-            if claimed is not None:
-                result.addCallback(commandAnswered, claimed)
-        elif claimed is not None:
-            commandAnswered(None, claimed)
+            if accepted is not None:
+                result.addCallback(commandAnswered, accepted)
+        elif accepted is not None:
+            commandAnswered(None, accepted)
         return result
 
     # Private methods of C{amp.AMP} that have no public way; docs/twisted.md lists them.

@@ -7,8 +7,8 @@ Small calls go to the transport at once.  Bulk waits until the transport has han
 all that it had to the kernel, so that a call has at most one turn of bulk before it.
 L{amp_stream._sansio.pacer} computes how long a turn is.
 
-The pump is a pull producer, so the transport asks it for bytes.  Where there is TLS,
-the transport below TLS asks.  The pump is registered only while there is something to
+L{StreamProducer} is a pull producer, so the transport asks it for bytes.  Where there
+is TLS, the transport below TLS asks.  It is registered only while there is something to
 send: a transport with a producer does not close, and AMP must be able to close it.
 
 Two smaller parts stand here too: the options of the socket that keep the kernel's queue
@@ -339,7 +339,7 @@ def lowestTransport(transport: Any) -> Any:
 
 
 @implementer(IPullProducer)
-class Pump:
+class StreamProducer:
     """
     Writes when the transport has drained.
 
@@ -369,7 +369,7 @@ class Pump:
         """@param transport: What to write to."""
         self._transport = transport
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """There may be something to send."""
         if self._running or self._transport is None:
             return
@@ -423,7 +423,7 @@ class Pump:
             self._turn = self._clock.callLater(wait, self._resume)
 
     def stopProducing(self) -> None:
-        """The transport is gone, or belongs to somebody else from now on."""
+        """The transport is gone, or belongs to another protocol from now on."""
         self._pause()
         self._transport = None
 
@@ -435,7 +435,7 @@ class Pump:
         try:
             transport.registerProducer(self, False)
         except (AttributeError, RuntimeError):
-            # It cannot, or does so for somebody else.
+            # It cannot, or does so for another producer.
             return False
         finally:
             self._busy = False

@@ -33,10 +33,10 @@ def pieces(value, size):
 
 class Wire:
     """
-    An L{Outbound} and an L{Inbound}, and what is under way between them, in order.
+    A L{SendStreams}, a L{ReceiveStreams}, and what is under way between them, in order.
 
     @ivar forth: What the sender has sent: chunks, as arguments of
-        L{Inbound.receive}, and frames.
+        L{ReceiveStreams.receive}, and frames.
 
     @ivar back: What the receiver has sent: frames, and numbers of streams that have
         arrived whole.
@@ -44,7 +44,7 @@ class Wire:
     @ivar sources: By id, how many bytes there are still to send, of L{VALUE} over
         and over again.
 
-    @ivar told: Every L{MaxStreamData} that was sent.
+    @ivar advertisedMax: Every L{MaxStreamData} that was sent.
     """
 
     def __init__(self, outbound, inbound):
@@ -53,7 +53,7 @@ class Wire:
         self.forth = []
         self.back = []
         self.sources = {}
-        self.told = []
+        self.advertisedMax = []
 
     def open(self, size):
         """Begin to send a stream of C{size} bytes."""
@@ -114,7 +114,7 @@ class Wire:
         """Put the frames of both sides on their way."""
         self.forth += self.outbound.frames
         self.back += self.inbound.frames
-        self.told += [
+        self.advertisedMax += [
             frame for frame in self.inbound.frames if isinstance(frame, MaxStreamData)
         ]
         self.outbound.frames = []

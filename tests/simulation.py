@@ -17,7 +17,7 @@ import random
 from collections import defaultdict, deque
 
 from amp_stream._sansio.congestion import CongestionController, Sample
-from amp_stream._sansio.pacer import SHORTEST, Pace
+from amp_stream._sansio.pacer import SHORTEST, SendPacer
 
 __all__ = ["Greedy", "Network", "Sender", "exploration"]
 
@@ -224,7 +224,7 @@ class Sender:
         self.kernel = _Reno(network)
         self.kernel.writable = self._turnSoon
         self.controller = CongestionController(maxBulkDelay)
-        self.pace = Pace()
+        self.pace = SendPacer()
         self._late = late
         self._source = source
         self._start = start

@@ -383,7 +383,7 @@ class FragmentTests(SynchronousTestCase):
         held = []
 
         def look():
-            streams = pair.server.streams._multiplexer._inbound.streams.values()
+            streams = pair.server.streams._multiplexer._receiveStreams.streams.values()
             held.append(sum(one.received for one in streams))
             return len(pair.server.forgotten) == 4
 

@@ -177,7 +177,7 @@ class HostilePeerTests(SynchronousTestCase):
         connection lives.
         """
         pair = connectInMemory(amp.AMP(), StreamAMP())
-        pair.server.streams._multiplexer._inbound.reset = None
+        pair.server.streams._multiplexer._receiveStreams.reset = None
         results = []
         pair.client.callRemoteString(
             b"stream.Reset", id=b"1", code=b"X", final_size=b"0"

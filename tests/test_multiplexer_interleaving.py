@@ -62,7 +62,7 @@ class Transfer:
         self.gate = None
         self.disturbed = False
         if claimFirst:
-            id = sender.streams._multiplexer._outbound._nextId
+            id = sender.streams._multiplexer._sendStreams._nextId
             self.take(receiver, id)
         self.outgoing = sender.streams.send(self.source, digest=True)
         self.outgoing.done.addBoth(self.setSent)
@@ -222,10 +222,10 @@ class Interleaving(RuleBasedStateMachine):
                     result.trap(StreamError, CancelledError, Broken)
         for protocol in (self.pair.client, self.pair.server):
             link = protocol.streams._multiplexer
-            assert link._inbound.streams == {}
-            assert link._inbound.promised == 0
-            assert link._inbound.unclaimed == 0
-            assert link._outbound.streams == {}
+            assert link._receiveStreams.streams == {}
+            assert link._receiveStreams.reserved == 0
+            assert link._receiveStreams.unaccepted == 0
+            assert link._sendStreams.streams == {}
             assert not protocol.transport.disconnecting
             assert protocol.transport.producer is None
         assert self.clock.getDelayedCalls() == []

@@ -127,9 +127,9 @@ class StreamTests(SynchronousTestCase):
         """Check that neither side keeps a stream."""
         for protocol in (self.client, self.server):
             link = protocol.streams._multiplexer
-            self.assertEqual(link._inbound.streams, {})
+            self.assertEqual(link._receiveStreams.streams, {})
             self.assertEqual(link._incoming, {})
-            self.assertEqual(link._outbound.streams, {})
+            self.assertEqual(link._sendStreams.streams, {})
             self.assertEqual(link._outgoing, {})
 
 
@@ -402,7 +402,7 @@ class TurnTests(SynchronousTestCase):
             pair = connectInMemory(StreamAMP(), Server())
             pair.flush()
             client = pair.client
-            client.streams._multiplexer._pace.turn = LONGEST
+            client.streams._multiplexer._pacer.turn = LONGEST
 
             def pieces(client=client, number=number):
                 yield bytes(65_280)

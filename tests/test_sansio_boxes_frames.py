@@ -316,7 +316,7 @@ class FaultyFrameTests(SynchronousTestCase):
         pair = connectInMemory(Server(), Server())
         pair.flush()
         incoming = pair.server.streams._demultiplexer
-        self.patch(incoming._inbound, "receive", lambda *a, **kw: 1 / 0)
+        self.patch(incoming._receiveStreams, "receive", lambda *a, **kw: 1 / 0)
         pair.client.transport.write(b"".join(encodeChunk(0, 0, b"abc")))
         pair.flush()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

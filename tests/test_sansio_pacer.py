@@ -9,7 +9,7 @@ from hypothesis.strategies import booleans, floats, lists, none, tuples
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.limits import MAX_CHUNK
-from amp_stream._sansio.pacer import BOX, HEADERS, LONGEST, SHORTEST, Pace
+from amp_stream._sansio.pacer import BOX, HEADERS, LONGEST, SHORTEST, SendPacer
 
 FIRST = BOX - HEADERS
 
@@ -46,21 +46,21 @@ class PaceTests(SynchronousTestCase):
         Before any measurement, a turn is one chunk whose box has no empty segment in
         version 2.
         """
-        pace = Pace()
+        pace = SendPacer()
         self.assertEqual((pace.turn, *pace.sizes()), (FIRST, FIRST, 1))
-        self.assertEqual(Pace(1000).sizes()[0], 1000)
+        self.assertEqual(SendPacer(1000).sizes()[0], 1000)
 
     def test_slow(self):
         """On a slow link, a turn is a millisecond of it, in one chunk."""
         for rate in (5_000_000, 12_500_000):
-            pace = Pace()
+            pace = SendPacer()
             run(pace, rate, 500)
             self.assertLess(abs(pace.turn - rate * 0.001), rate * 0.00025)
             self.assertEqual(pace.sizes(), (pace.turn, 1))
 
     def test_verySlow(self):
         """On a very slow link, a turn is not so short that most of it is headers."""
-        pace = Pace()
+        pace = SendPacer()
         run(pace, 1000, 500)
         self.assertEqual(pace.turn, SHORTEST)
 
@@ -69,16 +69,16 @@ class PaceTests(SynchronousTestCase):
         On a fast link, a turn has several chunks, which fill Twisted's write
         buffer exactly.
         """
-        pace = Pace()
+        pace = SendPacer()
         run(pace, 2_000_000_000, 500)
         self.assertEqual(pace.turn, LONGEST)
         self.assertEqual(pace.sizes()[0] + HEADERS, BOX)
         self.assertEqual(pace.sizes()[1], LONGEST)
-        self.assertEqual(Pace(1000).sizes()[0], 1000)
+        self.assertEqual(SendPacer(1000).sizes()[0], 1000)
 
     def test_smallChunks(self):
         """A chunk is no larger than C{Limits.chunk}, also on a fast link."""
-        pace = Pace(1000)
+        pace = SendPacer(1000)
         run(pace, 2_000_000_000, 500)
         self.assertEqual(pace.sizes()[0], 1000)
 
@@ -87,13 +87,13 @@ class PaceTests(SynchronousTestCase):
         A program that is busy between turns keeps long turns, as the kernel had sent
         every byte before.
         """
-        pace = Pace()
+        pace = SendPacer()
         run(pace, 2_000_000_000, 500, busy=0.01)
         self.assertEqual(pace.turn, LONGEST)
 
     def test_recovers(self):
         """Turns grow again when a slow link becomes fast."""
-        pace = Pace()
+        pace = SendPacer()
         run(pace, 2_500_000, 500)
         pace.paused()
         run(pace, 2_000_000_000, 1000)
@@ -101,7 +101,7 @@ class PaceTests(SynchronousTestCase):
 
     def test_stepByStep(self):
         """One long wait shortens turns by a quarter only."""
-        pace = Pace()
+        pace = SendPacer()
         pace.asked(0.0, 1)
         pace.wrote(1000)
         pace.asked(1.0, 1)
@@ -109,7 +109,7 @@ class PaceTests(SynchronousTestCase):
 
     def test_paused(self):
         """Time in which there is nothing to write does not count."""
-        pace = Pace()
+        pace = SendPacer()
         pace.asked(0.0, 1)
         pace.wrote(1000)
         pace.paused()
@@ -121,7 +121,7 @@ class PaceTests(SynchronousTestCase):
         Measurements between pauses add up, so turns grow on a fast link even if each
         stretch is short.
         """
-        pace = Pace()
+        pace = SendPacer()
         for start in range(100):
             run(pace, 2_000_000_000, 10, start=float(start))
             pace.paused()
@@ -129,7 +129,7 @@ class PaceTests(SynchronousTestCase):
 
     def test_short(self):
         """Less than a few milliseconds are no measurement."""
-        pace = Pace()
+        pace = SendPacer()
         for step in range(10):
             pace.asked(step / 2500, 1)
             pace.wrote(1000)
@@ -137,7 +137,7 @@ class PaceTests(SynchronousTestCase):
 
     def test_unknown(self):
         """When the kernel's queue is unknown, a turn stays one chunk."""
-        pace = Pace()
+        pace = SendPacer()
         for step in range(100):
             pace.asked(step * 1.0, None)
             pace.wrote(1000)
@@ -149,7 +149,7 @@ class PaceTests(SynchronousTestCase):
         For any measurements, a turn is within its bounds, and AMP can carry
         its chunk.
         """
-        pace = Pace()
+        pace = SendPacer()
         now = 0.0
         for wait, unsent in steps:
             now += wait

@@ -145,13 +145,13 @@ class ReceiveTests(StreamTests):
         """A stream is idle while it is not taken, or its consumer waits for bytes."""
         stream = self.stream
         self.assertTrue(stream.isIdle)
-        stream.attended = True
+        stream.hasConsumer = True
         self.assertTrue(stream.isIdle)
         self.receive(5, b"fgh")
         self.assertTrue(stream.isIdle)
         self.receive(0, b"abcde")
         self.assertFalse(stream.isIdle)
-        stream.attended = False
+        stream.hasConsumer = False
         self.assertTrue(stream.isIdle)
 
     def test_notIdleAtTheEnd(self):
@@ -160,12 +160,12 @@ class ReceiveTests(StreamTests):
         after its end.
         """
         stream = self.stream
-        stream.attended = True
+        stream.hasConsumer = True
         self.receive(0, b"abc", True)
         stream.read()
         self.assertFalse(stream.isIdle)
         stream.read()
-        stream.attended = False
+        stream.hasConsumer = False
         self.assertTrue(stream.isEnded)
         self.assertFalse(stream.isIdle)
 
@@ -442,9 +442,9 @@ class RoomTests(StreamTests):
     def test_asks(self):
         """A stream knows whether its sender waits for the answer to its last chunk."""
         self.receive(0, b"", asked=True)
-        self.assertTrue(self.stream.asks)
+        self.assertTrue(self.stream.awaitsAnswer)
         self.receive(0, b"")
-        self.assertFalse(self.stream.asks)
+        self.assertFalse(self.stream.awaitsAnswer)
 
 
 class PromiseTests(StreamTests):
@@ -455,27 +455,27 @@ class PromiseTests(StreamTests):
         Without a known size, a stream may hold its credit less the bytes that
         were read.
         """
-        self.assertEqual(self.stream.promised, 262_144)
+        self.assertEqual(self.stream.reserved, 262_144)
         self.receive(0, b"abc")
-        self.assertEqual(self.stream.promised, 262_144)
+        self.assertEqual(self.stream.reserved, 262_144)
         self.stream.read()
-        self.assertEqual(self.stream.promised, 262_141)
+        self.assertEqual(self.stream.reserved, 262_141)
         self.stream.grant(1_000_000)
-        self.assertEqual(self.stream.promised, 1_000_000)
+        self.assertEqual(self.stream.reserved, 1_000_000)
 
     def test_knownSize(self):
         """A stream with a known size may hold no more than that."""
         self.stream.expect(10, None)
-        self.assertEqual(self.stream.promised, 10)
+        self.assertEqual(self.stream.reserved, 10)
         self.receive(0, b"0123456789", True)
-        self.assertEqual(self.stream.promised, 10)
+        self.assertEqual(self.stream.reserved, 10)
         self.stream.read()
-        self.assertEqual(self.stream.promised, 0)
+        self.assertEqual(self.stream.reserved, 0)
 
     def test_failed(self):
         """A stream that has failed may hold nothing."""
         self.stream.stop(StreamAborted())
-        self.assertEqual(self.stream.promised, 0)
+        self.assertEqual(self.stream.reserved, 0)
 
     def test_needsMore(self):
         """
@@ -512,8 +512,8 @@ class Receiving(RuleBasedStateMachine):
         self.stream = ReceiveStream(1, Limits(maxGaps=GAPS))
         self.stream.window = ReceiveWindow(WINDOW)
         self.bytes = {}
-        self.consumed = self.highest = 0
-        self.granted = WINDOW
+        self.consumed = self.highestOffset = 0
+        self.maxData = WINDOW
         self.size = self.maxSize = None
         self.final = self.ended = self.failed = False
 
@@ -527,7 +527,7 @@ class Receiving(RuleBasedStateMachine):
     @property
     def most(self):
         """@return: Where the next chunk must end."""
-        return self.granted if self.size is None else min(self.granted, self.size)
+        return self.maxData if self.size is None else min(self.maxData, self.size)
 
     @property
     def complete(self):
@@ -538,11 +538,11 @@ class Receiving(RuleBasedStateMachine):
         end = offset + len(data)
         if self.size is not None and (end > self.size or (fin and end != self.size)):
             return classOf(b"STREAM_FINAL_SIZE")
-        if fin and end < self.highest:
+        if fin and end < self.highestOffset:
             return classOf(b"STREAM_FINAL_SIZE")
         if self.maxSize is not None and end > self.maxSize:
             return classOf(b"STREAM_TOO_LONG")
-        if end > self.granted:
+        if end > self.maxData:
             return classOf(b"STREAM_FLOW_CONTROL")
         places = dict(enumerate(data, offset))
         if any(self.bytes.get(place, byte) != byte for place, byte in places.items()):
@@ -577,7 +577,7 @@ class Receiving(RuleBasedStateMachine):
         for place, byte in enumerate(data, offset):
             if place >= self.consumed:
                 self.bytes[place] = byte
-        self.highest = max(self.highest, offset + len(data))
+        self.highestOffset = max(self.highestOffset, offset + len(data))
         if fin:
             self.final = True
             self.size = offset + len(data)
@@ -605,9 +605,9 @@ class Receiving(RuleBasedStateMachine):
 
     @rule(length=LENGTHS)
     def isLast(self, length):
-        offset = max(self.end, self.highest)
+        offset = max(self.end, self.highestOffset)
         end = self.size if self.size is not None else offset + length
-        self.take(offset, VALUE[offset : min(end, self.granted)], fin=True)
+        self.take(offset, VALUE[offset : min(end, self.maxData)], fin=True)
 
     @rule(beyond=st.integers(0, 3), length=LENGTHS, fin=st.booleans())
     def goesBeyond(self, beyond, length, fin):
@@ -640,7 +640,7 @@ class Receiving(RuleBasedStateMachine):
     @rule(size=st.integers(0, 300))
     def grant(self, size):
         self.stream.grant(size)
-        self.granted = max(self.granted, self.consumed + size)
+        self.maxData = max(self.maxData, self.consumed + size)
 
     @rule(
         size=st.one_of(st.none(), st.integers(WINDOW // 2, 2 * WINDOW)),
@@ -651,11 +651,13 @@ class Receiving(RuleBasedStateMachine):
             return
         expected = None
         most = min((n for n in (maxSize, self.maxSize) if n is not None), default=None)
-        if size is not None and (self.highest > size or self.size not in (None, size)):
+        if size is not None and (
+            self.highestOffset > size or self.size not in (None, size)
+        ):
             expected = classOf(b"STREAM_FINAL_SIZE")
         else:
             length = self.size if size is None else size
-            length = self.highest if length is None else length
+            length = self.highestOffset if length is None else length
             if most is not None and length > most:
                 expected = classOf(b"STREAM_TOO_LONG")
         try:
@@ -680,10 +682,10 @@ class Receiving(RuleBasedStateMachine):
         if not sender:
             self.stream.stop(error)
         else:
-            finalSize = max(0, (self.size or self.highest) + further)
+            finalSize = max(0, (self.size or self.highestOffset) + further)
             self.stream.reset(error, finalSize)
             if not self.ended:
-                possible = finalSize >= self.highest and (
+                possible = finalSize >= self.highestOffset and (
                     self.size is None
                     or finalSize == self.size
                     or (finalSize < self.size and not self.final)
@@ -701,15 +703,15 @@ class Receiving(RuleBasedStateMachine):
         assert stream.isComplete == (self.complete and not self.failed)
         assert stream.isOpen == (not self.complete and not self.ended)
         if self.failed:
-            assert stream.promised == 0
+            assert stream.reserved == 0
             return
         assert stream.received == self.consumed + len(self.bytes)
         assert stream.size == self.size
-        assert stream.promised == self.most - self.consumed >= stream.held
+        assert stream.reserved == self.most - self.consumed >= stream.held
         if stream.isOpen:
-            missing = self.end < self.highest
+            missing = self.end < self.highestOffset
             assert stream.hasRoom == (
-                missing or self.granted - self.highest >= MAX_CHUNK
+                missing or self.maxData - self.highestOffset >= MAX_CHUNK
             )
 
 

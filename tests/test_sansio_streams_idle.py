@@ -17,7 +17,7 @@ class Waiting:
     def __init__(self):
         self.isIdle = True
         self.progress = 0
-        self.mark = None
+        self.lastProgress = None
 
 
 class IdleWatchTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.frames import StopSending
 from amp_stream._sansio.limits import Limits
-from amp_stream._sansio.streams import Inbound
+from amp_stream._sansio.streams import ReceiveStreams
 from amp_stream.errors import (
     DigestMismatch,
     StreamError,
@@ -40,13 +40,13 @@ ANY_ORDER = st.tuples(
 class CarriedTests(SynchronousTestCase):
     """One stream whose bytes arrive over another connection."""
 
-    inboundClass = Inbound
+    inboundClass = ReceiveStreams
 
     def setUp(self):
         self.inbound = self.inboundClass(Limits(maxStreamSize=1_000_000))
 
-    def claim(self, size=None, maxSize=None, digest=False):
-        return self.inbound.claim(7, size, maxSize, True, digest)
+    def accept(self, size=None, maxSize=None, digest=False):
+        return self.inbound.accept(7, size, maxSize, True, digest)
 
     def end(self, size=LENGTH, sha256=None):
         return self.inbound.receive(7, size, b"", True, sha256, True)
@@ -57,7 +57,7 @@ class CarriedTests(SynchronousTestCase):
     def assertEnded(self):
         """Check that no stream is left, and that the byte counts are zero."""
         self.assertEqual(self.inbound.streams, {})
-        self.assertEqual((self.inbound.unclaimed, self.inbound.promised), (0, 0))
+        self.assertEqual((self.inbound.unaccepted, self.inbound.reserved), (0, 0))
 
     def test_order(self):
         """
@@ -68,7 +68,7 @@ class CarriedTests(SynchronousTestCase):
             for size in (None, len(VALUE)):
                 for endFirst in (False, True):
                     self.setUp()
-                    stream = self.claim(size, None, digest)
+                    stream = self.accept(size, None, digest)
                     sha = SHA if digest else None
                     if endFirst:
                         self.end(sha256=sha)
@@ -88,7 +88,7 @@ class CarriedTests(SynchronousTestCase):
         """A carried stream of no bytes is complete when its end has arrived."""
         for endFirst in (False, True):
             self.setUp()
-            stream = self.claim()
+            stream = self.accept()
             if endFirst:
                 self.end(0)
                 self.assertTrue(stream.isComplete)
@@ -107,7 +107,7 @@ class CarriedTests(SynchronousTestCase):
         """A carried stream fails if its bytes end before its size."""
         for known in ("announced", "end", "later"):
             self.setUp()
-            self.claim(len(VALUE) if known == "announced" else None)
+            self.accept(len(VALUE) if known == "announced" else None)
             if known == "end":
                 self.end()
             self.inbound.feed(7, VALUE[:-1])
@@ -121,46 +121,46 @@ class CarriedTests(SynchronousTestCase):
 
     def test_senderIsTold(self):
         """The sender of a carried stream is told with C{StopSending} why it failed."""
-        self.claim()
+        self.accept()
         self.end()
         self.fails(classOf(b"STREAM_TRUNCATED"), self.inbound.feed, 7, b"", True)
-        told = StopSending(7, b"STREAM_TRUNCATED")
-        self.assertEqual(self.inbound.frames, [told])
+        advertisedMax = StopSending(7, b"STREAM_TRUNCATED")
+        self.assertEqual(self.inbound.frames, [advertisedMax])
 
     def test_tooLong(self):
         """
         A carried stream fails with more bytes than announced, than its end says, or
         than allowed.
         """
-        self.claim(len(VALUE))
+        self.accept(len(VALUE))
         self.fails(classOf(b"STREAM_FINAL_SIZE"), self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
-        self.claim()
+        self.accept()
         self.end()
         self.fails(classOf(b"STREAM_FINAL_SIZE"), self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
-        self.claim()
+        self.accept()
         self.inbound.feed(7, VALUE + b"x")
         self.fails(classOf(b"STREAM_FINAL_SIZE"), self.end)
         self.setUp()
-        self.claim(None, 10)
+        self.accept(None, 10)
         self.fails(classOf(b"STREAM_TOO_LONG"), self.inbound.feed, 7, bytes(11))
         self.setUp()
-        self.claim()
+        self.accept()
         self.fails(classOf(b"STREAM_TOO_LONG"), self.inbound.feed, 7, bytes(1_000_001))
         self.setUp()
-        self.fails(classOf(b"STREAM_TOO_LONG"), self.claim, 11, 10)
+        self.fails(classOf(b"STREAM_TOO_LONG"), self.accept, 11, 10)
 
     def test_digest(self):
         """
         A carried stream fails with bytes that do not match its digest, or when a
         promised digest is missing.
         """
-        self.claim(None, None, True)
+        self.accept(None, None, True)
         self.inbound.feed(7, bytes(len(VALUE)))
         self.fails(DigestMismatch, self.end, len(VALUE), SHA)
         self.setUp()
-        self.claim(None, None, True)
+        self.accept(None, None, True)
         self.inbound.feed(7, VALUE)
         self.fails(StreamError, self.end)
 
@@ -169,18 +169,18 @@ class CarriedTests(SynchronousTestCase):
         A carried stream fails when bytes arrive in chunks, before or after
         the claim.
         """
-        self.claim()
+        self.accept()
         self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.inbound.receive, 7, 0, b"x")
         self.setUp()
         self.inbound.receive(7, 0, b"x")
-        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.claim)
+        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.accept)
         self.setUp()
         self.inbound.receive(7, 0, b"", True)
-        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.claim)
+        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.accept)
 
     def test_emptyChunk(self):
         """An empty chunk that is not the last leaves a carried stream unchanged."""
-        stream = self.claim()
+        stream = self.accept()
         self.inbound.receive(7, 0, b"")
         self.inbound.feed(7, b"abc", True)
         self.end(3)
@@ -189,17 +189,17 @@ class CarriedTests(SynchronousTestCase):
     def test_ended(self):
         """Bytes for a stream that has ended, or that never existed, are dropped."""
         self.assertIsNone(self.inbound.feed(7, b"x"))
-        stream = self.claim()
+        stream = self.accept()
         self.inbound.stop(stream, StreamError())
         self.assertIsNone(self.inbound.feed(7, b"x"))
         stream.feed(b"x", True)
         self.assertEqual(stream.held, 0)
         with self.assertRaises(StreamError):
-            self.claim()
+            self.accept()
 
     def test_complete(self):
         """A carried stream that is complete refuses more bytes."""
-        self.claim()
+        self.accept()
         self.inbound.feed(7, VALUE, True)
         self.end()
         with self.assertRaises(StreamError):
@@ -207,13 +207,13 @@ class CarriedTests(SynchronousTestCase):
 
     def test_claimedTwice(self):
         """A carried stream can be claimed once."""
-        self.claim()
+        self.accept()
         with self.assertRaises(classOf(b"STREAM_REUSED")):
-            self.claim()
+            self.accept()
 
     def test_noCredit(self):
         """A carried stream grants no credit, and its answers wait for its end."""
-        stream = self.claim()
+        stream = self.accept()
         self.assertFalse(stream.hasRoom)
         self.assertFalse(stream.needsMore)
         for _ in range(20):
@@ -226,11 +226,11 @@ class CarriedTests(SynchronousTestCase):
 
     def test_sums(self):
         """The bytes that a carried stream holds count towards the connection's sum."""
-        stream = self.claim()
-        before = self.inbound.promised
+        stream = self.accept()
+        before = self.inbound.reserved
         self.inbound.feed(7, bytes(500_000))
         self.assertEqual(stream.held, 500_000)
-        self.assertGreaterEqual(self.inbound.promised, max(before, 500_000))
+        self.assertGreaterEqual(self.inbound.reserved, max(before, 500_000))
         self.read(stream)
         self.inbound.stop(stream, StreamError())
         self.assertEnded()
@@ -239,7 +239,7 @@ class CarriedTests(SynchronousTestCase):
         """The sender can reset a carried stream, however many bytes have arrived."""
         for fed, final in ((0, 0), (3, 3), (3, 10)):
             self.setUp()
-            stream = self.claim()
+            stream = self.accept()
             self.inbound.feed(7, bytes(fed))
             self.inbound.reset(7, StreamError("given up"), final)
             self.assertEqual(str(stream.error), "given up")
@@ -250,7 +250,7 @@ class CarriedTests(SynchronousTestCase):
         The final size in a carried stream's reset may exceed the bytes that have
         arrived, but not be below them.
         """
-        stream = self.claim()
+        stream = self.accept()
         self.inbound.feed(7, bytes(3))
         self.inbound.reset(7, StreamError("given up"), 2)
         self.assertIsInstance(stream.error, classOf(b"STREAM_FINAL_SIZE"))
@@ -261,7 +261,7 @@ class CarriedTests(SynchronousTestCase):
         and end, however the bytes are cut and wherever the end comes between them.
         """
         self.setUp()
-        stream = self.claim(len(value) if known else None, None, digest)
+        stream = self.accept(len(value) if known else None, None, digest)
         places = sorted({min(cut, len(value)) for cut in cuts} | {0, len(value)})
         parts = [value[start:end] for start, end in itertools.pairwise(places)]
         sha = hashlib.sha256(value).digest() if digest else None

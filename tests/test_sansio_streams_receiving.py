@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.frames import MaxStreamData, StopSending
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import ReceiveState
-from amp_stream._sansio.streams import Inbound, Outbound
+from amp_stream._sansio.streams import ReceiveStreams, SendStreams
 from amp_stream.errors import (
     StreamAborted,
     StreamCancelled,
@@ -39,14 +39,14 @@ def readAll(inbound, stream):
     return b"".join(iter(lambda: inbound.read(stream), b""))
 
 
-class InboundTests(SynchronousTestCase):
-    """Tests of an L{Inbound}."""
+class ReceiveStreamsTests(SynchronousTestCase):
+    """Tests of an L{ReceiveStreams}."""
 
     limits = Limits()
     timeout: float | None = None
 
     def setUp(self):
-        self.inbound = Inbound(self.limits, self.timeout)
+        self.inbound = ReceiveStreams(self.limits, self.timeout)
 
     def frames(self):
         """Take the frames out."""
@@ -57,10 +57,10 @@ class InboundTests(SynchronousTestCase):
         """Check that no stream is left, and that the byte counts are zero."""
         inbound = self.inbound
         self.assertEqual(inbound.streams, {})
-        self.assertEqual((inbound.unclaimed, inbound.promised), (0, 0))
+        self.assertEqual((inbound.unaccepted, inbound.reserved), (0, 0))
 
 
-class InlineTests(InboundTests):
+class InlineTests(ReceiveStreamsTests):
     """Streams whose bytes came inside a box."""
 
     limits = Limits(maxStreams=1)
@@ -69,7 +69,7 @@ class InlineTests(InboundTests):
         """The bytes are read once, and then the stream ends."""
         stream = self.inbound.takeInline(b"abc")
         self.assertEqual((stream.size, stream.received, stream.held), (3, 3, 3))
-        self.assertEqual(self.inbound.promised, 3)
+        self.assertEqual(self.inbound.reserved, 3)
         self.assertEqual(self.inbound.readInline(stream), b"abc")
         self.assertFalse(stream.isEnded)
         self.assertEqual(self.inbound.readInline(stream), b"")
@@ -96,7 +96,7 @@ class InlineTests(InboundTests):
         )
         self.inbound.takeInline(b"abc")
         self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.takeInline, b"d")
-        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 7)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.accept, 7)
 
     def test_connectionLost(self):
         """The bytes can be read when the connection is gone."""
@@ -107,13 +107,13 @@ class InlineTests(InboundTests):
         self.assertNothingHeld()
 
 
-class StreamTests(InboundTests):
+class StreamTests(ReceiveStreamsTests):
     """How streams begin and end."""
 
     def test_claimFirst(self):
         """A stream can be claimed before its first chunk."""
-        stream = self.inbound.claim(3)
-        self.assertTrue(stream.claimed)
+        stream = self.inbound.accept(3)
+        self.assertTrue(stream.accepted)
         self.assertIs(self.inbound.receive(3, 0, b"abc", True), stream)
         self.assertEqual(readAll(self.inbound, stream), b"abc")
         self.assertTrue(stream.isEnded)
@@ -122,33 +122,33 @@ class StreamTests(InboundTests):
     def test_claimAfterwards(self):
         """A stream can be claimed after its last chunk."""
         stream = self.inbound.receive(3, 0, b"abc", True)
-        self.assertFalse(stream.claimed)
-        self.assertEqual(self.inbound.unclaimed, 3)
-        self.assertIs(self.inbound.claim(3), stream)
-        self.assertEqual(self.inbound.unclaimed, 0)
+        self.assertFalse(stream.accepted)
+        self.assertEqual(self.inbound.unaccepted, 3)
+        self.assertIs(self.inbound.accept(3), stream)
+        self.assertEqual(self.inbound.unaccepted, 0)
         self.assertEqual(readAll(self.inbound, stream), b"abc")
         self.assertNothingHeld()
 
     def test_empty(self):
         """A stream without bytes waits for its claim, like any other."""
         self.inbound.receive(3, 0, b"", True)
-        stream = self.inbound.claim(3, 0)
+        stream = self.inbound.accept(3, 0)
         self.assertTrue(stream.isComplete)
         self.assertEqual(self.inbound.read(stream), b"")
         self.assertNothingHeld()
 
     def test_claimTwice(self):
         """A stream can be claimed once, also after it has been read."""
-        stream = self.inbound.claim(3)
-        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.claim, 3)
+        stream = self.inbound.accept(3)
+        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.accept, 3)
         self.assertFalse(stream.isEnded)
         self.inbound.receive(3, 0, b"abc", True)
         readAll(self.inbound, stream)
-        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.accept, 3)
 
     def test_readWhenGone(self):
         """A complete stream can still be read after the connection is lost."""
-        stream = self.inbound.claim(3)
+        stream = self.inbound.accept(3)
         self.inbound.receive(3, 0, b"abc", True)
         self.assertEqual(self.inbound.clear(), [stream])
         self.assertNothingHeld()
@@ -159,7 +159,7 @@ class StreamTests(InboundTests):
     def test_clear(self):
         """Clearing the streams of a lost connection leaves nothing behind."""
         self.inbound.receive(1, 0, b"abc")
-        self.inbound.claim(2)
+        self.inbound.accept(2)
         self.inbound.refuse(3, StreamAborted())
         self.assertEqual([stream.id for stream in self.inbound.clear()], [1, 2])
         self.assertEqual(self.inbound.frames, [])
@@ -168,7 +168,7 @@ class StreamTests(InboundTests):
 
     def test_independent(self):
         """The error of one stream does not affect another."""
-        good, bad = self.inbound.claim(1), self.inbound.claim(2)
+        good, bad = self.inbound.accept(1), self.inbound.accept(2)
         self.inbound.receive(1, 0, b"abc")
         self.inbound.receive(2, 0, b"abc")
         self.assertRaises(
@@ -186,18 +186,18 @@ class StreamTests(InboundTests):
         stream that breaks it is told to stop.
         """
         self.inbound.receive(1, 0, b"abc")
-        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.claim, 1, 2)
-        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.claim, 2, 5, 4)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.accept, 1, 2)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.accept, 2, 5, 4)
         self.assertEqual(
             self.frames(),
             [StopSending(1, b"STREAM_FINAL_SIZE"), StopSending(2, b"STREAM_TOO_LONG")],
         )
         self.assertNothingHeld()
-        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.claim, 1)
-        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.claim, 2)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.accept, 1)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.accept, 2)
 
 
-class GiveUpTests(InboundTests):
+class GiveUpTests(ReceiveStreamsTests):
     """Streams that end before their bytes do."""
 
     def test_stop(self):
@@ -205,7 +205,7 @@ class GiveUpTests(InboundTests):
         The sender of a stopped stream is told once, and bytes that still arrive
         are dropped.
         """
-        stream = self.inbound.claim(3)
+        stream = self.inbound.accept(3)
         self.inbound.receive(3, 0, b"abc")
         self.inbound.stop(stream, StreamCancelled())
         self.inbound.stop(stream, StreamAborted())
@@ -230,7 +230,7 @@ class GiveUpTests(InboundTests):
         C{stop(tell=False)} does not tell the sender, who learns it from
         an answer.
         """
-        stream = self.inbound.claim(3)
+        stream = self.inbound.accept(3)
         self.inbound.stop(stream, StreamAborted(), tell=False)
         self.assertEqual(self.frames(), [])
 
@@ -244,7 +244,7 @@ class GiveUpTests(InboundTests):
         self.assertIs(self.inbound.reset(3, error, 3), stream)
         self.assertIs(stream.error, error)
         self.assertNothingHeld()
-        raised = self.assertRaises(StreamAborted, self.inbound.claim, 3)
+        raised = self.assertRaises(StreamAborted, self.inbound.accept, 3)
         self.assertEqual((raised.code, str(raised)), (b"MY_CODE", "no more"))
 
     def test_resetUnknown(self):
@@ -253,10 +253,10 @@ class GiveUpTests(InboundTests):
         reset's error.
         """
         self.assertIsNone(self.inbound.reset(3, StreamCancelled(), 0))
-        self.assertRaises(StreamCancelled, self.inbound.claim, 3)
+        self.assertRaises(StreamCancelled, self.inbound.accept, 3)
         self.assertIsNone(self.inbound.receive(3, 0, b"abc"))
         self.assertIsNone(self.inbound.reset(3, StreamAborted(), 0))
-        self.assertRaises(StreamCancelled, self.inbound.claim, 3)
+        self.assertRaises(StreamCancelled, self.inbound.accept, 3)
 
     def test_refuse(self):
         """
@@ -264,13 +264,13 @@ class GiveUpTests(InboundTests):
         end the first error stands.
         """
         self.inbound.refuse(1, StreamAborted())
-        stream = self.inbound.claim(2)
+        stream = self.inbound.accept(2)
         self.inbound.refuse(2, StreamAborted())
         self.assertTrue(stream.isEnded)
         self.inbound.refuse(3, StreamAborted(), tell=False)
         for id in (1, 2, 3):
             self.inbound.refuse(id, StreamCancelled())
-            error = self.assertRaises(StreamAborted, self.inbound.claim, id)
+            error = self.assertRaises(StreamAborted, self.inbound.accept, id)
             self.assertEqual(error.code, b"STREAM_ABORTED")
         self.assertEqual(
             self.frames(),
@@ -279,7 +279,7 @@ class GiveUpTests(InboundTests):
 
     def test_lateChunks(self):
         """Chunks of a stream that was read to its end do not open it again."""
-        stream = self.inbound.claim(3)
+        stream = self.inbound.accept(3)
         self.inbound.receive(3, 0, b"abc", True)
         readAll(self.inbound, stream)
         for asked in (False, True):
@@ -288,7 +288,7 @@ class GiveUpTests(InboundTests):
         self.assertNothingHeld()
 
 
-class AskedTests(InboundTests):
+class AskedTests(ReceiveStreamsTests):
     """Senders that wait for each answer."""
 
     limits = Limits(initialWindow=300_000, maxStreams=2)
@@ -344,9 +344,9 @@ class AskedTests(InboundTests):
         A sender that does not wait for answers may not exceed its credit, even if the
         stream was read before its first chunk.
         """
-        self.inbound.read(self.inbound.claim(0))
+        self.inbound.read(self.inbound.accept(0))
         stream = self.inbound.receive(0, 0, bytes(262_144))
-        self.assertFalse(stream.asks)
+        self.assertFalse(stream.awaitsAnswer)
         self.assertRaises(
             classOf(b"STREAM_FLOW_CONTROL"),
             self.inbound.receive,
@@ -362,7 +362,7 @@ class AskedTests(InboundTests):
         no chunk is refused, however slowly it is read.
         """
         value = VALUE[:1_000_000]
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         taken = b""
         for offset, data, fin in pieces(value, MAX_CHUNK):
             self.ask(offset, data, fin)
@@ -380,7 +380,7 @@ class AskedTests(InboundTests):
         A sender that sends the last chunk of the window first gets an answer, so that
         it can send the missing bytes.
         """
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         parts = pieces(VALUE[:300_000], 50_000)
         for offset, data, _ in reversed(parts):
             self.ask(offset, data)
@@ -397,25 +397,25 @@ class AskedTests(InboundTests):
         """
         self.limits = Limits(initialWindow=600_000, maxBufferedBytes=700_000)
         self.setUp()
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         end = 0
         while stream.hasRoom:
             self.ask(end, bytes(MAX_CHUNK))
             end += MAX_CHUNK
         for id in (1, 2):
-            self.inbound.claim(id)
+            self.inbound.accept(id)
         while not stream.hasRoom:
             self.assertTrue(self.inbound.read(stream))
         # There would have been room long ago in a window as large as before.
         self.assertLess(stream.held, 200_000)
         self.assertGreaterEqual(self.inbound.maximum(stream), end + MAX_CHUNK)
-        self.inbound.claim(3)
+        self.inbound.accept(3)
         self.ask(0, b"x", id=3)
         self.ask(end, bytes(MAX_CHUNK))
 
     def test_fewMessages(self):
         """A sender that learns its credit from answers is sent no frames."""
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         for offset, data, fin in pieces(VALUE, MAX_CHUNK):
             self.ask(offset, data, fin)
             self.inbound.maximum(stream)
@@ -428,7 +428,7 @@ class AskedTests(InboundTests):
         A sender that waits for some answers only is sent frames for the credit that no
         answer could carry.
         """
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         self.ask(0, bytes(250_000))
         self.inbound.maximum(stream)
         self.inbound.receive(0, 250_000, bytes(50_000))
@@ -440,7 +440,7 @@ class AskedTests(InboundTests):
         self.assertEqual(self.frames(), [MaxStreamData(0, 850_000)])
 
 
-class GrantTests(InboundTests):
+class GrantTests(ReceiveStreamsTests):
     """How receivers grant credit."""
 
     def transfer(self, size, announced=None, ends=True):
@@ -449,9 +449,9 @@ class GrantTests(InboundTests):
 
         @return: The grants.
         """
-        wire = Wire(Outbound(), self.inbound)
+        wire = Wire(SendStreams(), self.inbound)
         sender = wire.open(size)
-        stream = self.inbound.claim(sender.id, announced)
+        stream = self.inbound.accept(sender.id, announced)
         moved = True
         while moved:
             moved = wire.sendOne() or wire.arriveOne() or wire.answerOne()
@@ -461,13 +461,13 @@ class GrantTests(InboundTests):
         self.assertTrue(sender.isEnded)
         self.assertEqual(wire.outbound.streams, {})
         self.assertNothingHeld()
-        return wire.told
+        return wire.advertisedMax
 
     def test_rare(self):
         """A stream of 64 MiB takes one grant for each half of its window."""
-        told = self.transfer(64 * MEBIBYTE)
-        self.assertLessEqual(len(told), 128)
-        self.assertGreaterEqual(len(told), 64)
+        advertisedMax = self.transfer(64 * MEBIBYTE)
+        self.assertLessEqual(len(advertisedMax), 128)
+        self.assertGreaterEqual(len(advertisedMax), 64)
 
     def test_noneForSmallStreams(self):
         """
@@ -482,16 +482,16 @@ class GrantTests(InboundTests):
 
     def test_noneBeyondTheEnd(self):
         """A stream gets no more grants once its credit covers its size."""
-        told = self.transfer(MEBIBYTE, MEBIBYTE)
-        self.assertEqual(len(told), 1)
-        self.assertGreaterEqual(told[0].maximum, MEBIBYTE)
+        advertisedMax = self.transfer(MEBIBYTE, MEBIBYTE)
+        self.assertEqual(len(advertisedMax), 1)
+        self.assertGreaterEqual(advertisedMax[0].maximum, MEBIBYTE)
 
     def test_endWithoutBytes(self):
         """
         A sender that has used up its credit is granted more, so that it can
         send its fin.
         """
-        stream = self.inbound.claim(0, INITIAL_MAXIMUM)
+        stream = self.inbound.accept(0, INITIAL_MAXIMUM)
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
         self.assertEqual(self.frames(), [])
         self.inbound.read(stream)
@@ -500,7 +500,7 @@ class GrantTests(InboundTests):
 
     def test_notUnread(self):
         """Unread bytes are not credited."""
-        self.inbound.claim(0)
+        self.inbound.accept(0)
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
         self.assertEqual(self.frames(), [])
         self.assertRaises(
@@ -513,7 +513,7 @@ class GrantTests(InboundTests):
 
     def test_window(self):
         """A grant lets exactly the window wait for the consumer."""
-        stream = self.inbound.claim(0)
+        stream = self.inbound.accept(0)
         self.inbound.receive(0, 0, bytes(200_000))
         self.inbound.read(stream)
         self.assertEqual(self.frames(), [MaxStreamData(0, 200_000 + MEBIBYTE)])
@@ -525,14 +525,14 @@ class GrantTests(InboundTests):
         """
         self.limits = Limits(maxBufferedBytes=1_000_000)
         self.setUp()
-        granted = []
+        maxData = []
         for id in range(4):
-            stream = self.inbound.claim(id)
+            stream = self.inbound.accept(id)
             self.inbound.receive(id, 0, bytes(200_000))
             self.inbound.read(stream)
-            granted += [frame.maximum - 200_000 for frame in self.frames()]
-        self.assertEqual(granted, [1_000_000, 262_144, 262_144, 262_144])
-        self.assertEqual(self.inbound.promised, 1_000_000 + 3 * 262_144)
+            maxData += [frame.maximum - 200_000 for frame in self.frames()]
+        self.assertEqual(maxData, [1_000_000, 262_144, 262_144, 262_144])
+        self.assertEqual(self.inbound.reserved, 1_000_000 + 3 * 262_144)
 
     def test_returned(self):
         """A stream that ends returns its credit to the other streams."""
@@ -544,17 +544,17 @@ class GrantTests(InboundTests):
         ):
             self.setUp()
             for id in range(2):
-                stream = self.inbound.claim(id)
+                stream = self.inbound.accept(id)
                 self.inbound.receive(id, 0, bytes(200_000))
                 self.inbound.read(stream)
                 self.assertEqual(len(self.frames()), 1)
                 if id == 0:
                     end(stream)
                     self.frames()
-            self.assertEqual(self.inbound.promised, 1_000_000)
+            self.assertEqual(self.inbound.reserved, 1_000_000)
 
 
-class LimitTests(InboundTests):
+class LimitTests(ReceiveStreamsTests):
     """Limits on a peer."""
 
     limits = Limits(
@@ -567,14 +567,14 @@ class LimitTests(InboundTests):
         ends frees a place.
         """
         streams = [self.inbound.receive(id, 0, b"abc") for id in range(2)]
-        self.inbound.claim(2)
+        self.inbound.accept(2)
         error = self.assertRaises(
             classOf(b"STREAM_TOO_MANY"), self.inbound.receive, 3, 0, b"abc"
         )
         self.assertIn("3 streams", str(error))
         self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
         self.inbound.receive(0, 3, b"", True)
-        self.inbound.claim(0)
+        self.inbound.accept(0)
         self.assertEqual(readAll(self.inbound, streams[0]), b"abc")
         self.assertIsNone(self.inbound.receive(3, 3, b"def"))
         self.assertIsNotNone(self.inbound.receive(4, 0, b"abc"))
@@ -586,11 +586,11 @@ class LimitTests(InboundTests):
         """
         self.inbound.receive(0, 0, b"abc")
         for id in (1, 2):
-            self.inbound.claim(id)
-        self.inbound.claim(0)
-        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 3)
+            self.inbound.accept(id)
+        self.inbound.accept(0)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.accept, 3)
         self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
-        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.accept, 3)
         self.assertEqual(len(self.inbound.streams), 3)
 
     def test_flood(self):
@@ -599,7 +599,7 @@ class LimitTests(InboundTests):
         is bounded.
         """
         for id in range(3):
-            self.inbound.claim(id)
+            self.inbound.accept(id)
         for id in range(3, 5000):
             self.assertRaises(
                 classOf(b"STREAM_TOO_MANY"), self.inbound.receive, id, 0, b"abc"
@@ -607,7 +607,7 @@ class LimitTests(InboundTests):
             self.inbound.reset(-id, StreamAborted(), 0)
         self.assertEqual(list(self.inbound.streams), [0, 1, 2])
         self.assertEqual(len(self.inbound._ended), 1024)
-        self.assertEqual(self.inbound.unclaimed, 0)
+        self.assertEqual(self.inbound.unaccepted, 0)
 
     def test_remembersTheLatest(self):
         """
@@ -615,12 +615,12 @@ class LimitTests(InboundTests):
         least 1,024.
         """
         for maxStreams, remembered in ((1, 1024), (2000, 2000)):
-            inbound = Inbound(Limits(maxStreams=maxStreams))
+            inbound = ReceiveStreams(Limits(maxStreams=maxStreams))
             for id in range(remembered + 1):
                 inbound.reset(id, StreamCancelled(), 0)
             for id in (1, remembered):
-                self.assertRaises(StreamCancelled, inbound.claim, id)
-            self.assertIsNotNone(inbound.claim(0))
+                self.assertRaises(StreamCancelled, inbound.accept, id)
+            self.assertIsNotNone(inbound.accept(0))
 
     def test_rememberedErrorsKeepNothingAlive(self):
         """
@@ -647,7 +647,7 @@ class LimitTests(InboundTests):
         self.assertLess(size, 200 * 2000)
         for _ in range(20):
             try:
-                self.inbound.claim(5)
+                self.inbound.accept(5)
             except classOf(b"STREAM_CONFLICT") as error:
                 traceback, depth = error.__traceback__, 0
                 while traceback is not None:
@@ -659,20 +659,20 @@ class LimitTests(InboundTests):
         The unclaimed bytes of all streams are bounded; the stream that exceeds the
         bound fails, and claimed streams do not count.
         """
-        claimed = self.inbound.claim(0)
+        accepted = self.inbound.accept(0)
         self.inbound.receive(0, 0, bytes(200_000))
         self.inbound.receive(1, 0, bytes(60_000))
         self.inbound.receive(2, 0, bytes(40_000))
-        self.assertEqual(self.inbound.unclaimed, 100_000)
+        self.assertEqual(self.inbound.unaccepted, 100_000)
         self.assertRaises(
             classOf(b"STREAM_UNACCEPTED"), self.inbound.receive, 2, 40_000, b"x"
         )
         self.assertEqual(self.frames(), [StopSending(2, b"STREAM_UNACCEPTED")])
-        self.assertEqual(self.inbound.unclaimed, 60_000)
-        self.inbound.claim(1)
-        self.assertEqual(self.inbound.unclaimed, 0)
-        self.assertRaises(classOf(b"STREAM_UNACCEPTED"), self.inbound.claim, 2)
-        self.assertTrue(claimed.isOpen)
+        self.assertEqual(self.inbound.unaccepted, 60_000)
+        self.inbound.accept(1)
+        self.assertEqual(self.inbound.unaccepted, 0)
+        self.assertRaises(classOf(b"STREAM_UNACCEPTED"), self.inbound.accept, 2)
+        self.assertTrue(accepted.isOpen)
 
     def test_unclaimedComplete(self):
         """The bytes of complete streams count as unclaimed until their claim."""
@@ -717,23 +717,23 @@ class LimitTests(InboundTests):
         A peer that uses all its credit makes the connection hold no more than the
         limits allow.
         """
-        inbound = Inbound(Limits(maxStreams=20, maxBufferedBytes=4_000_000))
+        inbound = ReceiveStreams(Limits(maxStreams=20, maxBufferedBytes=4_000_000))
         streams = []
         for id in range(20):
-            stream = inbound.claim(id)
+            stream = inbound.accept(id)
             inbound.receive(id, 0, bytes(200_000))
             inbound.read(stream)
             streams.append(stream)
         for stream in streams:
-            end = stream.window.highest
-            inbound.receive(stream.id, end, bytes(stream.window.told - end))
+            end = stream.window.highestOffset
+            inbound.receive(stream.id, end, bytes(stream.window.advertisedMax - end))
         held = sum(stream.held for stream in streams)
-        self.assertEqual(held, inbound.promised)
+        self.assertEqual(held, inbound.reserved)
         self.assertGreater(held, 4_000_000)
         self.assertLessEqual(held, 4_000_000 + 20 * INITIAL_MAXIMUM)
 
 
-class ExpiryTests(InboundTests):
+class ExpiryTests(ReceiveStreamsTests):
     """Streams that expire."""
 
     timeout = 60
@@ -749,7 +749,7 @@ class ExpiryTests(InboundTests):
     def test_waiting(self):
         """A stream without progress expires, and its sender is told."""
         self.assertEqual(self.inbound.interval, 15)
-        stream = self.inbound.claim(1)
+        stream = self.inbound.accept(1)
         self.inbound.receive(1, 0, b"abc")
         self.assertEqual(self.pass_(0, 15, 30, 45), [])
         self.assertEqual(self.pass_(60), [1])
@@ -757,14 +757,14 @@ class ExpiryTests(InboundTests):
         self.assertEqual(self.frames(), [StopSending(1, b"STREAM_TIMED_OUT")])
         self.assertNothingHeld()
         self.assertEqual(self.pass_(75, 1000), [])
-        self.assertRaises(StreamTimedOut, self.inbound.claim, 1)
+        self.assertRaises(StreamTimedOut, self.inbound.accept, 1)
 
     def test_truncated(self):
         """
         A stream that expires after its fin, with bytes missing, fails with
         L{ProtocolViolation}.
         """
-        stream = self.inbound.claim(1)
+        stream = self.inbound.accept(1)
         self.inbound.receive(1, 3, b"def", True)
         self.assertEqual(self.pass_(0, 60), [1])
         self.assertIsInstance(stream.error, classOf(b"STREAM_TRUNCATED"))
@@ -779,8 +779,8 @@ class ExpiryTests(InboundTests):
 
     def test_pausedConsumer(self):
         """A stream does not expire while its consumer has bytes to take."""
-        stream = self.inbound.claim(1)
-        stream.attended = True
+        stream = self.inbound.accept(1)
+        stream.hasConsumer = True
         self.inbound.receive(1, 0, b"abc")
         self.assertEqual(self.pass_(0, 60, 120), [])
         self.inbound.read(stream)
@@ -796,7 +796,7 @@ class ExpiryTests(InboundTests):
         self.timeout = None
         self.setUp()
         self.assertIsNone(self.inbound.interval)
-        self.inbound.claim(1)
+        self.inbound.accept(1)
         self.assertEqual(self.pass_(0, 1e9), [])
 
 
@@ -820,14 +820,14 @@ class Receiving(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.inbound = Inbound(LIMITS, 20)
+        self.inbound = ReceiveStreams(LIMITS, 20)
         self.now = 0.0
         self.ids = list(range(4))
         # By id: all streams that there ever were, what was read of them, which
         # maximum their senders know, how long they may get.
         self.seen = {}
         self.read = {}
-        self.told = {}
+        self.advertisedMax = {}
         self.allowed = {}
 
     def at(self, slot):
@@ -844,7 +844,7 @@ class Receiving(RuleBasedStateMachine):
         if stream is not None:
             assert self.seen.setdefault(stream.id, stream) is stream
             self.read.setdefault(stream.id, 0)
-            self.told.setdefault(stream.id, INITIAL_MAXIMUM)
+            self.advertisedMax.setdefault(stream.id, INITIAL_MAXIMUM)
 
     def take(self, id, offset, data, fin=False, asked=False):
         """@return: Whether a chunk was accepted."""
@@ -875,10 +875,10 @@ class Receiving(RuleBasedStateMachine):
         """
         id, stream = self.at(slot)
         for _ in range(times):
-            if stream is None or not stream.isOpen or not stream.claimed:
+            if stream is None or not stream.isOpen or not stream.accepted:
                 break
-            start = stream.window.highest
-            end = min(start + size, self.told[id], self.bound(stream))
+            start = stream.window.highestOffset
+            end = min(start + size, self.advertisedMax[id], self.bound(stream))
             assert self.take(id, start, VALUE[start:end])
 
     @rule(slot=SLOTS, times=st.integers(1, 6), size=SIZES)
@@ -886,22 +886,24 @@ class Receiving(RuleBasedStateMachine):
         """Check that chunks of a sender that waits for answers are accepted."""
         id, stream = self.at(slot)
         for _ in range(times):
-            if stream is None or not stream.isOpen or not stream.claimed:
+            if stream is None or not stream.isOpen or not stream.accepted:
                 break
-            if stream.window.highest and not (stream.asks and stream.hasRoom):
+            if stream.window.highestOffset and not (
+                stream.awaitsAnswer and stream.hasRoom
+            ):
                 break
             start = stream._reassembly.end
             end = min(start + size, self.bound(stream))
-            if start < stream.window.highest:
+            if start < stream.window.highestOffset:
                 # First it has to fill the gaps.
-                end = min(end, stream.window.highest)
+                end = min(end, stream.window.highestOffset)
             assert self.take(id, start, VALUE[start:end], asked=True)
 
     @rule(slot=SLOTS, times=st.integers(1, 4), asked=st.booleans())
     def flows(self, slot, times, asked):
         """The life of most streams."""
         if self.at(slot)[1] is None:
-            self.claim(slot, None, None, True)
+            self.accept(slot, None, None, True)
         for _ in range(times):
             if asked:
                 self.waitsForAnswers(slot, 3, 65_535)
@@ -917,7 +919,7 @@ class Receiving(RuleBasedStateMachine):
     def ends(self, slot):
         id, stream = self.at(slot)
         if stream is not None:
-            self.take(id, stream.window.highest, b"", fin=True)
+            self.take(id, stream.window.highestOffset, b"", fin=True)
 
     @rule(
         slot=SLOTS,
@@ -931,7 +933,7 @@ class Receiving(RuleBasedStateMachine):
     @rule(slot=SLOTS, asked=st.booleans())
     def differs(self, slot, asked):
         id, stream = self.at(slot)
-        if stream is not None and (stream.claimed or stream.held):
+        if stream is not None and (stream.accepted or stream.held):
             start = self.read[id]
             if start == len(VALUE):
                 return
@@ -951,17 +953,17 @@ class Receiving(RuleBasedStateMachine):
         maxSize=st.one_of(st.none(), st.integers(0, 600_000)),
         plain=st.booleans(),
     )
-    def claim(self, slot, size, maxSize, plain):
+    def accept(self, slot, size, maxSize, plain):
         id, known = self.at(slot)
         try:
             if plain:
-                self.note(self.inbound.claim(id))
+                self.note(self.inbound.accept(id))
             else:
-                self.note(self.inbound.claim(id, size, maxSize))
+                self.note(self.inbound.accept(id, size, maxSize))
                 if maxSize is not None:
                     self.allowed[id] = maxSize
         except classOf(b"STREAM_REUSED"):
-            assert known.claimed
+            assert known.accepted
         except StreamError as error:
             if known is not None:
                 assert (error.code, str(error)) == (known.error.code, str(known.error))
@@ -969,7 +971,7 @@ class Receiving(RuleBasedStateMachine):
     @rule(slot=SLOTS, times=st.integers(1, 10))
     def readSome(self, slot, times):
         id, stream = self.at(slot)
-        if stream is None or not stream.claimed:
+        if stream is None or not stream.accepted:
             return
         for _ in range(times):
             data = self.inbound.read(stream)
@@ -984,14 +986,14 @@ class Receiving(RuleBasedStateMachine):
         id, stream = self.at(slot)
         if stream is not None:
             maximum = self.inbound.maximum(stream)
-            assert maximum >= self.told[id]
-            self.told[id] = maximum
+            assert maximum >= self.advertisedMax[id]
+            self.advertisedMax[id] = maximum
 
-    @rule(slot=SLOTS, attended=st.booleans())
-    def attend(self, slot, attended):
+    @rule(slot=SLOTS, hasConsumer=st.booleans())
+    def attend(self, slot, hasConsumer):
         _, stream = self.at(slot)
         if stream is not None:
-            stream.attended = attended
+            stream.hasConsumer = hasConsumer
 
     @rule(
         slot=SLOTS,
@@ -1006,7 +1008,7 @@ class Receiving(RuleBasedStateMachine):
         id, stream = self.at(slot)
         wasOpen = stream is not None and stream.isOpen
         if how == "reset":
-            end = 0 if stream is None else stream.window.highest
+            end = 0 if stream is None else stream.window.highestOffset
             self.inbound.reset(id, StreamAborted("no more"), max(0, end + further))
         elif how == "refuse":
             self.inbound.refuse(id, StreamCancelled(), tell)
@@ -1026,18 +1028,18 @@ class Receiving(RuleBasedStateMachine):
     def isRight(self):
         inbound = self.inbound
         streams = inbound.streams.values()
-        assert inbound.promised == sum(stream.promised for stream in streams)
-        assert inbound.unclaimed == sum(
-            stream.held for stream in streams if not stream.claimed
+        assert inbound.reserved == sum(stream.reserved for stream in streams)
+        assert inbound.unaccepted == sum(
+            stream.held for stream in streams if not stream.accepted
         )
-        assert 0 <= inbound.unclaimed <= LIMITS.maxUnacceptedBytes
+        assert 0 <= inbound.unaccepted <= LIMITS.maxUnacceptedBytes
         held = sum(stream.held for stream in streams)
         entitled = INITIAL_MAXIMUM * len(streams)
-        assert held <= inbound.promised <= LIMITS.maxBufferedBytes + entitled
+        assert held <= inbound.reserved <= LIMITS.maxBufferedBytes + entitled
         assert len(streams) <= LIMITS.maxStreams
         for stream in streams:
             assert not stream.isEnded
-            assert 0 <= stream.held <= stream.promised <= LIMITS.initialWindow
+            assert 0 <= stream.held <= stream.reserved <= LIMITS.initialWindow
         for id, stream in self.seen.items():
             assert stream.isEnded == (id not in inbound.streams)
 
@@ -1045,15 +1047,15 @@ class Receiving(RuleBasedStateMachine):
     def framesAreRight(self):
         for frame in self.inbound.frames:
             if isinstance(frame, MaxStreamData):
-                assert self.told[frame.id] < frame.maximum
-                assert frame.maximum <= self.seen[frame.id].window.granted
-                self.told[frame.id] = frame.maximum
+                assert self.advertisedMax[frame.id] < frame.maximum
+                assert frame.maximum <= self.seen[frame.id].window.maxData
+                self.advertisedMax[frame.id] = frame.maximum
         self.inbound.frames = []
 
     def teardown(self):
         for stream in list(self.inbound.streams.values()):
             self.inbound.stop(stream, StreamAborted())
-        assert (self.inbound.promised, self.inbound.unclaimed) == (0, 0)
+        assert (self.inbound.reserved, self.inbound.unaccepted) == (0, 0)
         assert self.inbound.streams == {}
 
 

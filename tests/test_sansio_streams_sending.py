@@ -18,16 +18,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.frames import ResetStream
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
-from amp_stream._sansio.streams import Inbound, Outbound
+from amp_stream._sansio.streams import ReceiveStreams, SendStreams
 from amp_stream.errors import StreamAborted, StreamCancelled, StreamTimedOut
 from tests.rules import PERIOD, VALUE, Wire
 
 
-class OutboundTests(SynchronousTestCase):
+class SendStreamsTests(SynchronousTestCase):
     """The sending side of a connection."""
 
     def setUp(self):
-        self.outbound = Outbound(1000, 60)
+        self.outbound = SendStreams(1000, 60)
 
     def openMany(self, count):
         """Open streams that have bytes to send."""
@@ -216,7 +216,7 @@ class OutboundTests(SynchronousTestCase):
 
     def test_neverExpire(self):
         """Without a timeout a stream never expires."""
-        self.outbound = Outbound()
+        self.outbound = SendStreams()
         self.openMany(1)
         self.assertIsNone(self.outbound.interval)
         for now in (0, 1e9, 2e9):
@@ -235,7 +235,7 @@ class FairnessTests(SynchronousTestCase):
         While two streams both have bytes, neither gets more than one chunk ahead,
         whatever the other streams do.
         """
-        wire = Wire(Outbound(chunk), Inbound(Limits()))
+        wire = Wire(SendStreams(chunk), ReceiveStreams(Limits()))
         streams = [wire.open(size) for size in sizes]
         turns = Counter()
         while wire.sendOne():
@@ -256,7 +256,7 @@ class Sending(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.outbound = Outbound(65_535, 4)
+        self.outbound = SendStreams(65_535, 4)
         self.streams = []
         self.ended = set()
         self.sent = Counter()
@@ -391,7 +391,7 @@ class Transfers(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.wire = Wire(Outbound(), Inbound(self.limits))
+        self.wire = Wire(SendStreams(), ReceiveStreams(self.limits))
         # By stream that is sent: its size, the stream that arrives, what was read.
         self.streams = {}
 
@@ -402,8 +402,8 @@ class Transfers(RuleBasedStateMachine):
     def open(self, size, announced):
         if len(self.wire.inbound.streams) < 5:
             stream = self.wire.open(size)
-            claimed = self.wire.inbound.claim(stream.id, size if announced else None)
-            self.streams[stream] = [size, claimed, 0]
+            accepted = self.wire.inbound.accept(stream.id, size if announced else None)
+            self.streams[stream] = [size, accepted, 0]
 
     @rule(times=st.integers(1, 20))
     def send(self, times):
@@ -438,8 +438,8 @@ class Transfers(RuleBasedStateMachine):
             if atSender:
                 self.wire.outbound.reset(stream.id, StreamAborted())
             else:
-                claimed = self.streams[stream][1]
-                self.wire.inbound.stop(claimed, StreamAborted())
+                accepted = self.streams[stream][1]
+                self.wire.inbound.stop(accepted, StreamAborted())
 
     def readOne(self, stream):
         state = self.streams[stream]
@@ -461,16 +461,16 @@ class Transfers(RuleBasedStateMachine):
                     self.wire.answerOne(),
                 ]
             )
-        for stream, (size, claimed, read) in self.streams.items():
-            assert claimed.isEnded
+        for stream, (size, accepted, read) in self.streams.items():
+            assert accepted.isEnded
             assert stream.isEnded
-            if claimed.error is None:
+            if accepted.error is None:
                 assert read == size
             if stream.error is None:
                 # Whoever reads them may have given up since then.
-                assert claimed.received == size
+                assert accepted.received == size
         assert self.wire.outbound.streams == self.wire.inbound.streams == {}
-        assert (self.wire.inbound.promised, self.wire.inbound.unclaimed) == (0, 0)
+        assert (self.wire.inbound.reserved, self.wire.inbound.unaccepted) == (0, 0)
 
 
 class MachineTests(SynchronousTestCase):

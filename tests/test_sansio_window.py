@@ -64,7 +64,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         """A receiver takes 262,144 bytes before the first grant."""
         window = ReceiveWindow()
         window.admit(262_144)
-        self.assertEqual((window.highest, window.room), (262_144, 0))
+        self.assertEqual((window.highestOffset, window.room), (262_144, 0))
 
     def test_violation(self):
         """Bytes beyond the window are not counted; the error names C{MaxStreamData}."""
@@ -72,14 +72,14 @@ class ReceiveWindowTests(SynchronousTestCase):
         window.admit(999)
         error = self.assertRaises(classOf(b"STREAM_FLOW_CONTROL"), window.admit, 1001)
         self.assertIn("stream.MaxData", str(error))
-        self.assertEqual(window.highest, 999)
+        self.assertEqual(window.highestOffset, 999)
 
     def test_anyOrder(self):
         """Bytes at lower offsets do not move the window's highest offset back."""
         window = ReceiveWindow(1000)
         for end in (10, 500, 20):
             window.admit(end)
-        self.assertEqual((window.highest, window.room), (500, 500))
+        self.assertEqual((window.highestOffset, window.room), (500, 500))
 
     def test_grant(self):
         """
@@ -88,10 +88,10 @@ class ReceiveWindowTests(SynchronousTestCase):
         """
         window = ReceiveWindow(1000)
         window.grant(3000)
-        self.assertEqual((window.granted, window.told), (3000, 1000))
+        self.assertEqual((window.maxData, window.advertisedMax), (3000, 1000))
         window.admit(3000)
         self.assertEqual(window.tell(), 3000)
-        self.assertEqual(window.told, 3000)
+        self.assertEqual(window.advertisedMax, 3000)
 
     def test_shrink(self):
         """
@@ -101,10 +101,10 @@ class ReceiveWindowTests(SynchronousTestCase):
         window = ReceiveWindow(1000)
         window.grant(3000)
         window.tell()
-        for consumed, granted in ((0, 3000), (2000, 3000), (2500, 3500)):
+        for consumed, maxData in ((0, 3000), (2000, 3000), (2500, 3500)):
             window.consumed = consumed
             window.grant(1000)
-            self.assertEqual(window.granted, granted)
+            self.assertEqual(window.maxData, maxData)
 
     def test_dueWhenBothHalves(self):
         """
@@ -112,7 +112,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         credit, not with one of the two.
         """
         window = ReceiveWindow(1000)
-        for consumed, highest, due in (
+        for consumed, highestOffset, due in (
             (0, 0, False),
             (0, 1000, False),
             (499, 1000, False),
@@ -120,8 +120,8 @@ class ReceiveWindowTests(SynchronousTestCase):
             (500, 500, True),
             (499, 499, False),
         ):
-            window.consumed, window.highest = consumed, highest
-            self.assertEqual(window.isWorth(1000), due, (consumed, highest))
+            window.consumed, window.highestOffset = consumed, highestOffset
+            self.assertEqual(window.isWorth(1000), due, (consumed, highestOffset))
 
     def test_halfOfWhatIsKnown(self):
         """
@@ -129,12 +129,12 @@ class ReceiveWindowTests(SynchronousTestCase):
         last told.
         """
         window = ReceiveWindow(1000)
-        window.consumed = window.highest = 1000
+        window.consumed = window.highestOffset = 1000
         window.grant(600)
         window.tell()
-        window.consumed = window.highest = 1299
+        window.consumed = window.highestOffset = 1299
         self.assertFalse(window.isWorth(10_000))
-        window.consumed = window.highest = 1300
+        window.consumed = window.highestOffset = 1300
         self.assertTrue(window.isWorth(10_000))
 
     @given(
@@ -153,22 +153,34 @@ class ReceiveWindowTests(SynchronousTestCase):
         window = ReceiveWindow(1000)
         most = 1000
         for step, number in steps:
-            before = (window.consumed, window.highest, window.told, window.granted)
+            before = (
+                window.consumed,
+                window.highestOffset,
+                window.advertisedMax,
+                window.maxData,
+            )
             if step == "arrive":
-                window.admit(min(number, window.granted))
+                window.admit(min(number, window.maxData))
             elif step == "consume":
-                window.consumed = max(window.consumed, min(number, window.highest))
+                window.consumed = max(
+                    window.consumed, min(number, window.highestOffset)
+                )
             elif step == "grant":
                 window.grant(number)
                 most = max(most, window.consumed + number)
             else:
                 window.tell()
-            after = (window.consumed, window.highest, window.told, window.granted)
+            after = (
+                window.consumed,
+                window.highestOffset,
+                window.advertisedMax,
+                window.maxData,
+            )
             self.assertTrue(all(a <= b for a, b in zip(before, after, strict=True)))
-            self.assertLessEqual(window.consumed, window.highest)
-            self.assertLessEqual(window.highest, window.granted)
-            self.assertLessEqual(window.told, window.granted)
-            self.assertEqual(window.granted, most)
+            self.assertLessEqual(window.consumed, window.highestOffset)
+            self.assertLessEqual(window.highestOffset, window.maxData)
+            self.assertLessEqual(window.advertisedMax, window.maxData)
+            self.assertEqual(window.maxData, most)
 
     def transfer(self, total, sizes, chunk, taken):
         """
@@ -188,9 +200,11 @@ class ReceiveWindowTests(SynchronousTestCase):
             count = min(chunk, sender.available, total - sender.offset)
             if count:
                 receiver.admit(sender.spend(count) + count)
-            if count == 0 or receiver.highest - receiver.consumed > taken:
-                self.assertGreater(receiver.highest, receiver.consumed, "stalled")
-                receiver.consumed = min(receiver.highest, receiver.consumed + taken)
+            if count == 0 or receiver.highestOffset - receiver.consumed > taken:
+                self.assertGreater(receiver.highestOffset, receiver.consumed, "stalled")
+                receiver.consumed = min(
+                    receiver.highestOffset, receiver.consumed + taken
+                )
                 size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
                 if receiver.isWorth(size):
                     receiver.grant(size)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import Limits
 from amp_stream._sansio.frames import MaxStreamData
 from amp_stream._sansio.limits import INITIAL_MAXIMUM
-from amp_stream._sansio.streams import Inbound
+from amp_stream._sansio.streams import ReceiveStreams
 from amp_stream._sansio.window import WindowGrowth
 
 MIB = 1_048_576
@@ -60,7 +60,7 @@ class Link:
         @param delay: The one-way delay of the link (seconds).
         @param rate: How many chunks of 65,536 bytes pass in a second.
         """
-        self.inbound = Inbound(limits)
+        self.inbound = ReceiveStreams(limits)
         self.delay = delay
         self.gap = 1 / rate
         self.now = 0.0
@@ -68,7 +68,7 @@ class Link:
         self.received = 0
         self.sent = 0
         self.grants = [(0.0, INITIAL_MAXIMUM)]
-        self.stream = self.inbound.claim(0)
+        self.stream = self.inbound.accept(0)
 
     @property
     def size(self):
@@ -136,7 +136,7 @@ class LinkTests(SynchronousTestCase):
         """A consumer that lets bytes wait makes no window grow, on any link."""
         link = Link(Limits(), 0.05, 1000)
         for _ in range(20):
-            while link.sent < link.stream.window.told:
+            while link.sent < link.stream.window.advertisedMax:
                 link.chunk()
             link.now += 1.0
             link.consume()
@@ -151,15 +151,15 @@ class LinkTests(SynchronousTestCase):
         self.run_(link, 64 * MIB)
         self.assertEqual(link.size, 16 * MIB)
         window = link.stream.window
-        while link.sent < window.told:
+        while link.sent < window.advertisedMax:
             link.chunk()
         self.assertGreater(link.stream.held, 2 * MIB)
         link.consume()
-        self.assertTrue(window.isLate)
-        while link.sent < window.told:
+        self.assertTrue(window.wasBlocked)
+        while link.sent < window.advertisedMax:
             link.chunk()
         link.consume()
-        self.assertLessEqual(window.told - window.consumed, MIB)
+        self.assertLessEqual(window.advertisedMax - window.consumed, MIB)
 
     def test_shared(self):
         """
@@ -171,10 +171,10 @@ class LinkTests(SynchronousTestCase):
         self.run_(link, 64 * MIB)
         windows = []
         for id in range(1, 4):
-            stream = link.inbound.claim(id)
+            stream = link.inbound.accept(id)
             for start in range(0, INITIAL_MAXIMUM, 65_536):
                 link.inbound.receive(id, start, bytes(65_536), now=link.now)
                 link.inbound.read(stream, link.now)
-            windows.append(stream.window.told - stream.window.consumed)
+            windows.append(stream.window.advertisedMax - stream.window.consumed)
         self.assertGreater(windows[0], 14 * MIB)
-        self.assertLessEqual(link.inbound.promised, 32 * MIB + 4 * INITIAL_MAXIMUM)
+        self.assertLessEqual(link.inbound.reserved, 32 * MIB + 4 * INITIAL_MAXIMUM)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._sansio.pacer import BOX, LONGEST
-from amp_stream._transport import Pump
+from amp_stream._transport import StreamProducer
 from tests.commands import Server, Store
 from tests.loopback import LoopbackTestCase, Plain, Watched
 
@@ -32,12 +32,12 @@ class Turns(Clock):
         return super().callLater(when + 1, what, *a, **kw)
 
 
-class PumpTestCase(SynchronousTestCase):
+class ProducerTestCase(SynchronousTestCase):
     """Tests of the pump, step by step."""
 
     def setUp(self):
         self.clock = Turns()
-        self.pump = Pump(self.writeNext, self.clock)
+        self.pump = StreamProducer(self.writeNext, self.clock)
         self.left = 0
         self.written = 0
         self.write = lambda: None
@@ -63,7 +63,7 @@ class PumpTestCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class ProducerTests(PumpTestCase):
+class ProducerTests(ProducerTestCase):
     """Transports that say when they have drained."""
 
     def test_pullProducer(self):
@@ -80,8 +80,8 @@ class ProducerTests(PumpTestCase):
         self.pump.start(transport)
         self.assertIsNone(transport.producer)
         self.left = 2
-        self.pump.kick()
-        self.pump.kick()
+        self.pump.wake()
+        self.pump.wake()
         self.assertIs(transport.producer, self.pump)
         self.assertFalse(transport.streaming)
         self.assertEqual(self.written, 0)
@@ -95,7 +95,7 @@ class ProducerTests(PumpTestCase):
         self.left = 1
         self.pump.resumeProducing()
         self.assertEqual(self.written, 2)
-        self.pump.kick()
+        self.pump.wake()
         self.pump.resumeProducing()
         self.assertEqual(self.written, 3)
 
@@ -108,7 +108,7 @@ class ProducerTests(PumpTestCase):
         self.pump.start(transport)
         self.left = 2
         waits = self.waits = [5.0, 5.0, 5.0]
-        self.pump.kick()
+        self.pump.wake()
         self.pump.resumeProducing()
         self.assertEqual(self.written, 0)
         self.pump.resumeProducing()
@@ -130,7 +130,7 @@ class ProducerTests(PumpTestCase):
         self.pump.start(object())
         self.left = 1
         waits = self.waits = [5.0]
-        self.pump.kick()
+        self.pump.wake()
         self.clock.advance(1)
         self.assertEqual((self.written, waits), (0, []))
         self.clock.advance(5)
@@ -144,11 +144,11 @@ class ProducerTests(PumpTestCase):
         writes nothing.
         """
         self.left = 1
-        self.pump.kick()
+        self.pump.wake()
         self.pump.stopProducing()
         self.pump.start(StringTransport())
         self.pump.stopProducing()
-        self.pump.kick()
+        self.pump.wake()
         self.assertStopped()
         self.assertEqual(self.written, 0)
 
@@ -159,10 +159,10 @@ class ProducerTests(PumpTestCase):
         """
         transport = AskingTransport()
         self.pump.start(transport)
-        self.pump.kick()
+        self.pump.wake()
         self.assertIsNone(transport.producer)
         self.left = 2
-        self.pump.kick()
+        self.pump.wake()
         self.assertEqual(self.written, 1)
         self.assertIs(transport.producer, self.pump)
 
@@ -185,7 +185,7 @@ class ProducerTests(PumpTestCase):
         self.write = write
         self.left = 10_000
         self.pump.start(transport)
-        self.pump.kick()
+        self.pump.wake()
         self.assertEqual(self.written, 10_000)
         self.assertIsNone(transport.producer)
 
@@ -197,8 +197,8 @@ class ProducerTests(PumpTestCase):
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
-        self.write = self.pump.kick
-        self.pump.kick()
+        self.write = self.pump.wake
+        self.pump.wake()
         self.pump.resumeProducing()
         self.assertEqual(self.written, 1)
         self.assertIs(transport.producer, self.pump)
@@ -208,7 +208,7 @@ class ProducerTests(PumpTestCase):
         transport = StringTransport()
         self.pump.start(transport)
         self.left = 2
-        self.pump.kick()
+        self.pump.wake()
         self.pump.stopProducing()
         transport.registerProducer(object(), True)
         self.pump.stopProducing()
@@ -222,7 +222,7 @@ class ProducerTests(PumpTestCase):
         self.pump.start(transport)
         self.write = self.pump.stopProducing
         self.left = 2
-        self.pump.kick()
+        self.pump.wake()
         self.assertEqual(self.written, 1)
         self.assertIsNone(transport.producer)
         self.assertStopped()
@@ -236,7 +236,7 @@ class ProducerTests(PumpTestCase):
 
         self.pump.start(Disconnected())
         self.left = 2
-        self.pump.kick()
+        self.pump.wake()
         self.assertStopped()
         self.assertEqual(self.written, 0)
 
@@ -249,10 +249,10 @@ class ProducerTests(PumpTestCase):
 
             self.write = write
             self.left = 1
-            pump = Pump(self.writeNext, self.clock)
+            pump = StreamProducer(self.writeNext, self.clock)
             pump.start(AskingTransport())
             with self.assertRaises(error):
-                pump.kick()
+                pump.wake()
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -267,7 +267,7 @@ class AskingTransport(StringTransport):
         producer.resumeProducing()
 
 
-class TurnTests(PumpTestCase):
+class TurnTests(ProducerTestCase):
     """Transports that do not say when they have drained."""
 
     def transports(self):
@@ -291,8 +291,8 @@ class TurnTests(PumpTestCase):
             for _ in range(2):
                 self.written = 0
                 self.left = 3
-                self.pump.kick()
-                self.pump.kick()
+                self.pump.wake()
+                self.pump.wake()
                 self.assertEqual(self.written, 0)
                 for count in (1, 2, 3, 3):
                     self.clock.advance(1)
@@ -305,7 +305,7 @@ class TurnTests(PumpTestCase):
         for transport in self.transports():
             self.pump.start(transport)
             self.left = 3
-            self.pump.kick()
+            self.pump.wake()
             self.pump.stopProducing()
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -316,7 +316,7 @@ class TurnTests(PumpTestCase):
             self.written = 0
             self.left = 3
             self.write = self.pump.stopProducing
-            self.pump.kick()
+            self.pump.wake()
             self.clock.advance(1)
             self.assertEqual(self.written, 1)
             self.assertStopped()
@@ -480,14 +480,14 @@ class RealTransportTests(LoopbackTestCase):
             client.transport.write(CHUNK)
             return True
 
-        pump = Pump(writeNext, reactor)
+        pump = StreamProducer(writeNext, reactor)
         pump.start(client.transport)
-        pump.kick()
+        pump.wake()
         self.assertIs(client.transport.producer, pump)
         await done
         self.assertIsNone(client.transport.producer)
         left = 3
-        pump.kick()
+        pump.wake()
         pump.stopProducing()
         self.assertIsNone(client.transport.producer)
         self.assertEqual(left, 2)
@@ -498,12 +498,12 @@ class RealTransportTests(LoopbackTestCase):
             client, server = Plain(), Plain()
             await connect(client, server)
             transport = client.transport
-            pump = Pump(
+            pump = StreamProducer(
                 lambda transport=transport: transport.write(CHUNK) or True, reactor
             )
             pump.start(transport)
-            pump.kick()
+            pump.wake()
             server.transport.abortConnection()
             await client.lost
-            pump.kick()
+            pump.wake()
             self.assertIsNone(getattr(transport, "producer", None))

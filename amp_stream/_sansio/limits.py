@@ -48,11 +48,10 @@ class Limits:
     @ivar chunk: The largest chunk that this side sends (bytes, 1 to 65,535).
 
     @ivar maxStreams: The most streams that the peer may have open at once
-        towards this side, those included that somebody here has asked for and
-        that have not begun.
+        towards this side, those included that were accepted and have not begun.
 
     @ivar maxUnacceptedBytes: The most bytes, over all streams of a connection,
-        that are kept before anybody asks for their stream.
+        that are kept before their stream is accepted.
 
     @ivar maxBufferedBytes: What all streams of a connection may hold together
         before each gets no more than the 262,144 bytes that it is entitled to.
@@ -61,7 +60,7 @@ class Limits:
         for no bound: a consumer that writes to a disk needs none.
 
     @ivar maxCollectSize: The most bytes that C{collect()} gathers in memory when
-        it is not told otherwise.
+        its caller does not say.
 
     @ivar maxGaps: The most gaps that one stream may have at once, while bytes
         beyond them are here already.

@@ -55,7 +55,7 @@ class Settings:
 
 
 class Peer(Enum):
-    """What is known of the other end."""
+    """How much the other end has shown of itself."""
 
     UNKNOWN = "unknown"
     PLAIN = "plain"

@@ -63,7 +63,7 @@ How long to measure (seconds).
 
 
 @define(eq=False)
-class Pace:
+class SendPacer:
     """
     The length of the turns on one connection.
 

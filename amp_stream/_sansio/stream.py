@@ -1,36 +1,32 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-The states of the two halves of a stream, as tables.
+One stream: its sending and its receiving half (RFC 9000, sections 3.1 and 3.2).
 
-The names are those of RFC 9000, sections 3.1 (sending) and 3.2 (receiving), but:
+L{SendStream} counts bytes and never sees them: they go from their source to the
+transport without a stop.  L{ReceiveStream} puts the bytes in order, and holds the
+sender to its end, its digest and its limits.  L{InlineStream} arrived whole, inside a
+box.
 
- - The connection below is reliable and ordered, so a reset needs no
-   acknowledgement, and nobody waits to hear that the application knows of it.
+The states are tables.  Their names are those of the RFC, but:
 
- - A receiver that gives up is done at once (C{STOPPED}): what is still under way
-   is thrown away, because the connection remembers which streams have ended.
+ - The connection below is reliable and ordered, so a reset needs no acknowledgement,
+   and no state waits for the application to hear of it.
+
+ - A receiver that gives up is done at once (C{STOPPED}): the bytes still under way are
+   thrown away, because the connection remembers which streams have ended.
 
  - A reset counts until the last byte has been read.  The RFC leaves it open
    whether a value that has arrived whole survives one; here it does not.
 
-A state that no transition leaves is an end: what happens to the stream afterwards
-is ignored.  The diagrams in the documentation are made from these tables.
+A state that no transition leaves is an end: nothing changes the stream afterwards.  The
+diagrams in the documentation are made from these tables.
 
-The end-to-end check of a stream's bytes.
-
-The digest comes with the last chunk, but must be computed from the first one
-on, and a large stream whose sender never gives one should not pay for it.  So a
-sender that uses windows says at the start that a digest will follow, with an
-empty C{sha256}.  One chunk, and the streams of senders that wait for each answer,
-are hashed in any case: for them the digest may come without notice.
-
-The sending half of one stream (RFC 9000, section 3.1).
-
-It counts bytes and never sees them: they go from their source to the transport
-without a stop.
-
-The receiving half of one stream (RFC 9000, section 3.2).
+The digest comes with the last chunk, but has to be computed from the first one on, and
+a large stream whose sender never gives one should not pay for it.  So a sender that
+uses windows announces it with an empty C{sha256} in the first chunk.  A single chunk,
+and the streams of senders that wait for each answer, are hashed in any case: their
+digest may come without notice.
 """
 
 from __future__ import annotations
@@ -63,7 +59,7 @@ class _Name(Enum):
 
 
 class SendState(_Name):
-    """Where the sending half of a stream is."""
+    """The states of the sending half."""
 
     READY = auto()
     SEND = auto()
@@ -73,7 +69,7 @@ class SendState(_Name):
 
 
 class SendInput(_Name):
-    """What can happen to the sending half."""
+    """The events of the sending half."""
 
     DATA = auto()
     FIN = auto()
@@ -82,7 +78,7 @@ class SendInput(_Name):
 
 
 class ReceiveState(_Name):
-    """Where the receiving half of a stream is."""
+    """The states of the receiving half."""
 
     RECV = auto()
     SIZE_KNOWN = auto()
@@ -93,7 +89,7 @@ class ReceiveState(_Name):
 
 
 class ReceiveInput(_Name):
-    """What can happen to the receiving half."""
+    """The events of the receiving half."""
 
     DATA = auto()
     FIN = auto()
@@ -217,7 +213,7 @@ class SendStream:
 
     @ivar error: Why it was reset, if it was.
 
-    @ivar mark: See L{Watched}.
+    @ivar lastProgress: See L{Watched}.
     """
 
     id: int
@@ -225,7 +221,7 @@ class SendStream:
     window: SendWindow = field(factory=SendWindow, init=False)
     offered: bool = field(default=False, init=False)
     error: StreamError | None = field(default=None, init=False)
-    mark: tuple[int, float] | None = field(default=None, init=False)
+    lastProgress: tuple[int, float] | None = field(default=None, init=False)
 
     @property
     def isSending(self) -> bool:
@@ -316,18 +312,18 @@ class ReceiveStream:
 
     @ivar received: How many bytes have arrived, those after a gap included.
 
-    @ivar claimed: Whether somebody on this side has asked for it.
+    @ivar accepted: Whether a call, or the application, has asked for it.
 
-    @ivar attended: Whether a consumer is taking its bytes, or pausing.
+    @ivar hasConsumer: Whether a consumer is taking its bytes, or pausing.
 
-    @ivar asks: Whether its sender waited for an answer to its last chunk.
+    @ivar awaitsAnswer: Whether its sender waited for an answer to its last chunk.
 
-    @ivar carried: Whether its bytes come by another connection: then they are held
+    @ivar isOutOfBand: Whether its bytes come by another connection: then they are held
         back there, and not by the window.
 
     @ivar error: Why there will be no complete value, once that is sure.
 
-    @ivar mark: See L{Watched}.
+    @ivar lastProgress: See L{Watched}.
     """
 
     id: int
@@ -335,12 +331,12 @@ class ReceiveStream:
     state: ReceiveState = field(default=ReceiveState.RECV, init=False)
     size: int | None = field(default=None, init=False)
     received: int = field(default=0, init=False)
-    claimed: bool = field(default=False, init=False)
-    attended: bool = field(default=False, init=False)
-    asks: bool = field(default=False, init=False)
-    carried: bool = field(default=False, init=False)
+    accepted: bool = field(default=False, init=False)
+    hasConsumer: bool = field(default=False, init=False)
+    awaitsAnswer: bool = field(default=False, init=False)
+    isOutOfBand: bool = field(default=False, init=False)
     error: StreamError | None = field(default=None, init=False)
-    mark: tuple[int, float] | None = field(default=None, init=False)
+    lastProgress: tuple[int, float] | None = field(default=None, init=False)
     window: ReceiveWindow = field(factory=ReceiveWindow, init=False)
     _digest: DigestCheck | None = field(default=None, init=False)
     _fed: bool = field(default=False, init=False)
@@ -360,12 +356,12 @@ class ReceiveStream:
         return self._reassembly.held
 
     @property
-    def promised(self) -> int:
+    def reserved(self) -> int:
         """How many bytes the sender may make us hold, those that we hold included."""
         if self.error is not None:
             return 0
         window = self.window
-        most = window.granted if self.size is None else min(window.granted, self.size)
+        most = window.maxData if self.size is None else min(window.maxData, self.size)
         return most - window.consumed
 
     @property
@@ -391,12 +387,12 @@ class ReceiveStream:
         nobody can make any other.
         """
         window = self.window
-        if self.carried:
+        if self.isOutOfBand:
             # Its last chunk, which has no bytes, can come before them.
             return not self.isOpen
         return (
             not self.isOpen
-            or self._reassembly.end < window.highest
+            or self._reassembly.end < window.highestOffset
             or window.room >= MAX_CHUNK
         )
 
@@ -406,21 +402,24 @@ class ReceiveStream:
         Whether its sender has a use for more credit than it knows of.  One that has
         used up all that it knows of may need it even to say that this was all.
         """
-        if self.carried:
+        if self.isOutOfBand:
             return False
         if self.size is None:
             return True
-        return self.window.told < self.size or self.window.told == self.window.highest
+        return (
+            self.window.advertisedMax < self.size
+            or self.window.advertisedMax == self.window.highestOffset
+        )
 
     @property
     def isIdle(self) -> bool:
         """
-        Whether it waits for the peer, or for somebody here to want it: the time
-        that a consumer spends pausing is its own.
+        Whether it waits for the peer, or for a consumer: the time that a consumer
+        spends pausing is its own.
         """
         if self.isEnded:
             return False
-        if not self.attended:
+        if not self.hasConsumer:
             return True
         return self.isOpen and self._reassembly.start == self._reassembly.end
 
@@ -446,13 +445,13 @@ class ReceiveStream:
         if maxSize is not None and (self._maxSize is None or maxSize < self._maxSize):
             self._maxSize = maxSize
         if size is not None:
-            if self.window.highest > size or self.size not in (None, size):
+            if self.window.highestOffset > size or self.size not in (None, size):
                 raise ProtocolViolation(
                     f"the stream was announced with {size} bytes and has others",
                     b"STREAM_FINAL_SIZE",
                 )
             self.size = size
-        self._checkLength(self.window.highest if self.size is None else self.size)
+        self._checkLength(self.window.highestOffset if self.size is None else self.size)
         self._setBounds()
 
     def receive(
@@ -487,9 +486,9 @@ class ReceiveStream:
             return
         self._checkEnd(end, fin)
         self._checkLength(end)
-        if data or not self.carried:
+        if data or not self.isOutOfBand:
             self.window.admit(end)
-        self.asks = asked
+        self.awaitsAnswer = asked
         if sha256 is not None or (asked and not self._next):
             self._noteDigest(sha256)
         reassembly = self._reassembly
@@ -525,10 +524,10 @@ class ReceiveStream:
         """
         self._reassembly.append(data)
         self._next = self.received = end
-        if end > self.window.highest:
+        if end > self.window.highestOffset:
             # An empty chunk may have been further on.
-            self.window.highest = end
-        self.asks = False
+            self.window.highestOffset = end
+        self.awaitsAnswer = False
         if self._digest is not None:
             self._hash(self._digest, (data,))
 
@@ -550,7 +549,7 @@ class ReceiveStream:
         if self.state is not ReceiveState.RECV or self._reassembly.hasGaps:
             self._most = -1
             return
-        most = MAX_NUMBER if self.carried else self.window.granted
+        most = MAX_NUMBER if self.isOutOfBand else self.window.maxData
         for bound in (self.size, self._maxSize):
             if bound is not None:
                 most = min(most, bound)
@@ -572,7 +571,7 @@ class ReceiveStream:
             self._digest.note(sha256)
 
     def _hash(self, digest: DigestCheck, readable: Iterable[bytes]) -> None:
-        if not (digest.isAnnounced or self.asks):
+        if not (digest.isAnnounced or self.awaitsAnswer):
             # A sender that waits for answers need not announce a digest; this one does
             # not wait any more.
             self._digest = None
@@ -580,11 +579,11 @@ class ReceiveStream:
         digest.update(readable)
 
     @property
-    def isDry(self) -> bool:
+    def wouldBlock(self) -> bool:
         """Whether there is nothing to read, and more may come."""
         return self.state is ReceiveState.RECV and not self._reassembly.isReadable
 
-    def carry(self, digest: bool) -> None:
+    def setOutOfBand(self, digest: bool) -> None:
         """
         Expect its bytes by another connection.
 
@@ -592,16 +591,16 @@ class ReceiveStream:
 
         @raise InvalidValue: If some have come in chunks.
         """
-        if self.window.highest or self._endIsKnown:
+        if self.window.highestOffset or self._endIsKnown:
             raise InvalidValue("chunks of a stream whose bytes travel out of band")
-        self.carried = True
+        self.isOutOfBand = True
         if digest:
             self._noteDigest(b"")
         self._setBounds()
 
     def feed(self, data: bytes, last: bool) -> None:
         """
-        Take the next bytes of a stream that is carried.
+        Take the next bytes of a stream that travels out of band.
 
         @param data: The bytes; none is allowed.
 
@@ -612,19 +611,19 @@ class ReceiveStream:
         @raise StreamError: If the stream breaks another rule or a limit with them.
         """
         window = self.window
-        window.grant(window.highest - window.consumed + len(data))
+        window.grant(window.highestOffset - window.consumed + len(data))
         if last:
             self._fed = True
             self._most = -1
-        self.receive(window.highest, data, asked=self.asks)
+        self.receive(window.highestOffset, data, asked=self.awaitsAnswer)
 
     def read(self) -> bytes:
         """
         Take the next bytes, which makes room for others.
 
         @return: At least one byte, or C{b""} if there is none now.  Once every byte
-            has been read, it takes one more call for the stream to end: whoever
-            got the last bytes may still fail to put them anywhere.
+            has been read, it takes one more call for the stream to end: the consumer
+            of the last bytes may still fail to write them.
         """
         data = self._reassembly.read()
         self.window.consumed += len(data)
@@ -644,7 +643,7 @@ class ReceiveStream:
         if self.isEnded:
             return
         most = MAX_NUMBER if self.size is None else self.size
-        least = most if self._endIsKnown else self.window.highest
+        least = most if self._endIsKnown else self.window.highestOffset
         if not least <= finalSize <= most:
             error = ProtocolViolation(
                 f"the stream was reset at {finalSize}, which cannot be its end",
@@ -663,7 +662,7 @@ class ReceiveStream:
 
     def truncation(self) -> StreamError | None:
         """
-        What is wrong if no more bytes are to come.
+        Find the error if no more bytes are to come.
 
         @return: An error if the end is known, but not every byte before it.
         """
@@ -688,7 +687,7 @@ class ReceiveStream:
 
     def _checkEnd(self, end: int, fin: bool) -> None:
         size = self.size
-        if fin and end < self.window.highest:
+        if fin and end < self.window.highestOffset:
             raise ProtocolViolation(
                 f"the stream ends at {end}, but has bytes beyond that",
                 b"STREAM_FINAL_SIZE",
@@ -713,7 +712,7 @@ class InlineStream:
 
     @ivar id: A negative number, which no peer can choose.
 
-    @ivar attended: See L{ReceiveStream}.
+    @ivar hasConsumer: See L{ReceiveStream}.
     """
 
     id: int
@@ -721,9 +720,9 @@ class InlineStream:
     state: ReceiveState = field(default=ReceiveState.DATA_RECVD, init=False)
     size: int = field(init=False)
     received: int = field(init=False)
-    attended: bool = field(default=False, init=False)
+    hasConsumer: bool = field(default=False, init=False)
     error: StreamError | None = field(default=None, init=False)
-    isDry: ClassVar[bool] = False
+    wouldBlock: ClassVar[bool] = False
 
     @size.default
     @received.default

@@ -36,13 +36,13 @@ from amp_stream.errors import (
 
 class Watched(Protocol):
     """
-    What can be watched.
+    A stream that can be watched.
 
-    @ivar mark: Its L{progress} and the time (seconds) when it was first seen with
-        that; L{None} while it does not wait.  It is this module's to change.
+    @ivar lastProgress: Its L{progress}, and the time (seconds) when it first had that;
+        L{None} while it does not wait.  Only this module changes it.
     """
 
-    mark: tuple[int, float] | None
+    lastProgress: tuple[int, float] | None
 
     @property
     def isIdle(self) -> bool:
@@ -87,24 +87,24 @@ class IdleWatch(Generic[_T]):
         expired = []
         for stream in streams:
             if not stream.isIdle:
-                stream.mark = None
+                stream.lastProgress = None
                 continue
             progress = stream.progress
-            mark = stream.mark
-            if mark is None or mark[0] != progress:
-                stream.mark = (progress, now)
-            elif now - mark[1] >= self._timeout:
+            lastProgress = stream.lastProgress
+            if lastProgress is None or lastProgress[0] != progress:
+                stream.lastProgress = (progress, now)
+            elif now - lastProgress[1] >= self._timeout:
                 expired.append(stream)
         return expired
 
 
-class Outbound:
+class SendStreams:
     """
     The sending side of a connection.
 
     A stream waits for its turn while it has credit and its source is L{offer}ed.
-    Whoever writes to the connection asks for the L{next} stream, and says
-    afterwards whether there is more.
+    The writer of the connection asks for the L{next} stream, and says afterwards
+    whether there is more.
 
     @ivar streams: Those that have not ended, by id.
 
@@ -145,7 +145,7 @@ class Outbound:
 
     def next(self) -> SendStream | None:
         """
-        Whose turn it is.
+        Find the stream whose turn it is.
 
         @return: A stream that may send L{allowance} bytes, at least one, and must
             then be L{offer}ed or L{withdraw}n again; or L{None}.
@@ -254,13 +254,13 @@ How many streams that have ended are remembered at least.
 """
 
 
-class Inbound:
+class ReceiveStreams:
     """
     The receiving side of a connection.
 
-    A stream comes to be with its first chunk, or when somebody here asks for it,
-    whichever is first.  It is forgotten when it has ended; that it existed is
-    remembered for a while, so that a late chunk does not open it again.
+    A stream begins with its first chunk, or when it is accepted, whichever is first.
+    It is forgotten when it has ended; that it existed is remembered for a while, so
+    that a late chunk does not open it again.
 
     @ivar streams: Those that have not ended, by id.
 
@@ -268,10 +268,10 @@ class Inbound:
 
     @ivar frames: What has to be sent.  The caller takes them out.
 
-    @ivar unclaimed: How many bytes are held that nobody has asked for.
+    @ivar unaccepted: How many bytes are held of streams that were not accepted yet.
 
-    @ivar promised: How many bytes the peer may make us hold, over all streams: at
-        most C{maxBufferedBytes} and 262,144 for each stream.
+    @ivar reserved: How many bytes the peer may make this side hold, over all streams:
+        at most C{maxBufferedBytes} and 262,144 for each stream.
 
     @ivar interval: How often to call L{expire} (seconds), or L{None} for never.
     """
@@ -279,10 +279,10 @@ class Inbound:
     def __init__(self, limits: Limits, timeout: float | None = None) -> None:
         self.streams: dict[int, ReceiveStream] = {}
         self.frames: list[Frame] = []
-        self.unclaimed = 0
+        self.unaccepted = 0
         self.inline: set[InlineStream] = set()
         self._inlined = 0
-        self.promised = 0
+        self.reserved = 0
         self._limits = limits
         self._growth = WindowGrowth(limits.initialWindow, limits.maxWindow)
         # By id: code and text of the error, or None for one that was read to its
@@ -319,11 +319,11 @@ class Inbound:
         if (
             stream is not None
             and stream.isNext(offset, end)
-            and stream.claimed
-            and not (fin or asked or stream.carried)
+            and stream.accepted
+            and not (fin or asked or stream.isOutOfBand)
             and sha256 is None
         ):
-            # These bytes were promised: nothing that is added up here changes.
+            # These bytes were reserved: nothing that is added up here changes.
             stream.append(data, end)
             self._measure(stream, end, now)
             return stream
@@ -340,13 +340,16 @@ class Inbound:
                     # Its sender need not know about windows, and is held to what
                     # fits.
                     stream.grant(self._affordable(stream))
-                if stream.carried and data:
+                if stream.isOutOfBand and data:
                     raise InvalidValue(
                         "the bytes of this stream travel out of band, not in chunks"
                     )
                 stream.receive(offset, data, fin, sha256, asked)
                 self._measure(stream, end, now)
-            if not stream.claimed and self.unclaimed > self._limits.maxUnacceptedBytes:
+            if (
+                not stream.accepted
+                and self.unaccepted > self._limits.maxUnacceptedBytes
+            ):
                 raise CapacityExceeded(code=b"STREAM_UNACCEPTED")
         except StreamError as error:
             self.stop(stream, error, tell=not asked)
@@ -355,7 +358,8 @@ class Inbound:
 
     def feed(self, id: int, data: bytes, last: bool = False) -> ReceiveStream | None:
         """
-        Take the next bytes of a stream that is carried; see L{ReceiveStream.feed}.
+        Take the next bytes of a stream that travels out of band; see
+        L{ReceiveStream.feed}.
 
         @return: Its stream, or L{None} for one that has ended.
 
@@ -372,30 +376,30 @@ class Inbound:
             raise
         return stream
 
-    def claim(
+    def accept(
         self,
         id: int,
         size: int | None = None,
         maxSize: int | None = None,
-        carried: bool = False,
+        isOutOfBand: bool = False,
         digest: bool = False,
     ) -> ReceiveStream:
         """
-        Ask for a stream, before or after its first chunk.
+        Accept a stream, before or after its first chunk.
 
         @param size: How many bytes it was announced with, or L{None}.
 
         @param maxSize: How many bytes it may have, or L{None} for no bound other
             than that of the limits.
 
-        @param carried: Whether its bytes come by another connection; then they are
+        @param isOutOfBand: Whether its bytes come by another connection; then they are
             handed to L{feed}.
 
-        @param digest: Whether the digest of a stream that is carried will come.
+        @param digest: Whether the digest of a stream out of band will come.
 
         @return: The stream; it may be complete already.
 
-        @raise ProtocolViolation: If somebody asked for it before.
+        @raise ProtocolViolation: If it was accepted before.
 
         @raise CapacityExceeded: If it has not begun, and there are too many.
 
@@ -406,13 +410,13 @@ class Inbound:
             if id in self._ended:
                 raise self._failureOf(id) or ProtocolViolation(code=b"STREAM_REUSED")
             stream = self._open(id)
-        elif stream.claimed:
+        elif stream.accepted:
             raise ProtocolViolation(code=b"STREAM_REUSED")
         try:
             with self._changing(stream):
-                stream.claimed = True
-                if carried:
-                    stream.carry(digest)
+                stream.accepted = True
+                if isOutOfBand:
+                    stream.setOutOfBand(digest)
                 stream.expect(size, maxSize)
         except StreamError as error:
             self.stop(stream, error)
@@ -440,7 +444,7 @@ class Inbound:
         self._inlined -= 1
         stream = InlineStream(self._inlined, data)
         self.inline.add(stream)
-        self.promised += len(data)
+        self.reserved += len(data)
         return stream
 
     def readInline(self, stream: InlineStream) -> bytes:
@@ -453,19 +457,19 @@ class Inbound:
         if not data:
             self.inline.discard(stream)
         elif stream in self.inline:
-            self.promised -= len(data)
+            self.reserved -= len(data)
         return data
 
     def stopInline(self, stream: InlineStream, error: StreamError) -> None:
         """Give a stream up that came inside a box."""
         if stream in self.inline:
-            self.promised -= stream.held
+            self.reserved -= stream.held
             self.inline.discard(stream)
         stream.stop(error)
 
     def read(self, stream: ReceiveStream, now: float = 0.0) -> bytes:
         """
-        Take the next bytes of a stream that was claimed, and let its sender go on if
+        Take the next bytes of an accepted stream, and let its sender go on if
         that is due.
 
         @param now: The time (seconds, from any start).
@@ -476,8 +480,10 @@ class Inbound:
             return stream.read()
         data = stream.read()
         if data:
-            self.promised -= len(data)
-            if not stream.carried and (stream.asks or stream.window.isDue()):
+            self.reserved -= len(data)
+            if not stream.isOutOfBand and (
+                stream.awaitsAnswer or stream.window.isDue()
+            ):
                 self._grant(stream, now)
         elif stream.isEnded:
             self._forget(stream)
@@ -558,7 +564,7 @@ class Inbound:
         self.frames.clear()
         self._ended.clear()
         self.inline.clear()
-        self.unclaimed = self.promised = 0
+        self.unaccepted = self.reserved = 0
         return streams
 
     def _open(self, id: int, tell: bool = True) -> ReceiveStream:
@@ -569,7 +575,7 @@ class Inbound:
             self.refuse(id, error, tell)
             raise
         stream = self.streams[id] = ReceiveStream(id, self._limits)
-        self.promised += stream.promised
+        self.reserved += stream.reserved
         return stream
 
     def _checkCount(self) -> None:
@@ -605,9 +611,9 @@ class Inbound:
             self._count(stream, 1)
 
     def _count(self, stream: ReceiveStream, sign: int) -> None:
-        self.promised += sign * stream.promised
-        if not stream.claimed:
-            self.unclaimed += sign * stream.held
+        self.reserved += sign * stream.reserved
+        if not stream.accepted:
+            self.unaccepted += sign * stream.held
 
     def _measure(self, stream: ReceiveStream, end: int, now: float) -> None:
         """Find out whether the window of a stream keeps its sender waiting."""
@@ -623,10 +629,10 @@ class Inbound:
         """
         limits = self._limits
         size = limits.initialWindow
-        if not stream.window.isLate:
+        if not stream.window.wasBlocked:
             share = limits.maxBufferedBytes // len(self.streams)
             size = max(size, min(self._growth.size, share))
-        left = limits.maxBufferedBytes - self.promised
+        left = limits.maxBufferedBytes - self.reserved
         return min(size, max(INITIAL_MAXIMUM, left))
 
     def _grant(self, stream: ReceiveStream, now: float) -> None:
@@ -636,7 +642,7 @@ class Inbound:
         window = stream.window
         with self._changing(stream):
             size = self._affordable(stream)
-            if stream.asks:
+            if stream.awaitsAnswer:
                 # An answer may tell it.
                 stream.grant(size)
             if stream.needsMore and window.isWorth(size):

@@ -1,29 +1,26 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-How large the windows of a connection are: as large as it takes for no sender to wait.
+Flow control: how far a sender may go, and when its receiver lets it go further.
 
-A sender that has the whole of its window under way waits until it hears of more.  If
-the receiver had granted that in time, which is when half of the window was consumed,
-then the window is smaller than what the connection can have under way in a round trip,
-and the wait is lost.  It can be seen at the receiver, without a clock at the other end
-and without a measure of the round trip: bytes arrive up to the very limit that the
-sender knew of, and for a while none beyond it.
+The windows of both ends are those of RFC 9000 (section 4.1): a maximum is an absolute
+offset, it never goes back, and granting it again is harmless.
 
-When that while is longer than any other between two chunks, and a noticeable part
-of the time, the windows of the connection grow.  They do not where the receiver's own
-program was late: then nothing had been granted when the bytes came to their limit.
+The receiver tells the sender of new credit when two things are true: at least half a
+window has become free since the last time, and the sender has used at least half of the
+credit that it had then.  The first keeps these messages few, the second sends none for
+a stream that fits into half of the bytes that every stream may send unasked.  (A sender
+that announces its size needs no credit beyond that: L{ReceiveStream.needsMore}.)
 
-Credit in bytes: how far a sender may go, and when a receiver lets it go further.
-
-Both windows are RFC 9000's (section 4.1): a maximum is an absolute offset, it
-never goes back, and granting it again is harmless.
-
-The receiver tells the sender of new credit when two things are true: at least
-half a window has become free since the last time, and the sender has used at
-least half of what it had then.  The first keeps these messages few, the second
-sends none for a stream that fits into half of what every stream may send unasked.
-(One that says its size is told of nothing beyond that: L{ReceiveStream.needsMore}.)
+Windows grow until no sender waits.  A sender whose whole window is under way waits
+until it hears of more.  If the receiver had granted that in time, which is when half of
+the window was consumed, then the window is smaller than the bytes that the connection
+can have under way in a round trip, and the wait is lost.  The receiver can see it,
+without a clock at the other end and without a measure of the round trip: bytes arrive
+up to the very limit that the sender knew of, and for a while none beyond it.  If that
+while is longer than any other between two chunks, and a noticeable part of the time,
+the windows of the connection grow.  They do not where the receiver's own program was
+late: then nothing had been granted when the bytes came to their limit.
 """
 
 from __future__ import annotations
@@ -90,7 +87,7 @@ An offset that no byte has.
 @define(eq=False)
 class SendWindow:
     """
-    What the sender of one stream may still send.
+    The bytes that the sender of one stream may still send.
 
     @ivar offset: How many bytes have been sent.
     @ivar maximum: The offset that must not be passed.
@@ -139,26 +136,26 @@ class SendWindow:
 @define(eq=False)
 class ReceiveWindow:
     """
-    What the receiver of one stream has promised to take.
+    The bytes that the receiver of one stream has room for.
 
     @ivar consumed: How many bytes have left for their consumer.
-    @ivar granted: The maximum that the sender is held to.
-    @ivar told: The maximum that the sender knows.  It is less where an answer that
-        will say so is still being kept back.
-    @ivar highest: The end of the furthest byte that has arrived.
-    @ivar edge: What the sender knew of before it was told the last time, if it had not
-        used that up by then; bytes beyond that show that it has heard.  L{NEVER}
-        otherwise.
-    @ivar isLate: Whether the sender had used up all that it knew of when it was told
-        the last time: its bytes had to wait for their consumer.
+    @ivar maxData: The maximum that the sender is held to.
+    @ivar advertisedMax: The maximum that the sender knows.  It is less where an answer
+        that will say so is still being kept back.
+    @ivar highestOffset: The end of the furthest byte that has arrived.
+    @ivar previousMax: The maximum before the last C{stream.MaxData}, unless the sender
+        had reached it by then.  Bytes beyond it show that the sender knows of the new
+        one.  L{NEVER} otherwise.
+    @ivar wasBlocked: Whether the sender had reached its maximum when it got the last
+        one: its bytes had to wait for their consumer.
     """
 
-    granted: int = INITIAL_MAXIMUM
-    told: int = field(init=False)
+    maxData: int = INITIAL_MAXIMUM
+    advertisedMax: int = field(init=False)
     consumed: int = field(default=0, init=False)
-    highest: int = field(default=0, init=False)
-    edge: int = field(default=NEVER, init=False)
-    isLate: bool = field(default=False, init=False)
+    highestOffset: int = field(default=0, init=False)
+    previousMax: int = field(default=NEVER, init=False)
+    wasBlocked: bool = field(default=False, init=False)
     _span: int = field(init=False)
     _before: int = field(init=False)
     # When the last bytes came, and the longest time between two.
@@ -167,16 +164,16 @@ class ReceiveWindow:
     _isAtEdge: bool = field(default=False, init=False)
     _measured: float = field(default=inf, init=False)
 
-    @told.default
+    @advertisedMax.default
     @_span.default
     @_before.default
     def _first(self) -> int:
-        return self.granted
+        return self.maxData
 
     @property
     def room(self) -> int:
         """How many bytes beyond the furthest one would be taken now."""
-        return self.granted - self.highest
+        return self.maxData - self.highestOffset
 
     def admit(self, end: int) -> None:
         """
@@ -184,17 +181,17 @@ class ReceiveWindow:
 
         @raise ProtocolViolation: If it is beyond what was granted.
         """
-        if end > self.granted:
+        if end > self.maxData:
             raise ProtocolViolation(
-                f"bytes up to offset {end}, but only {self.granted} were granted; "
+                f"bytes up to offset {end}, but only {self.maxData} were granted; "
                 "wait for stream.MaxData, or for the answer to each stream.Data",
                 b"STREAM_FLOW_CONTROL",
             )
-        self.highest = max(self.highest, end)
+        self.highestOffset = max(self.highestOffset, end)
 
     def isDue(self) -> bool:
         """Whether the sender has used up half of what it was told the last time."""
-        return self.told - self.highest <= self._span // 2
+        return self.advertisedMax - self.highestOffset <= self._span // 2
 
     def isWorth(self, size: int) -> bool:
         """
@@ -202,7 +199,7 @@ class ReceiveWindow:
 
         @param size: How many bytes may wait for their consumer.
         """
-        return self.isDue() and self.consumed + size - self.told >= size // 2
+        return self.isDue() and self.consumed + size - self.advertisedMax >= size // 2
 
     def grant(self, size: int) -> None:
         """
@@ -211,7 +208,7 @@ class ReceiveWindow:
         @param size: How many bytes may wait for their consumer from now on; what
             was granted before stays granted.
         """
-        self.granted = max(self.granted, self.consumed + size)
+        self.maxData = max(self.maxData, self.consumed + size)
 
     def arrived(self, end: int, now: float) -> tuple[float, float, int] | None:
         """
@@ -227,14 +224,14 @@ class ReceiveWindow:
         """
         gap = now - self._last
         self._last = now
-        if end <= self.edge:
-            self._isAtEdge = end == self.edge
+        if end <= self.previousMax:
+            self._isAtEdge = end == self.previousMax
             self._gap = max(self._gap, gap)
             return None
         wasAtEdge, self._isAtEdge = self._isAtEdge, False
         usual, self._gap = self._gap, 0.0
         measured, self._measured = self._measured, now
-        self.edge = NEVER
+        self.previousMax = NEVER
         if not wasAtEdge or gap <= usual:
             return None
         return gap - usual, now - measured, self._before
@@ -245,11 +242,11 @@ class ReceiveWindow:
 
         @return: The maximum, which the sender is going to be told.
         """
-        self.isLate = self.highest >= self.told
-        if not self.isLate and self.edge == NEVER:
-            self.edge = self.told
+        self.wasBlocked = self.highestOffset >= self.advertisedMax
+        if not self.wasBlocked and self.previousMax == NEVER:
+            self.previousMax = self.advertisedMax
             self._before = self._span
         self._measured = min(self._measured, now)
-        self.told = self.granted
-        self._span = self.told - self.consumed
-        return self.told
+        self.advertisedMax = self.maxData
+        self._span = self.advertisedMax - self.consumed
+        return self.advertisedMax

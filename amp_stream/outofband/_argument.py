@@ -58,7 +58,7 @@ class OutOfBand(Stream):
                 "way to ask for the bytes"
             )
         transfers = connection.extension(Transfers)
-        return transfers.claim(id, size, self._maxSize, listens, digest)
+        return transfers.accept(id, size, self._maxSize, listens, digest)
 
     def _open(
         self, multiplexer: Any, box: amp.AmpBox, name: bytes, announcement: Announcement

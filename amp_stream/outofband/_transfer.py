@@ -452,7 +452,7 @@ class Transfers:
         """Whether this side has an HTTP server."""
         return self._server is not None
 
-    def claim(
+    def accept(
         self,
         id: int,
         size: int | None,
