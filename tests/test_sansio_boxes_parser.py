@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.boxes import BoxParser
 from amp_stream.errors import FramingError, KeyTooLong
+from tests.simulation import exploration
 
 Box = dict[bytes, bytes]
 
@@ -257,9 +258,10 @@ class CostTests(SynchronousTestCase):
                 peak = peakOf(parserOf(version), fed)
                 self.assertLess(peak, size + 65_536)
 
+    @exploration
     def test_tinyPieces(self) -> None:
         """A box that arrives one byte at a time needs about its own size in memory."""
-        size = 200_000
+        size = 80_000
         data = string(b"_command") + valueBytes(bytes(size), 2)
         parser = parserOf()
         pieces = [data[n : n + 1] for n in range(len(data))]
