@@ -26,6 +26,7 @@ from amp_stream._boxes import (
     StreamBox,
     argumentKey,
     chunkFromBox,
+    claimKeys,
     connectionOf,
 )
 from amp_stream._incoming import IncomingStream
@@ -42,13 +43,10 @@ from amp_stream._sansio.splitting import (
     split,
 )
 from amp_stream.errors import (
-    DeclarationError,
-    InvalidChunk,
-    InvalidText,
-    KeyClash,
-    MissingPiece,
-    NotStreaming,
+    InvalidValue,
     SourceFailed,
+    StreamsUnsupported,
+    UsageError,
     ValueTooLong,
 )
 
@@ -108,7 +106,7 @@ class BigString(Argument):
 
         @raise ValueTooLong: The value is longer than C{maxSize}.
 
-        @raise KeyClash: Another argument has the name of one of the keys.
+        @raise UsageError: Another argument has the name of one of the keys.
         """
         whole: dict[bytes, Any] = {}
         self._whole.toBox(name, whole, objects, proto)
@@ -123,7 +121,7 @@ class BigString(Argument):
         """
         Gather a value from the keys of a box.
 
-        @raise BigValueError: The value is not there, not whole, or not valid.  Or
+        @raise InvalidValue: The value is not there, not whole, or not valid.  Or
             C{amp.RemoteAmpError} with the code of that error, if the box is not a
             response: with it, AMP answers the caller and keeps the connection.
         """
@@ -134,7 +132,9 @@ class BigString(Argument):
             if value is not None:
                 whole[name] = self._decode(name, value)
             elif not self.optional:
-                raise MissingPiece(f"the value {show(name)} is not in the box")
+                raise InvalidValue(
+                    f"the value {show(name)} is not in the box", b"BIG_VALUE_GAP"
+                )
         self._whole.fromBox(name, whole, objects, proto)
 
     def toString(self, inObject: Any) -> bytes:
@@ -151,7 +151,8 @@ class BigString(Argument):
             raise ValueTooLong(
                 f"an element of a ListOf has at most {PIECE_SIZE:,} bytes, and this "
                 f"one has {size:,}; send each element in a call of its own, "
-                "or declare Stream()"
+                "or declare Stream()",
+                b"BIG_VALUE_TOO_LONG",
             )
         return bytes(pieces[_ELEMENT])
 
@@ -198,8 +199,10 @@ class BigUnicode(BigString):
             raise _invalidText(name, f"byte {error.start}") from None
 
 
-def _invalidText(name: bytes, where: str) -> InvalidText:
-    return InvalidText(f"the value {show(name)} cannot be UTF-8, see {where}")
+def _invalidText(name: bytes, where: str) -> InvalidValue:
+    return InvalidValue(
+        f"the value {show(name)} cannot be UTF-8, see {where}", b"BIG_VALUE_TEXT"
+    )
 
 
 class _LongList(amp.Argument):
@@ -303,7 +306,7 @@ class Stream(amp.Argument):
         """
         See L{amp.IArgumentType.toBox}.
 
-        @raise NotStreaming: If C{proto} is a connection without streams.
+        @raise StreamsUnsupported: If C{proto} is a connection without streams.
 
         @raise SourceFailed: If a file cannot be opened.
 
@@ -311,12 +314,7 @@ class Stream(amp.Argument):
         """
         value = self.retrieve(objects, argumentKey(name), proto)
         sizeKey, dataKey = _sizeKey(name), _dataKey(name)
-        for key in (sizeKey, dataKey):
-            if key in strings or argumentKey(key) in objects:
-                raise KeyClash(
-                    f"{type(self).__name__} needs the key {key!r}, which another "
-                    "argument of this command has too; rename that one"
-                )
+        claimKeys(self, (sizeKey, dataKey), strings, objects)
         if self.optional and value is None:
             return
         isSender = getattr(connectionOf(proto), "isSender", False)
@@ -330,7 +328,7 @@ class Stream(amp.Argument):
             strings[dataKey] = bytes(value)
             return
         if isinstance(proto, amp.BinaryBoxProtocol) and not isSender:
-            raise NotStreaming(
+            raise StreamsUnsupported(
                 f"{type(proto).__name__} cannot send a stream; use StreamAMP in the "
                 "place of amp.AMP"
             )
@@ -357,9 +355,9 @@ class Stream(amp.Argument):
         """
         There is no one string for a stream.
 
-        @raise DeclarationError: Always: the command declares a list of streams.
+        @raise UsageError: Always: the command declares a list of streams.
         """
-        raise DeclarationError(
+        raise UsageError(
             f"{type(self).__name__} cannot be an element of ListOf: declare it as an "
             "argument of the command"
         )
@@ -367,9 +365,11 @@ class Stream(amp.Argument):
     fromString = toString
 
     def _open(
-        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+        self, multiplexer: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
     ) -> OutgoingStream:
-        stream: OutgoingStream = link.open(announcement.source, announcement.digest)
+        stream: OutgoingStream = multiplexer.open(
+            announcement.source, announcement.digest
+        )
         return stream
 
     def _claim(self, name: bytes, strings: amp.AmpBox, proto: Any) -> IncomingStream:
@@ -379,11 +379,11 @@ class Stream(amp.Argument):
         else:
             connection = getattr(connectionOf(proto), "_demultiplexer", None)
         if connection is None:
-            raise NotStreaming
+            raise StreamsUnsupported
         data = strings.pop(_dataKey(name), None)
         if data is not None:
             if amp.COMMAND not in strings and amp.ANSWER not in strings:
-                raise DeclarationError(_NOT_IN_LIST)
+                raise UsageError(_NOT_IN_LIST)
             stream: IncomingStream = connection.acceptInline(data, self._maxSize)
             if box is not None:
                 box.claimed.append(stream)
@@ -437,9 +437,9 @@ class StreamChunk(amp.Argument):
     when there is one) of the same box.  So a command has room for one chunk, and
     none of its other arguments can have one of these names.
 
-    @raise InvalidChunk: When a box that arrives has no well-formed chunk.
+    @raise InvalidValue: When a box that arrives has no well-formed chunk.
 
-    @raise KeyClash: When a box is made in which another argument has one of the
+    @raise UsageError: When a box is made in which another argument has one of the
         keys.
     """
 
@@ -459,16 +459,11 @@ class StreamChunk(amp.Argument):
     ) -> None:
         """See L{amp.IArgumentType.toBox}."""
         chunk = self.retrieve(objects, argumentKey(name), proto)
-        for key in _CHUNK_KEYS:
-            if key in strings or argumentKey(key) in objects:
-                raise KeyClash(
-                    f"StreamChunk needs the key {key!r}, which another argument of "
-                    "this command has too; rename that one"
-                )
+        claimKeys(self, _CHUNK_KEYS, strings, objects)
         if self.optional and chunk is None:
             return
         if not isinstance(chunk, Chunk):
-            raise InvalidChunk(f"{name!r} must be a Chunk, not {type(chunk).__name__}")
+            raise InvalidValue(f"{name!r} must be a Chunk, not {type(chunk).__name__}")
         strings[name] = chunk.data
         strings[b"id"] = b"%d" % chunk.id
         strings[b"offset"] = b"%d" % chunk.offset
@@ -481,9 +476,9 @@ class StreamChunk(amp.Argument):
         """
         There is no one string for a chunk.
 
-        @raise DeclarationError: Always: the command declares a list of chunks.
+        @raise UsageError: Always: the command declares a list of chunks.
         """
-        raise DeclarationError(
+        raise UsageError(
             "StreamChunk takes several keys of a box; it cannot be an element of "
             "ListOf: declare it as an argument of the command"
         )

@@ -24,7 +24,7 @@ A box that knows where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -43,16 +43,33 @@ from amp_stream._sansio.frames import (
     parseNumber,
 )
 from amp_stream.errors import (
-    InvalidChunk,
-    KeyTooLong,
+    FramingError,
+    InvalidValue,
     OversizeValue,
     StreamError,
+    UsageError,
 )
 
 LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
 """
 The names of the commands that are taken here.
 """
+
+
+def claimKeys(
+    argument: object, keys: Iterable[bytes], box: amp.AmpBox, objects: dict[str, Any]
+) -> None:
+    """
+    See that no other argument of a command has a key that one needs.
+
+    @raise UsageError: If one has.
+    """
+    for key in keys:
+        if key in box or argumentKey(key) in objects:
+            raise UsageError(
+                f"{type(argument).__name__} needs the key {key!r}, which another "
+                "argument of this command has too; rename that one"
+            )
 
 
 class BoxErrors:
@@ -90,10 +107,7 @@ class OversizeValueTooLong(OversizeValue, amp.TooLong):
     """A value that cannot be sent to this peer, for those who expect C{amp.TooLong}."""
 
     def __init__(self, message: str, key: bytes, value: bytes) -> None:
-        # Not the constructor of OversizeValue: the next after it is that of TooLong,
-        # which wants other arguments.
-        Exception.__init__(self, message)
-        self.code = self.wireCode
+        super().__init__(message)
         self.isKey = False
         self.isLocal = True
         self.value = value
@@ -110,7 +124,7 @@ def localError(error: BaseException, box: amp.AmpBox) -> BaseException:
         for key, value in sorted(box.items()):
             if len(value) > MAX_SEGMENT:
                 return OversizeValueTooLong(str(error), key, value)
-    if isinstance(error, KeyTooLong):
+    if isinstance(error, FramingError):
         for key in sorted(box):
             if not 0 < len(key) <= MAX_KEY:
                 return amp.TooLong(True, True, key, None)
@@ -227,14 +241,14 @@ def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
 
     @param strings: The box; the keys of the chunk are removed from it.
 
-    @raise InvalidChunk: If a key is missing or its value malformed.
+    @raise InvalidValue: If a key is missing or its value malformed.
     """
     data = strings.pop(name, None)
     if data is None:
-        raise InvalidChunk(f"the bytes of the chunk, {name!r}, are missing")
+        raise InvalidValue(f"the bytes of the chunk, {name!r}, are missing")
     fin = strings.pop(b"fin", b"False")
     if fin not in (b"True", b"False"):
-        raise InvalidChunk("fin must be True or False")
+        raise InvalidValue("fin must be True or False")
     return Chunk(
         parseNumber("id", strings.pop(b"id", None)),
         parseNumber("offset", strings.pop(b"offset", None)),

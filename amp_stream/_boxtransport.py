@@ -29,15 +29,17 @@ from amp_stream._sansio.boxes import (
     MAX_SEGMENT,
     BoxParser,
     encodeBox,
-    encodedSize,
     encodeInline,
-    iterateBox,
 )
 from amp_stream._sansio.frames import parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
-from amp_stream.errors import BoxTooLong, FramingError, StreamError
+from amp_stream.errors import (
+    FramingError,
+    StreamError,
+    ValueTooLong,
+)
 
 if TYPE_CHECKING:
     from amp_stream._demultiplexer import StreamDemultiplexer
@@ -82,9 +84,10 @@ class BoxAssembly:
         @raise StreamError: If it cannot be taken.  The sender is told.
         """
         if size > self._most:
-            error = BoxTooLong(
+            error = ValueTooLong(
                 f"a box of {size} bytes, and {self._limits.maxBoxSize} are taken: "
-                "raise Limits.maxBoxSize, or declare the long value as Stream()"
+                "raise Limits.maxBoxSize, or declare the long value as Stream()",
+                b"AMP_BOX_TOO_LONG",
             )
             self._incoming.refuse(id, error, tell=True)
             raise error
@@ -158,18 +161,18 @@ class BoxTransport:
     def __init__(
         self,
         port: Any,
-        link: StreamMultiplexer,
+        multiplexer: StreamMultiplexer,
         config: StreamConfig,
         clock: IReactorTime,
     ) -> None:
         """
         @param port: The L{StreamConnection}.
 
-        @param link: The streams of the connection, which carry fragments.
+        @param multiplexer: The streams of the connection, which carry fragments.
         """
         self._port = port
         self._protocol = port.protocol
-        self._link = link
+        self._multiplexer = multiplexer
         self._config = config
         self._limits = limits = config.limits
         self._clock = clock
@@ -185,10 +188,9 @@ class BoxTransport:
         self._isSwitching = False
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
-        self._sending: dict[bytes, OutgoingStream] = {}
-        # The tags of requests that are being sent in fragments, or wait to be.
-        self.large: set[bytes] = set()
-        self._assembly = BoxAssembly(link, limits, port)
+        # By the tag of its request; None for one that waits for the peer's settings.
+        self.sending: dict[bytes | None, OutgoingStream | None] = {}
+        self._assembly = BoxAssembly(multiplexer, limits, port)
         # The most bytes that the peer takes in a box.
         self._most = inf
 
@@ -208,14 +210,13 @@ class BoxTransport:
             settings = Settings(frozenset({1, 2}), self._limits.maxBoxSize)
             box = amp.AmpBox(settings.toBox())
             box[amp.COMMAND] = b"stream.Settings"
-            self._link.sendAsking(box, self._settingsAnswered)
+            self._multiplexer.sendAsking(box, self._settingsAnswered)
 
     def connectionLost(self) -> None:
         """Forget everything; the calls fail by themselves."""
         self._stopWaiting()
         self._waiting.clear()
-        self._sending.clear()
-        self.large.clear()
+        self.sending.clear()
 
     def writeInline(self, box: amp.AmpBox) -> bool:
         """
@@ -224,16 +225,16 @@ class BoxTransport:
 
         @return: Whether it has been sent.
 
-        @raise BoxTooLong: If it is more than the peer takes.
+        @raise ValueTooLong: If it is more than the peer takes.
         """
-        data = encodeInline(box)
+        data = encodeInline(box, self._negotiation.writeVersion)
         if data is None:
             return False
         if len(data) > self._most and _sizeOf(box) > self._most:
             raise self._tooLong(box)
-        if self._link.turn:
+        if self._multiplexer.turn:
             # A source that is being read has led to this.
-            self._link.writeTurn()
+            self._multiplexer.writeTurn()
         self._protocol.transport.write(data)
         if self._isSwitching:
             self._written(box)
@@ -248,7 +249,7 @@ class BoxTransport:
 
         @raise OversizeValue: If there is no way.
 
-        @raise BoxTooLong: If it is more than the peer takes.
+        @raise ValueTooLong: If it is more than the peer takes.
         """
         items: list[tuple[Any, Any]] = sorted(box.items())
         isLarge = False
@@ -266,7 +267,7 @@ class BoxTransport:
         if _sizeOf(box) > self._most:
             raise self._tooLong(box)
         pieces = encodeBox(items, self._negotiation.writeVersion)
-        self._link.writeTurn()
+        self._multiplexer.writeTurn()
         self._protocol.transport.write(b"".join(pieces))
         self._written(box)
         for announcement in announced:
@@ -300,9 +301,9 @@ class BoxTransport:
                     parseNumber("size", box.get(b"size")),
                 )
         except StreamError as error:
-            self._link.answerError(box, error)
+            self._multiplexer.answerError(box, error)
         else:
-            self._link.answer(box)
+            self._multiplexer.answer(box)
         return True
 
     def cancel(self, tag: bytes, error: StreamError) -> None:
@@ -312,10 +313,10 @@ class BoxTransport:
             outgoing for outgoing in self._waiting if outgoing.box.get(amp.ASK) != tag
         ]
         if len(self._waiting) < waiting:
-            self.large.discard(tag)
+            del self.sending[tag]
             # No answer will ever come to what is never asked.
             self._port.questionFailed(tag, Failure(error))
-        stream = self._sending.get(tag)
+        stream = self.sending.get(tag)
         if stream is not None and not stream.isSent:
             # Otherwise the peer has the request, and is going to answer it.
             stream.give(error)
@@ -326,7 +327,7 @@ class BoxTransport:
         if (
             negotiation.peer is Peer.PLAIN
             or type(box)._sendTo is not amp.AmpBox._sendTo
-            or self._link.lost is not None
+            or self._multiplexer.lost is not None
         ):
             return False
         if negotiation.peer is Peer.KNOWN:
@@ -334,11 +335,9 @@ class BoxTransport:
         return any(len(value) > MAX_SEGMENT for _, value in items)
 
     def _writeLater(self, outgoing: _Outgoing) -> None:
-        tag = outgoing.box.get(amp.ASK)
-        if tag is not None:
-            self.large.add(tag)
         if self._negotiation.settings is None:
             self._waiting.append(outgoing)
+            self.sending[outgoing.box.get(amp.ASK)] = None
             if self._timeout is None:
                 self._timeout = self._clock.callLater(
                     self._config.negotiationTimeout, self._settingsTimedOut
@@ -348,24 +347,23 @@ class BoxTransport:
             raise self._tooLong(outgoing.box)
         self._writeFragments(outgoing)
 
-    def _tooLong(self, box: amp.AmpBox) -> BoxTooLong:
-        return BoxTooLong(
+    def _tooLong(self, box: amp.AmpBox) -> ValueTooLong:
+        return ValueTooLong(
             f"the box has {_sizeOf(box)} bytes, and the peer takes {self._most}: raise "
-            "Limits.maxBoxSize there, or declare the long value as Stream()"
+            "Limits.maxBoxSize there, or declare the long value as Stream()",
+            b"AMP_BOX_TOO_LONG",
         )
 
     def _writeFragments(self, outgoing: _Outgoing) -> None:
-        items = sorted(reunite(outgoing.box).items())
-        source = IterableSource(iterateBox(items))
-        source.size = encodedSize(items)
-        stream = self._link.open(source, digest=False)
+        pieces = encodeBox(sorted(reunite(outgoing.box).items()), 2)
+        source = IterableSource(pieces)
+        source.size = sum(map(len, pieces))
+        stream = self._multiplexer.open(source, digest=False)
         announcement = amp.AmpBox(
             _command=b"stream.Box", id=b"%d" % stream.id, size=b"%d" % source.size
         )
         self._port.sendBox(announcement)
-        tag = outgoing.box.get(amp.ASK)
-        if tag is not None:
-            self._sending[tag] = stream
+        self.sending[outgoing.box.get(amp.ASK)] = stream
         stream.done.addCallbacks(
             self._fragmentsSent,
             self._fragmentsFailed,
@@ -375,35 +373,31 @@ class BoxTransport:
         stream.start()
 
     def _fragmentsSent(self, size: int, outgoing: _Outgoing) -> None:
-        tag = outgoing.box.get(amp.ASK, b"")
-        self._sending.pop(tag, None)
-        self.large.discard(tag)
+        self.sending.pop(outgoing.box.get(amp.ASK), None)
         for announcement in outgoing.announced:
             announcement.begin()
 
     def _fragmentsFailed(self, failure: Failure, outgoing: _Outgoing) -> None:
-        tag = outgoing.box.get(amp.ASK, b"")
-        self._sending.pop(tag, None)
-        self.large.discard(tag)
-        if self._link.lost is None:
+        self.sending.pop(outgoing.box.get(amp.ASK), None)
+        if self._multiplexer.lost is None:
             self.failed(outgoing.box, outgoing.announced, failure)
 
     def failed(
         self, box: amp.AmpBox, announced: list[Announcement], failure: Failure
     ) -> None:
         """A box did not get through: whoever waits for it, on either side, is told."""
-        self._link.retract(announced)
-        self.large.discard(box.get(amp.ASK, b""))
+        self._multiplexer.retract(announced)
+        self.sending.pop(box.get(amp.ASK), None)
         error = failure.value
         if amp.ASK in box:
             self._port.questionFailed(box[amp.ASK], failure)
         elif amp.ANSWER in box and isinstance(error, StreamError):
-            self._link.answerError(amp.AmpBox({amp.ASK: box[amp.ANSWER]}), error)
+            self._multiplexer.answerError(amp.AmpBox({amp.ASK: box[amp.ANSWER]}), error)
         else:
             _log.warn("a call without an answer was not sent: {error}", error=error)
 
     def _settingsReceived(self, settings: Settings) -> None:
-        self._link.peerKnown = True
+        self._multiplexer.peerKnown = True
         self._most = settings.box
         self._versionDue = self._negotiation.settingsReceived(settings)
         self.resume()

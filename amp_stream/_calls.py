@@ -23,6 +23,7 @@ from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement
 from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import (
+    STREAM_ERRORS,
     CallFailed,
     OutOfBandError,
     SourceFailed,
@@ -30,7 +31,6 @@ from amp_stream.errors import (
     StreamCancelled,
     StreamError,
     UsageError,
-    isStreamCode,
 )
 
 _log = Logger()
@@ -123,7 +123,8 @@ def commandFailed(
     if isinstance(box, StreamBox):
         box.callEnded(CallFailed())
     failure = answerable(failure, lost)
-    if amp.ASK not in box and isStreamCode(getattr(failure.value, "errorCode", b"")):
+    codes = STREAM_ERRORS.values()
+    if amp.ASK not in box and getattr(failure.value, "errorCode", b"") in codes:
         _log.debug("a call without an answer failed: {error}", error=failure.value)
         return None
     return failure

@@ -42,11 +42,10 @@ from amp_stream._outgoing import (
 from amp_stream._sansio.frames import Chunk, Frame
 from amp_stream.errors import (
     FramingError,
-    KeyTooLong,
-    NobodyListens,
-    NotStreaming,
+    NoOutOfBandServer,
     StreamCancelled,
     StreamError,
+    StreamsUnsupported,
     UsageError,
 )
 
@@ -117,7 +116,7 @@ class StreamConnection:
 
         @return: The stream.
 
-        @raise NotStreaming: If this is the connection of a L{StreamReceiver}.
+        @raise StreamsUnsupported: If this is the connection of a L{StreamReceiver}.
 
         @raise UsageError: If a stream cannot be made from C{source}.
 
@@ -146,7 +145,7 @@ class StreamConnection:
 
         @return: The stream, to be taken as its bytes arrive.
 
-        @raise StreamReused: If it has been accepted before.
+        @raise ProtocolViolation: If it has been accepted before.
 
         @raise StreamError: If it has failed already.
         """
@@ -174,11 +173,11 @@ class StreamConnection:
         @param source: See L{Stream}.
 
         @return: A Deferred that fires with the L{amp_stream.outofband.Offer}, which has
-            the ticket.  It fails with L{NobodyListens} if this side has no
+            the ticket.  It fails with L{NoOutOfBandServer} if this side has no
             C{outOfBandServer} that listens.  The ticket is void when this connection
             is lost.
 
-        @raise NotStreaming: If this is the connection of a L{StreamReceiver}.
+        @raise StreamsUnsupported: If this is the connection of a L{StreamReceiver}.
 
         @raise UsageError: If a stream cannot be made from C{source}.
 
@@ -189,7 +188,7 @@ class StreamConnection:
         server = self._config.outOfBandServer
         if server is None:
             readable.close()
-            return fail(NobodyListens())
+            return fail(NoOutOfBandServer())
         offering: Deferred[Any] = server.offer(multiplexer, readable)
         return offering
 
@@ -216,7 +215,7 @@ class StreamConnection:
 
     def _sending(self) -> StreamMultiplexer:
         if self._multiplexer is None:
-            raise NotStreaming(
+            raise StreamsUnsupported(
                 "a StreamReceiver only receives; use StreamAMP in the place of amp.AMP"
             )
         return self._multiplexer
@@ -290,7 +289,7 @@ class StreamConnection:
         transport = protocol.transport
         if self._framingError is None and transport is not None:
             self._framingError = error
-            protocol._keyLengthLimitExceeded = isinstance(error, KeyTooLong)
+            protocol._keyLengthLimitExceeded = error.code == b"AMP_KEY_TOO_LONG"
             _log.error("{peer}: {error}", peer=transport.getPeer(), error=error)
             transport.loseConnection()
 

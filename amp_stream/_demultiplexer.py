@@ -36,7 +36,7 @@ from amp_stream._sansio.stream import InlineStream, ReceiveStream
 from amp_stream._sansio.streams import Inbound
 from amp_stream._transport import IdleTimer
 from amp_stream.errors import (
-    InvalidChunk,
+    InvalidValue,
     StreamError,
     StreamRefused,
     errorForCode,
@@ -166,8 +166,8 @@ class StreamDemultiplexer:
         id = box.get(b"id")
         try:
             chunk = chunkFromBox(b"data", box)
-        except InvalidChunk as error:
-            with suppress(InvalidChunk):
+        except InvalidValue as error:
+            with suppress(InvalidValue):
                 self.refuse(parseNumber("id", id), error, tell=not asked)
             raise
         if asked:
@@ -432,7 +432,7 @@ class StreamDemultiplexer:
 def _codeOf(box: amp.AmpBox) -> bytes:
     code: bytes | None = box.get(b"code")
     if code is None or not 0 < len(code) <= MAX_CODE:
-        raise InvalidChunk(f"code must be 1 to {MAX_CODE} bytes")
+        raise InvalidValue(f"code must be 1 to {MAX_CODE} bytes")
     return code
 
 

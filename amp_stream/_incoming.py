@@ -31,12 +31,11 @@ from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import InlineStream, ReceiveState, ReceiveStream
 from amp_stream.errors import (
     ConsumerFailed,
-    StreamBusy,
     StreamCancelled,
     StreamError,
     StreamRefused,
-    StreamTooLong,
     UsageError,
+    ValueTooLong,
 )
 
 _log = Logger()
@@ -145,9 +144,9 @@ class Gatherer(_Result):
         self._pieces = PieceQueue()
 
     def check(self, size: int) -> None:
-        """@raise StreamTooLong: If C{size} is more than may be taken."""
+        """@raise ValueTooLong: If C{size} is more than may be taken."""
         if size > self._maxSize:
-            raise StreamTooLong(
+            raise ValueTooLong(
                 f"the value has {size} bytes or more, and {self._maxSize} may be "
                 "collected; pass collect(maxSize=...), or use writeTo() or async for"
             )
@@ -337,10 +336,10 @@ class Iteration:
         @return: A Deferred that fires with the next piece, or with L{None} after
             the last.
 
-        @raise StreamBusy: If one is waiting already.
+        @raise UsageError: If one is waiting already.
         """
         if self._waiter is not None:
-            raise StreamBusy("take the pieces of a stream one after the other")
+            raise UsageError("take the pieces of a stream one after the other")
         if self._end is not None:
             return fail(self._end)
         if self._finished:
@@ -464,7 +463,7 @@ class IncomingStream:
             it is L{None}.
 
         @return: A Deferred that fires with the value.  It fails with
-            L{StreamTooLong} if there is more than C{maxSize}, with another
+            L{ValueTooLong} if there is more than C{maxSize}, with another
             L{StreamError} if there will be no complete value, and with the
             reason if the connection is lost.  Cancelling it stops the stream at
             both ends.
@@ -505,7 +504,7 @@ class IncomingStream:
             C{connectionLost} gets C{ConnectionDone}, or the failure that means
             that the value is not complete.
 
-        @raise StreamBusy: If the stream has a consumer already.
+        @raise UsageError: If the stream has a consumer already.
 
         @raise Exception: What C{makeConnection} raises; the stream is free then.
         """
@@ -517,7 +516,7 @@ class IncomingStream:
         the rest to whoever takes the stream next; cancelling the Deferred of a
         coroutine that waits for a piece stops the stream at both ends.
 
-        @raise StreamBusy: If the stream has a consumer already.
+        @raise UsageError: If the stream has a consumer already.
         """
         iteration = Iteration(self)
         self._attach(iteration)
@@ -617,12 +616,12 @@ class IncomingStream:
         """
         Give the stream to a consumer, or the failure if it has failed.
 
-        @raise StreamBusy: If it has another, or has been read.
+        @raise UsageError: If it has another, or has been read.
 
         @raise Exception: What the consumer raises when it starts.
         """
         if not self._isFree:
-            raise StreamBusy
+            raise UsageError
         self._paused = False
         consumer.start()
         if self._failure is not None:

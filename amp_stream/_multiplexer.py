@@ -43,9 +43,9 @@ from amp_stream._sansio.streams import Outbound
 from amp_stream._transport import IdleTimer, Pump, SendGate
 from amp_stream.errors import (
     CallFailed,
-    InvalidChunk,
-    NotStreaming,
+    InvalidValue,
     StreamError,
+    StreamsUnsupported,
     errorForCode,
 )
 
@@ -200,7 +200,7 @@ class StreamMultiplexer(StreamDemultiplexer):
         elif command in self._extensionOf:
             answer = self._extensionOf[command].read(box).addErrback(_remote)
         elif command in EXTENSION_COMMANDS:
-            error = InvalidChunk("there is no out-of-band stream here")
+            error = InvalidValue("there is no out-of-band stream here")
             answer = fail(_remoteError(error))
         else:
             return False
@@ -463,7 +463,7 @@ class StreamMultiplexer(StreamDemultiplexer):
     def _chunkRefused(self, box: amp.AmpBox, id: int) -> None:
         code = box.get(amp.ERROR_CODE, b"")
         if code == amp.UNHANDLED_ERROR_CODE:
-            error: StreamError = NotStreaming(
+            error: StreamError = StreamsUnsupported(
                 "the peer does not know streams: it needs StreamAMP, or "
                 "StreamReceiver mixed into its protocol"
             )

@@ -21,9 +21,8 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
 )
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -37,7 +36,6 @@ from amp_stream._sansio.frames import errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import SendStream
 from amp_stream.errors import (
-    DeclarationError,
     SourceFailed,
     StreamCancelled,
     StreamError,
@@ -49,6 +47,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+_Failed = Callable[[Failure], object]
+
 _READ_AHEAD = 131_072
 """
 How many bytes of a producer, which sends when it likes, to keep before it is
@@ -56,18 +56,51 @@ paused.
 """
 
 
-class IterableSource:
+class Source:
+    """
+    Something that bytes can be read from.
+
+    @ivar size: How many bytes there will be, or L{None} if that is not known.
+    """
+
+    size: int | None = None
+
+    def start(self, ready: Callable[[], object], failed: _Failed) -> None:
+        """
+        Begin.
+
+        @param ready: Called when there may be bytes again, after L{read} has returned
+            L{None}.
+
+        @param failed: Called if there will be no more, because of an error.
+        """
+        self._ready = ready
+        self._failed = failed
+
+    def read(self, most: int) -> tuple[bytes | memoryview, bool] | None:
+        """
+        Read.
+
+        @param most: How many bytes to return at the most; at least 1.
+
+        @return: Bytes, which are used before anything else is done with the source,
+            and whether they are the last; L{None} if there are none now.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """
+        Let go of everything.  Called once, after the last byte or before, and
+        never while another method of the source is being called.
+        """
+
+
+class IterableSource(Source):
     """Pieces of any size, made on demand."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces: Iterator[bytes] = iter(pieces)
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = iter(pieces)
         self._buffer = _Cutter()
-        self.size: int | None = None
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """It is ready."""
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
         """Gather pieces until there is enough."""
@@ -86,7 +119,7 @@ class IterableSource:
             close()
 
 
-class AsyncIterableSource:
+class AsyncIterableSource(Source):
     """Pieces of any size, each of which may take its time."""
 
     def __init__(self, pieces: AsyncIterable[bytes]) -> None:
@@ -96,14 +129,6 @@ class AsyncIterableSource:
         self._ended = False
         self._closed = False
         self._failure: Failure | None = None
-        self.size: int | None = None
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """Ask for the first piece when somebody reads."""
-        self._ready = ready
-        self._failed = failed
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
         """Take what is there, and ask for more."""
@@ -168,7 +193,7 @@ def _logClosing(failure: Failure) -> None:
 
 
 @implementer(IConsumer)
-class ProducerSource:
+class ProducerSource(Source):
     """An L{IBodyProducer}, as L{twisted.web.client} takes it."""
 
     def __init__(self, producer: IBodyProducer) -> None:
@@ -178,17 +203,13 @@ class ProducerSource:
         self._paused = False
         self._ended = False
         self._closed = False
-        self.size: int | None = None
         if isinstance(producer.length, int):
             # It is UNKNOWN_LENGTH otherwise.
             self.size = producer.length
 
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
+    def start(self, ready: Callable[[], object], failed: _Failed) -> None:
         """Let the producer begin."""
-        self._ready = ready
-        self._failed = failed
+        super().start(ready, failed)
         done = self._producer.startProducing(self)
         self._producing = True
         done.addCallbacks(self._finish, self._fail)
@@ -284,56 +305,13 @@ class _Cutter:
         return b"".join(taken)
 
 
-SourceLike = Union[
-    bytes,
-    bytearray,
-    memoryview,
-    BinaryIO,
-    "FilePath[Any]",
-    "IBodyProducer",
-    Iterable[bytes],
-    AsyncIterable[bytes],
-]
+SourceLike: TypeAlias = (
+    "bytes | bytearray | memoryview | BinaryIO | FilePath[Any] | IBodyProducer"
+    " | Iterable[bytes] | AsyncIterable[bytes]"
+)
 """
 What L{asSource} takes.
 """
-
-
-class Source(Protocol):
-    """Something that bytes can be read from."""
-
-    size: int | None
-    """
-    How many bytes there will be, or L{None} if that is not known.
-    """
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """
-        Begin.
-
-        @param ready: What to call when there may be bytes again, after L{read}
-            has returned L{None}.
-
-        @param failed: What to call if there will be no more, because of an error.
-        """
-
-    def read(self, most: int) -> tuple[bytes | memoryview, bool] | None:
-        """
-        Read.
-
-        @param most: How many bytes to return at the most; at least 1.
-
-        @return: Bytes, which are used before anything else is done with the source,
-            and whether they are the last; L{None} if there are none now.
-        """
-
-    def close(self) -> None:
-        """
-        Let go of everything.  Called once, after the last byte or before, and
-        never while another method of the source is being called.
-        """
 
 
 def asSource(value: SourceLike) -> Source:
@@ -386,7 +364,7 @@ def _bufferOf(value: Any) -> memoryview | None:
         return None
 
 
-class _BytesSource:
+class _BytesSource(Source):
     """A value that is there."""
 
     def __init__(self, value: memoryview) -> None:
@@ -396,12 +374,7 @@ class _BytesSource:
             # Not in one piece, or of items that only NumPy understands.
             self._view = memoryview(value.tobytes())
         self._start = 0
-        self.size: int | None = len(self._view)
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """It is ready."""
+        self.size = len(self._view)
 
     def read(self, most: int) -> tuple[memoryview, bool]:
         """Show a part."""
@@ -414,20 +387,15 @@ class _BytesSource:
         self._view.release()
 
 
-class _FileSource:
+class _FileSource(Source):
     """An open file, up to where it ended when the stream was announced."""
 
     def __init__(self, file: BinaryIO) -> None:
         if getattr(file, "closed", False) is True:
             raise UsageError("the file is closed")
         self._file = file
-        self.size: int | None = _sizeLeft(file)
+        self.size = _sizeLeft(file)
         self._left = self.size
-
-    def start(
-        self, ready: Callable[[], object], failed: Callable[[Failure], object]
-    ) -> None:
-        """It is ready."""
 
     def read(self, most: int) -> tuple[bytes, bool] | None:
         """
@@ -697,9 +665,9 @@ class Announcement:
         """
         Somebody who does not know what this is wants to write it into a box.
 
-        @raise DeclarationError: Always.
+        @raise UsageError: Always.
         """
-        raise DeclarationError(
+        raise UsageError(
             "this box announces a stream: it can only be sent by StreamAMP, and not "
             "inside an AmpList; declare Stream as an argument of the command itself"
         )

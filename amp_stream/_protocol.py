@@ -47,14 +47,14 @@ from amp_stream._outgoing import (
 from amp_stream._sansio.frames import StreamFrame
 from amp_stream._transport import BUFFER, readMore, tuneForLatency
 from amp_stream.errors import (
-    BoxTooLong,
+    STREAM_ERRORS,
     CallFailed,
     FramingError,
     OversizeValue,
     StreamError,
     UsageError,
+    ValueTooLong,
     errorForCode,
-    isStreamCode,
 )
 
 _log = Logger()
@@ -414,7 +414,7 @@ class StreamAMP(amp.AMP):
             if isinstance(aBox, amp._SwitchBox) and _coreOf(self)._isBusy():
                 raise switchRefused()
             super()._safeEmit(aBox)
-        except (OversizeValue, BoxTooLong, UsageError) as error:
+        except (OversizeValue, ValueTooLong, UsageError) as error:
             tag = aBox.get(amp.ANSWER) or aBox.get(amp.ERROR)
             box = amp.AmpBox({amp.ASK: tag})
             _coreOf(self)._sending().answerError(box, error)
@@ -446,7 +446,7 @@ class StreamAMP(amp.AMP):
                     declared.append(name)
         tag = box.get(amp.ASK, b"")
         boxes = core._boxes
-        isSending = boxes is not None and tag in boxes.large
+        isSending = boxes is not None and tag in boxes.sending
         if not (announced or declared or isSending):
             return result
         questions: dict[bytes, Deferred[Any]] = self._outstandingRequests or {}
@@ -460,7 +460,7 @@ class StreamAMP(amp.AMP):
     def _errorReceived(self, box: amp.AmpBox) -> None:
         """As in C{amp.AMP}, but an error of this package keeps its class."""
         code = box[amp.ERROR_CODE]
-        if not isStreamCode(code):
+        if code not in STREAM_ERRORS.values():
             super()._errorReceived(box)
             return
         question = self._outstandingRequests.pop(box[amp.ERROR])

@@ -217,7 +217,7 @@ def bigStrings() -> Any:
                 "maxSize": 1000,
                 "value": "abc",
                 "others": {"v.2": "x"},
-                "error": "BIG_VALUE_CLASH",
+                "error": "STREAM_USAGE",
             },
         ],
         "text": [

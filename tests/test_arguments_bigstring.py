@@ -27,13 +27,11 @@ from amp_stream._boxes import BoxErrors
 from amp_stream._sansio.splitting import PIECE_SIZE
 from amp_stream.errors import (
     STREAM_ERRORS,
-    BigValueError,
-    InvalidText,
-    KeyClash,
-    MissingPiece,
     StreamError,
+    UsageError,
     ValueTooLong,
 )
+from tests.codes import classOf
 
 LONG = bytes(range(256)) * 1000
 EURO = "\N{EURO SIGN}"
@@ -215,7 +213,10 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual([len(piece) for piece in box.values()], [65_535, 24_463])
         self.assertRaises(UnicodeDecodeError, bytes(box[b"t"]).decode, "utf-8")
         self.assertRaises(
-            ValueTooLong, toBox, [(b"t", BigUnicode(maxSize=89_999))], t=text
+            classOf(b"BIG_VALUE_TOO_LONG"),
+            toBox,
+            [(b"t", BigUnicode(maxSize=89_999))],
+            t=text,
         )
 
     def test_notUTF8(self) -> None:
@@ -224,7 +225,10 @@ class WriteTests(SynchronousTestCase):
         show the text.
         """
         error = self.assertRaises(
-            InvalidText, toBox, [(b"note", BigUnicode())], note="secret\ud800"
+            classOf(b"BIG_VALUE_TEXT"),
+            toBox,
+            [(b"note", BigUnicode())],
+            note="secret\ud800",
         )
         self.assertIn("'note'", str(error))
         self.assertIn("character 6", str(error))
@@ -233,12 +237,18 @@ class WriteTests(SynchronousTestCase):
     def test_tooLong(self) -> None:
         """A value over C{maxSize} is refused; the default is 16 MiB."""
         error = self.assertRaises(
-            ValueTooLong, toBox, [(b"body", BigString(maxSize=2))], body=b"abc"
+            classOf(b"BIG_VALUE_TOO_LONG"),
+            toBox,
+            [(b"body", BigString(maxSize=2))],
+            body=b"abc",
         )
         self.assertIn("'body'", str(error))
         self.assertEqual(BigString().maxSize, 16_777_216)
         self.assertRaises(
-            ValueTooLong, toBox, [(b"body", BigString())], body=bytes(16_777_217)
+            classOf(b"BIG_VALUE_TOO_LONG"),
+            toBox,
+            [(b"body", BigString())],
+            body=bytes(16_777_217),
         )
 
     def test_declaration(self) -> None:
@@ -275,7 +285,7 @@ class WriteTests(SynchronousTestCase):
             other = (name, amp.String())
             values = {"body": b"short", name.decode("ascii"): b"x"}
             for arguments in ([big, other], [other, big]):
-                self.assertRaises(KeyClash, toBox, arguments, **values)
+                self.assertRaises(UsageError, toBox, arguments, **values)
         others = [(b"body.size", amp.Integer()), (b"body2", amp.String())]
         values = {"body": LONG, "body.size": 1, "body2": b"x"}
         self.assertEqual(len(toBox([*others, big], **values)), 6)
@@ -306,7 +316,9 @@ class ReadTests(SynchronousTestCase):
             fromBox([(b"body", BigString(True)), (b"t", BigUnicode(True))], {}),
             {"body": None, "t": None},
         )
-        error = self.assertRaises(MissingPiece, fromBox, [(b"body", BigString())], {})
+        error = self.assertRaises(
+            classOf(b"BIG_VALUE_GAP"), fromBox, [(b"body", BigString())], {}
+        )
         self.assertIn("'body'", str(error))
 
     def test_gap(self) -> None:
@@ -314,13 +326,18 @@ class ReadTests(SynchronousTestCase):
         box = {b"body": b"a", b"body.3": b"c"}
         for optional in (False, True):
             self.assertRaises(
-                MissingPiece, fromBox, [(b"body", BigString(optional))], box
+                classOf(b"BIG_VALUE_GAP"),
+                fromBox,
+                [(b"body", BigString(optional))],
+                box,
             )
 
     def test_notUTF8(self) -> None:
         """Bytes that are not UTF-8 are refused; the error does not show the bytes."""
         box = {b"note": b"secret", b"note.2": b"\xff"}
-        error = self.assertRaises(InvalidText, fromBox, [(b"note", BigUnicode())], box)
+        error = self.assertRaises(
+            classOf(b"BIG_VALUE_TEXT"), fromBox, [(b"note", BigUnicode())], box
+        )
         self.assertIn("byte 6", str(error))
         self.assertNotIn("secret", str(error))
 
@@ -331,8 +348,8 @@ class ReadTests(SynchronousTestCase):
         """
         arguments = [(b"body.2", amp.String(optional=True)), (b"body", BigString())]
         box = toBox(arguments, body=b"x" * 70_000)
-        self.assertRaises(KeyClash, fromBox, arguments, box)
-        self.assertRaises(KeyClash, fromBox, arguments, {b"body": b"short"})
+        self.assertRaises(UsageError, fromBox, arguments, box)
+        self.assertRaises(UsageError, fromBox, arguments, {b"body": b"short"})
 
     def test_boxIsKept(self) -> None:
         """Reading a box leaves the caller's box unchanged."""
@@ -348,12 +365,12 @@ class BoxErrorTests(SynchronousTestCase):
     def fail(self, *box: Any) -> None:  # type: ignore[override]
         """Raise an error inside C{BoxErrors}."""
         with BoxErrors(*box):
-            raise ValueTooLong("so long")
+            raise ValueTooLong("so long", b"BIG_VALUE_TOO_LONG")
 
     def test_response(self) -> None:
         """C{BoxErrors} leaves an error in a response unchanged."""
         box = amp.Box({amp.ANSWER: b"1"})
-        error = self.assertRaises(ValueTooLong, self.fail, box)
+        error = self.assertRaises(classOf(b"BIG_VALUE_TOO_LONG"), self.fail, box)
         self.assertEqual(str(error), "so long")
 
     def test_request(self) -> None:
@@ -367,7 +384,7 @@ class BoxErrorTests(SynchronousTestCase):
             self.assertEqual(error.errorCode, b"BIG_VALUE_TOO_LONG")
             self.assertEqual(error.description, "so long")
             self.assertFalse(error.fatal)
-            self.assertIsInstance(error.__cause__, ValueTooLong)
+            self.assertIsInstance(error.__cause__, classOf(b"BIG_VALUE_TOO_LONG"))
             self.assertIs(error.local.value, error.__cause__)
 
     def test_others(self) -> None:
@@ -409,7 +426,7 @@ class ListTests(SynchronousTestCase):
             (BigUnicode(), EURO * 21_846),
         ):
             error = self.assertRaises(
-                ValueTooLong, amp.ListOf(argument).toString, [element]
+                classOf(b"BIG_VALUE_TOO_LONG"), amp.ListOf(argument).toString, [element]
             )
             self.assertIn("ListOf has at most 65,535 bytes", str(error))
             self.assertIn("Stream()", str(error))
@@ -418,7 +435,9 @@ class ListTests(SynchronousTestCase):
         """A C{ListOf} element must have the declared type and at most C{maxSize}."""
         self.assertRaises(TypeError, BigString().toString, "text")
         self.assertRaises(TypeError, BigUnicode().toString, b"bytes")
-        self.assertRaises(ValueTooLong, BigString(maxSize=2).toString, b"abc")
+        self.assertRaises(
+            classOf(b"BIG_VALUE_TOO_LONG"), BigString(maxSize=2).toString, b"abc"
+        )
 
     def test_badElement(self) -> None:
         """
@@ -525,7 +544,7 @@ class StockTests(SynchronousTestCase):
         self.assertIsInstance(error, amp.UnknownRemoteError)
         self.assertIn("maxSize is 10", error.description)
         error = self.error(self.client.callRemote, LooseDeclared, body=b"x" * 11)
-        self.assertIsInstance(error, ValueTooLong)
+        self.assertIsInstance(error, classOf(b"BIG_VALUE_TOO_LONG"))
 
     def test_badResponses(self) -> None:
         """
@@ -533,15 +552,15 @@ class StockTests(SynchronousTestCase):
         although the command declares none, and the connection lives.
         """
         errors: list[tuple[list[bytes], type[StreamError]]] = [
-            ([], MissingPiece),
-            ([b"body=a", b"body.3=c"], MissingPiece),
-            ([b"body=123456", b"body.2=12345"], ValueTooLong),
-            ([b"body=", b"note=\xff"], InvalidText),
+            ([], classOf(b"BIG_VALUE_GAP")),
+            ([b"body=a", b"body.3=c"], classOf(b"BIG_VALUE_GAP")),
+            ([b"body=123456", b"body.2=12345"], classOf(b"BIG_VALUE_TOO_LONG")),
+            ([b"body=", b"note=\xff"], classOf(b"BIG_VALUE_TEXT")),
         ]
         for keys, cls in errors:
             error = self.error(self.client.callRemote, Broken, keys=keys)
             self.assertIs(type(error), cls)
-            self.assertIsInstance(error, BigValueError)
+            self.assertIsInstance(error, StreamError)
 
     def test_badListInResponse(self) -> None:
         """
@@ -557,10 +576,10 @@ class StockTests(SynchronousTestCase):
     def test_unsendable(self) -> None:
         """A value that cannot be sent makes the call raise, and nothing is sent."""
         for cls, arguments in (
-            (ValueTooLong, {"body": b"x" * 11}),
+            (classOf(b"BIG_VALUE_TOO_LONG"), {"body": b"x" * 11}),
             (TypeError, {"body": "text"}),
-            (ValueTooLong, {"texts": ["x" * 11]}),
-            (ValueTooLong, {"items": [{"body": b"x" * 11}]}),
+            (classOf(b"BIG_VALUE_TOO_LONG"), {"texts": ["x" * 11]}),
+            (classOf(b"BIG_VALUE_TOO_LONG"), {"items": [{"body": b"x" * 11}]}),
         ):
             self.assertRaises(cls, self.client.callRemote, Small, **arguments)
         self.assertFalse(self.client.transport.getOutBuffer())

@@ -10,7 +10,10 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Chunk, StreamChunk
-from amp_stream.errors import DeclarationError, InvalidChunk, KeyClash
+from amp_stream.errors import (
+    UsageError,
+)
+from tests.codes import classOf
 from tests.commands import StreamData
 
 chunks = st.builds(
@@ -80,7 +83,7 @@ class StreamChunkTests(SynchronousTestCase):
             part = (b"part", StreamChunk())
             for order in ([other, part], [part, other]):
                 command = type("Clash", (amp.Command,), {"arguments": order})
-                with self.assertRaises(KeyClash) as caught:
+                with self.assertRaises(UsageError) as caught:
                     command.makeArguments(
                         {"part": Chunk(1, 2, b""), name.decode(): 3}, None
                     )
@@ -88,16 +91,16 @@ class StreamChunkTests(SynchronousTestCase):
 
     def test_notAChunk(self):
         """A value other than a chunk is refused."""
-        with self.assertRaises(InvalidChunk) as caught:
+        with self.assertRaises(classOf(b"STREAM_INVALID_CHUNK")) as caught:
             StreamData.makeArguments({"data": b"abc"}, None)
         self.assertIn("bytes", str(caught.exception))
 
     def test_inList(self):
         """A list of chunks is refused with an error that says what to declare."""
         listed = amp.ListOf(StreamChunk())
-        with self.assertRaises(DeclarationError):
+        with self.assertRaises(UsageError):
             listed.toString([Chunk(1, 2, b"")])
-        with self.assertRaises(DeclarationError):
+        with self.assertRaises(UsageError):
             listed.fromString(b"\x00\x01x")
 
     def test_malformed(self):
@@ -107,7 +110,7 @@ class StreamChunkTests(SynchronousTestCase):
         """
         for extra, expected in (
             ({b"_command": b"stream.Data"}, amp.RemoteAmpError),
-            ({b"_answer": b"1"}, InvalidChunk),
+            ({b"_answer": b"1"}, classOf(b"STREAM_INVALID_CHUNK")),
         ):
             box = amp.AmpBox({b"data": b"", b"id": b"1", b"offset": b"x", **extra})
             with self.assertRaises(expected):

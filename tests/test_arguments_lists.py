@@ -122,7 +122,7 @@ class ListTests(SynchronousTestCase):
                 results.append
             )
             pair.flush()
-            self.assertEqual(results[0].value.errorCode, FramingError.wireCode)
+            self.assertEqual(results[0].value.errorCode, FramingError.code)
         pair.lose()
 
 

@@ -10,14 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, Stream, StreamAMP, StreamConfig
 from amp_stream.errors import (
-    DeclarationError,
-    KeyClash,
-    NotStreaming,
-    StreamReused,
-    StreamTooLong,
-    TooManyStreams,
+    StreamsUnsupported,
+    UsageError,
 )
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import Ping, Server, Store, StoreChecked, Swap
 
 
@@ -29,14 +26,14 @@ class StreamArgumentTests(SynchronousTestCase):
         body, other = (b"body", Stream()), (b"body.size", amp.Integer())
         for order in ([other, body], [body, other]):
             command = type("Clash", (amp.Command,), {"arguments": order})
-            with self.assertRaises(KeyClash):
+            with self.assertRaises(UsageError):
                 command.makeArguments({"body": b"abc", "body.size": 3}, None)
 
     def test_inListOf(self):
         """A list of streams is refused with an error that says what to declare."""
         listed = amp.ListOf(Stream())
         for refused in (listed.toString, lambda value: listed.fromString(b"\0\x01x")):
-            with self.assertRaises(DeclarationError):
+            with self.assertRaises(UsageError):
                 refused([b"abc"])
 
     def test_inAmpList(self):
@@ -55,21 +52,21 @@ class StreamArgumentTests(SynchronousTestCase):
         for value in (b"abc", bytes(100_000)):
             pair = connectInMemory(StreamAMP(), ListServer())
             call = pair.client.callRemote(command, all=[{"body": value}])
-            call.addErrback(lambda failure: failure.trap(DeclarationError))
+            call.addErrback(lambda failure: failure.trap(UsageError))
             pair.flush()
-            self.assertIs(self.successResultOf(call), DeclarationError)
+            self.assertIs(self.successResultOf(call), UsageError)
             pair.lose()
 
     def test_noConnection(self):
-        """A stream that arrives at a stock protocol raises L{NotStreaming}."""
+        """A stream that arrives at a stock protocol raises L{StreamsUnsupported}."""
         box = amp.AmpBox({b"_answer": b"1", b"name": b"x", b"body": b"1"})
-        with self.assertRaises(NotStreaming):
+        with self.assertRaises(StreamsUnsupported):
             Store.parseArguments(box, amp.AMP())
 
     def test_stockSender(self):
         """A stock protocol cannot write a box that announces a stream."""
         box = Store.makeArguments({"name": "x", "body": b"abc"}, None)
-        with self.assertRaises(DeclarationError):
+        with self.assertRaises(UsageError):
             box.serialize()
 
     def test_numberUsedTwice(self):
@@ -84,7 +81,7 @@ class StreamArgumentTests(SynchronousTestCase):
                 results.append
             )
         pair.flush()
-        self.assertEqual(results[0].value.errorCode, StreamReused.wireCode)
+        self.assertEqual(results[0].value.errorCode, b"STREAM_REUSED")
         pair.client.callRemoteString(
             b"stream.Data", id=b"7", offset=b"0", data=b"abc", fin=b"True"
         ).addBoth(lambda _: None)
@@ -194,9 +191,9 @@ class InlineTests(SynchronousTestCase):
         pair.flush()
         calls = []
         for body, expected in (
-            (b"abc", StreamTooLong),
+            (b"abc", classOf(b"STREAM_TOO_LONG")),
             (b"ab", None),
-            (b"cd", TooManyStreams),
+            (b"cd", classOf(b"STREAM_TOO_MANY")),
         ):
             call = pair.client.callRemote(command, body=body)
             call.addErrback(lambda failure: failure.type)

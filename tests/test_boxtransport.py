@@ -12,13 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream.errors import (
-    BoxTooLong,
     FramingError,
     OversizeValue,
     StreamCancelled,
     UsageError,
 )
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import Ping, Responders, Store, collect, held
 
 SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 8 * 2**20)
@@ -226,7 +226,7 @@ class FragmentTests(SynchronousTestCase):
     def assertNothingLeft(self):
         for protocol in (self.client, self.server):
             self.assertFalse(protocol.streams._multiplexer.isBusy)
-            self.assertEqual(protocol.streams._boxes._sending, {})
+            self.assertEqual(protocol.streams._boxes.sending, {})
             self.assertEqual(protocol.streams._boxes._waiting, [])
 
     def test_smallCallOvertakes(self):
@@ -260,8 +260,8 @@ class FragmentTests(SynchronousTestCase):
 
     def test_tooLongForPeer(self):
         """
-        A box over the peer's C{maxBoxSize} fails the call with L{BoxTooLong}, also for
-        an answer.
+        A box over the peer's C{maxBoxSize} fails the call with L{ValueTooLong}, also
+        for an answer.
         """
         pair = connectInMemory(
             make("auto", Limits(maxBoxSize=100_000)),
@@ -270,14 +270,30 @@ class FragmentTests(SynchronousTestCase):
         pair.flush()
         result = outcome(pair.client.callRemote(Echo, value=bytes(200_000)))
         pair.flush()
-        self.assertIn("maxBoxSize", str(self.failureResultOf(result, BoxTooLong)))
+        self.assertIn(
+            "maxBoxSize",
+            str(self.failureResultOf(result, classOf(b"AMP_BOX_TOO_LONG"))),
+        )
         result = outcome(pair.client.callRemote(Echo, value=bytes(150_000)))
         pair.flush()
-        self.failureResultOf(result, BoxTooLong)
+        self.failureResultOf(result, classOf(b"AMP_BOX_TOO_LONG"))
         result = outcome(pair.client.callRemote(Echo, value=bytes(90_000)))
         pair.flush()
         self.successResultOf(result)
         pair.lose()
+
+    def test_keyTooLong(self):
+        """
+        A key that no box can have fails its call beside a large value, too, and the
+        connection goes on.
+        """
+        self.pair.flush()
+        keys = {"k" * 256: b"", "value": bytes(70_000)}
+        with self.assertRaises(amp.TooLong):
+            self.client.callRemoteString(Echo.commandName, **keys)
+        result = outcome(self.client.callRemote(Echo, value=bytes(70_000)))
+        self.pair.flush()
+        self.successResultOf(result)
 
     def test_peerDoesNotKeepItsWord(self):
         """
@@ -290,7 +306,7 @@ class FragmentTests(SynchronousTestCase):
         )(frozenset({1, 2}), 2**40)
         result = outcome(self.client.callRemote(Echo, value=bytes(40_000_000)))
         self.pair.flush()
-        self.failureResultOf(result, BoxTooLong)
+        self.failureResultOf(result, classOf(b"AMP_BOX_TOO_LONG"))
         self.assertNothingLeft()
 
     def test_cancel(self):
@@ -495,7 +511,7 @@ class SwitchTests(SynchronousTestCase):
         stream = pair.client.streams.send(iter([bytes(100)] * 100_000))
         stream.done.addErrback(lambda failure: failure.trap(StreamCancelled))
         self.failureResultOf(pair.client.callRemote(Switch, Other()), UsageError)
-        stream.abort(StreamCancelled.wireCode)
+        stream.abort(StreamCancelled.code)
         pair.flush()
         pair.lose()
 

@@ -10,8 +10,12 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, Stream, StreamAMP, StreamConfig
-from amp_stream.errors import BoxTooLong, OversizeValue, UsageError
+from amp_stream.errors import (
+    OversizeValue,
+    UsageError,
+)
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import collect
 from tests.test_boxtransport import (
     Echo,
@@ -164,7 +168,7 @@ class CancelRaceTests(SynchronousTestCase):
 
         first.addErrback(failed)
         pair.flush()
-        failures[0].trap(BoxTooLong)
+        failures[0].trap(classOf(b"AMP_BOX_TOO_LONG"))
         self.failureResultOf(cancelled, CancelledError)
         self.assertEqual(pair.client._outstandingRequests, {})
         pair.lose()
@@ -229,7 +233,7 @@ class CancelTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(small), {"value": b"alive"})
         for end in (pair.client, pair.server):
             self.assertFalse(end.streams._multiplexer.isBusy, steps)
-            self.assertEqual(end.streams._boxes.large, set())
+            self.assertEqual(end.streams._boxes.sending, {})
             self.assertIsNone(end._failAllReason)
         self.assertEqual(pair.client._outstandingRequests, {})
         pair.lose()

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import Limits, StreamAMP, StreamConfig
 from amp_stream._boxes import frameToBox
 from amp_stream._sansio.frames import MaxStreamData, ResetStream, StopSending
-from amp_stream.errors import InvalidChunk
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import Ping, PlainServer, Server, collect
 
 _numbers = st.sampled_from([b"0", b"1", b"2", b"3", b"262144", b"9" * 18])
@@ -129,7 +129,7 @@ class HostilePeerTests(SynchronousTestCase):
             ),
         ):
             box = self.exchange(**values)[-1]
-            self.assertEqual(box[b"_error_code"], InvalidChunk.wireCode)
+            self.assertEqual(box[b"_error_code"], b"STREAM_INVALID_CHUNK")
             self.assertIn(word, box[b"_error_description"])
 
     def test_answersToNobody(self):
@@ -143,7 +143,7 @@ class HostilePeerTests(SynchronousTestCase):
         pair._pump.serverIO.stream = []
         pair.client.sendBox(amp.AmpBox(_answer=chunk[b"_ask"], maximum=b"lots"))
         pair._pump.pump()
-        self.failureResultOf(stream.done, InvalidChunk)
+        self.failureResultOf(stream.done, classOf(b"STREAM_INVALID_CHUNK"))
         pair.lose()
 
     def test_malformedChunkStopsItsStream(self):
@@ -168,7 +168,7 @@ class HostilePeerTests(SynchronousTestCase):
                 b"code": b"STREAM_INVALID_CHUNK",
             },
         )
-        self.failureResultOf(collect(pair.server, 4), InvalidChunk)
+        self.failureResultOf(collect(pair.server, 4), classOf(b"STREAM_INVALID_CHUNK"))
         pair.lose()
 
     def test_ourOwnFault(self):

@@ -4,22 +4,32 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
+from typing import Any
 
+from twisted.internet.defer import fail
+from twisted.protocols import amp
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import errors
 from amp_stream.errors import (
     STREAM_ERRORS,
-    MissingPiece,
+    InvalidValue,
+    ProtocolViolation,
     StreamAborted,
     StreamError,
     errorForCode,
-    isStreamCode,
 )
+from amp_stream.testing import connectInMemory
+from tests.codes import classOf
+from tests.modules import moduleNames
 
-DRAWN = re.compile(r"^ +((?:\| +)*(?:\+- )?)(\w+) +([A-Z_]+)(?: |$)")
+DRAWN = re.compile(r"^ +((?:\| +)*(?:\+- )?)([A-Z]\w+[a-z]) +([A-Z_]+)(?: |$)")
+ALSO = re.compile(r"^[ |]+([A-Z_]+)$")
 
 
 def classes() -> list[type[StreamError]]:
@@ -35,40 +45,48 @@ class TreeTests(SynchronousTestCase):
     """The tree of error classes and their codes."""
 
     def test_codes(self) -> None:
-        """Each error class has a code of its own, which any AMP peer can write."""
-        codes = [cls.__dict__["wireCode"] for cls in classes()]
+        """Each class has a code of its own, which any AMP peer can write."""
+        codes = [cls.__dict__["code"] for cls in classes()]
         self.assertEqual(len(codes), len(set(codes)))
-        for code in codes:
+        for code in STREAM_ERRORS.values():
             self.assertRegex(code, rb"\A[A-Z][A-Z_]{0,62}[A-Z]\Z")
 
     def test_advice(self) -> None:
-        """An error without a message describes the meaning of its class."""
+        """An error without a text gets one that fits its code."""
+        texts = {str(errorForCode(code)) for code in STREAM_ERRORS.values()}
+        self.assertEqual(len(texts), len(STREAM_ERRORS))
         for cls in classes():
-            self.assertIn("_advice", cls.__dict__)
-            self.assertEqual(str(cls()), cls._advice)
+            self.assertEqual(str(cls()), str(errorForCode(cls.code)))
             self.assertEqual(str(cls("so it was")), "so it was")
-            self.assertEqual(cls().code, cls.wireCode)
+            self.assertEqual(cls().code, cls.code)
 
     def test_drawing(self) -> None:
-        """
-        The tree in the module's docstring lists the classes, parents and codes of the
-        module, in the same order.
-        """
-        drawn = []
+        """The module's docstring draws the classes with their bases and all codes."""
+        drawn: list[tuple[str, str]] = []
+        codes: list[tuple[str, bytes]] = []
         ancestors: list[tuple[int, str]] = []
         for line in (errors.__doc__ or "").splitlines():
             match = DRAWN.match(line)
-            if match is None:
-                continue
-            column = match.start(2)
-            ancestors = [each for each in ancestors if each[0] < column]
-            parent = ancestors[-1][1] if ancestors else "Exception"
-            ancestors.append((column, match[2]))
-            drawn.append((match[2], parent, match[3].encode("ascii")))
-        defined = [
-            (cls.__name__, cls.__bases__[0].__name__, cls.wireCode) for cls in classes()
-        ]
-        self.assertEqual(drawn, defined)
+            also = ALSO.match(line)
+            if match is not None:
+                column = match.start(2)
+                ancestors = [each for each in ancestors if each[0] < column]
+                parent = ancestors[-1][1] if ancestors else "Exception"
+                ancestors.append((column, match[2]))
+                drawn.append((match[2], parent))
+            if match is not None or also is not None:
+                code = match[3] if match is not None else also[1]
+                codes.append((drawn[-1][0], code.encode("ascii")))
+        self.assertEqual(
+            drawn, [(cls.__name__, cls.__bases__[0].__name__) for cls in classes()]
+        )
+        self.assertEqual(
+            codes,
+            [
+                (cls.__name__.partition("[")[0], code)
+                for cls, code in reversed(STREAM_ERRORS.items())
+            ],
+        )
 
     def test_all(self) -> None:
         """C{__all__} of the errors module has every name that it defines, once."""
@@ -79,31 +97,38 @@ class TreeTests(SynchronousTestCase):
         ]
         self.assertEqual(sorted(errors.__all__), sorted([*names, "STREAM_ERRORS"]))
 
+    def test_written(self) -> None:
+        """Each code that the package's source writes is one of the table."""
+        written = {
+            code.encode("ascii")
+            for path in moduleNames().values()
+            for code in re.findall(
+                r'b"((?:STREAM|AMP|BIG_VALUE|OOB)_[A-Z_]+)"', path.read_text()
+            )
+        }
+        self.assertEqual(written - set(STREAM_ERRORS.values()), set())
+
     def test_derivedFirst(self) -> None:
         """
         AMP takes the first class that matches, so C{STREAM_ERRORS} has each class
         before its bases: a stock responder that raises an error answers with its code.
         """
-        for cls in classes():
+        for cls in [*classes(), *map(classOf, STREAM_ERRORS.values())]:
             first = next(each for each in STREAM_ERRORS if issubclass(cls, each))
             self.assertIs(first, cls)
 
-    def test_table(self) -> None:
-        """C{STREAM_ERRORS} maps every class to its code."""
-        self.assertEqual(STREAM_ERRORS, {cls: cls.wireCode for cls in classes()})
-
 
 class CodeTests(SynchronousTestCase):
-    """Error classes found by their code on the wire."""
+    """Errors and their codes on the wire."""
 
     def test_known(self) -> None:
-        """A known code becomes its class, with the peer's message if there is one."""
-        for cls in classes():
+        """A known code becomes its class, with the peer's text if there is one."""
+        for cls, code in STREAM_ERRORS.items():
             for message in ("", "as it was"):
-                error = errorForCode(cls.wireCode, message)
+                error = errorForCode(code, message)
                 self.assertIs(type(error), cls)
-                self.assertEqual(str(error), message or cls._advice)
-                self.assertEqual(error.code, cls.wireCode)
+                self.assertEqual(error.code, code)
+                self.assertEqual(str(error), message or str(errorForCode(code)))
 
     def test_unknown(self) -> None:
         """An unknown code becomes a L{StreamAborted} that keeps the code."""
@@ -122,16 +147,80 @@ class CodeTests(SynchronousTestCase):
             self.assertTrue(str(error).isprintable())
             self.assertLess(len(str(error)), 500)
 
-    def test_isStreamCode(self) -> None:
-        """C{isStreamCode} is true for the codes of the package's classes only."""
-        for cls in classes():
-            self.assertTrue(isStreamCode(cls.wireCode))
-        for code in (b"", b"UNKNOWN", b"stream_error", b"STREAM_"):
-            self.assertFalse(isStreamCode(code))
+    def test_furtherCodes(self) -> None:
+        """An error with a further code of its class is an instance of that class."""
+        error = ProtocolViolation("two bytes", b"STREAM_CONFLICT")
+        self.assertIsInstance(error, ProtocolViolation)
+        self.assertEqual(error.code, b"STREAM_CONFLICT")
+        self.assertEqual(repr(error), "ProtocolViolation[STREAM_CONFLICT]('two bytes')")
+        self.assertEqual(error.code, ProtocolViolation(code=b"STREAM_CONFLICT").code)
 
     def test_ownCode(self) -> None:
-        """An error can be given another code than that of its class."""
-        error = MissingPiece("lost", code=b"LOST")
-        self.assertEqual(
-            (error.code, MissingPiece.wireCode), (b"LOST", b"BIG_VALUE_GAP")
-        )
+        """An error can have the code of an application, or of another class."""
+        for code in (b"LOST", b"STREAM_CONFLICT"):
+            error = InvalidValue("lost", code=code)
+            self.assertIs(type(error), InvalidValue)
+            self.assertEqual((error.code, str(error)), (code, "lost"))
+
+    def test_subclass(self) -> None:
+        """The subclass of an application stays that, whatever its arguments."""
+
+        class QuotaExceeded(ProtocolViolation):
+            """An error of an application."""
+
+            def __init__(self, used: int, most: list[int], unit: str = "") -> None:
+                super().__init__(f"{used} of {most}{unit}", b"STREAM_CONFLICT")
+
+        error = QuotaExceeded(5, [4], unit=" files")
+        self.assertIs(type(error), QuotaExceeded)
+        self.assertEqual(str(error), "5 of [4] files")
+
+    def test_copied(self) -> None:
+        """An error can be copied and pickled, and keeps class, text and code."""
+        for error in (
+            ProtocolViolation("two bytes", b"STREAM_CONFLICT"),
+            StreamAborted("no room", b"QUOTA"),
+            ProtocolViolation(),
+        ):
+            for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+                self.assertIs(type(other), type(error))
+                self.assertEqual((str(other), other.code), (str(error), error.code))
+
+
+class Fail(amp.Command):
+    """A command whose responder fails."""
+
+    errors = STREAM_ERRORS
+
+
+class Failing(amp.AMP):
+    """A stock end whose responder fails with an error of the package."""
+
+    def __init__(self, error: StreamError) -> None:
+        super().__init__()
+        self.error = error
+
+    @Fail.responder
+    def _fail(self) -> Any:
+        return fail(self.error)
+
+
+def trap(failure: Failure, caught: list[Any]) -> None:
+    """Keep the exception of a call before AMP sees it as unhandled."""
+    caught.append(failure.value)
+
+
+class StockTests(SynchronousTestCase):
+    """The errors between two stock ends."""
+
+    def test_everyCode(self) -> None:
+        """A stock responder sends the code of an error, and a stock caller gets it."""
+        for code in STREAM_ERRORS.values():
+            pair = connectInMemory(amp.AMP(), Failing(errorForCode(code, "as it was")))
+            caught: list[Any] = []
+            result = pair.client.callRemote(Fail)
+            result.addErrback(trap, caught)
+            pair.flush()
+            self.assertIs(type(caught[0]), classOf(code))
+            self.assertEqual((caught[0].code, str(caught[0])), (code, "as it was"))
+            pair.lose()

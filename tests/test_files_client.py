@@ -33,11 +33,10 @@ from zope.interface import implementer
 from amp_stream import StreamConfig
 from amp_stream.errors import (
     DigestMismatch,
-    NobodyListens,
+    NoOutOfBandServer,
     SourceFailed,
     StreamAborted,
     StreamError,
-    TooManyTickets,
     UsageError,
 )
 from amp_stream.files import (
@@ -65,6 +64,7 @@ from amp_stream.files._storage import Upload
 from amp_stream.files._threads import ThreadedSource
 from amp_stream.outofband import OutOfBandServer
 from amp_stream.testing import ConnectedPair, connectInMemory
+from tests.codes import classOf
 from tests.twistdservice import LOCAL, NO_HTTP
 
 _T = TypeVar("_T")
@@ -470,7 +470,7 @@ class NoServerTests(MemoryTestCase):
             self.client.get("a", io.BytesIO(), outOfBand=True),
             self.client.offer("a"),
         ):
-            error = self.failed(calling, NobodyListens)
+            error = self.failed(calling, NoOutOfBandServer)
             self.assertIn("--oob-listen", str(error))
         self.assertEqual(self.root.child("a").getContent(), b"x")
 
@@ -821,7 +821,7 @@ class OutOfBandTests(NetworkTestCase):
                 await self.assertFailure(client.offer("b"), NoSuchFile)
             tokens = {(await client.offer("a")).ticket.token for _ in range(2)}
             self.assertEqual(len(tokens), 2)
-            await self.assertFailure(client.offer("a"), TooManyTickets)
+            await self.assertFailure(client.offer("a"), classOf(b"OOB_TICKETS"))
             await client.ping()
 
         return ensureDeferred(test())

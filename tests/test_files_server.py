@@ -19,7 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from amp_stream import StreamConfig
-from amp_stream.errors import NobodyListens
+from amp_stream.errors import (
+    NoOutOfBandServer,
+)
 from amp_stream.files import (
     FileClient,
     FileServerFactory,
@@ -275,7 +277,7 @@ class ServiceTests(TestCase):
             await stopping
             self.assertEqual(os.listdir(self.root), [])
             self.assertFalse(oob.running)
-            self.assertRaises(NobodyListens, oob._urlFor, "")
+            self.assertRaises(NoOutOfBandServer, oob._urlFor, "")
 
         return ensureDeferred(test())
 
@@ -299,7 +301,7 @@ class ServiceTests(TestCase):
                 service = self.service(main)
                 self.assertRaises(CannotListenError, service.privilegedStartService)
                 self.assertFalse(os.path.lexists(self.addressFile))
-                self.assertRaises(NobodyListens, server._urlFor, "")
+                self.assertRaises(NoOutOfBandServer, server._urlFor, "")
                 await service.stopService()
             self.factory.config = StreamConfig()
             await taken.stopService()

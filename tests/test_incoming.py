@@ -18,12 +18,11 @@ from amp_stream.errors import (
     CallFailed,
     DigestMismatch,
     StreamAborted,
-    StreamBusy,
     StreamCancelled,
     StreamRefused,
-    StreamTooLong,
     UsageError,
 )
+from tests.codes import classOf
 from tests.commands import Fetch, Store, collect
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase
 from tests.test_incoming_consumers import Recording
@@ -92,15 +91,15 @@ class StreamTests(StreamTestCase):
 
     def assertRefusesAll(self, receiving):
         """Check that a stream refuses every kind of consumer."""
-        self.failureResultOf(receiving.collect(), StreamBusy)
-        self.failureResultOf(receiving.collect(maxSize=0), StreamBusy)
+        self.failureResultOf(receiving.collect(), UsageError)
+        self.failureResultOf(receiving.collect(maxSize=0), UsageError)
         consumer = PausingConsumer()
         for target in (io.BytesIO(), consumer):
-            self.failureResultOf(receiving.writeTo(target), StreamBusy)
+            self.failureResultOf(receiving.writeTo(target), UsageError)
         protocol = Recording()
-        with self.assertRaises(StreamBusy):
+        with self.assertRaises(UsageError):
             receiving.deliverTo(protocol)
-        with self.assertRaises(StreamBusy):
+        with self.assertRaises(UsageError):
             aiter(receiving)
         self.assertEqual((consumer.calls, protocol.connected), ([], 0))
 
@@ -198,7 +197,7 @@ class LostTests(StreamTestCase):
         self.assertEqual(self.successResultOf(first.collect()), VALUE)
         gathered = ensureDeferred(gather(second))
         self.assertEqual(self.successResultOf(gathered), VALUE)
-        self.failureResultOf(first.collect(), StreamBusy)
+        self.failureResultOf(first.collect(), UsageError)
 
     def test_completeAndPaused(self):
         """
@@ -237,7 +236,7 @@ class LostTests(StreamTestCase):
         self.failureResultOf(first.collect(), StreamAborted)
         written.cancel()
         self.failureResultOf(written, CancelledError)
-        self.failureResultOf(third.collect(maxSize=3), StreamTooLong)
+        self.failureResultOf(third.collect(maxSize=3), classOf(b"STREAM_TOO_LONG"))
 
 
 async def gather(stream, gate=None):
@@ -352,7 +351,7 @@ class IterationTests(StreamTestCase):
         _, receiving = self.send(VALUE)
         self.pair.flush()
         iterator = aiter(receiving)
-        self.failureResultOf(receiving.collect(), StreamBusy)
+        self.failureResultOf(receiving.collect(), UsageError)
         self.assertIs(aiter(iterator), iterator)
         del iterator
         gc.collect()
@@ -395,11 +394,11 @@ class IterationTests(StreamTestCase):
             )
 
     def test_oneAfterTheOther(self):
-        """Asking for a piece while another request waits raises C{StreamBusy}."""
+        """Asking for a piece while another request waits raises L{UsageError}."""
         _, receiving = self.send(VALUE)
         iterator = aiter(receiving)
         first = ensureDeferred(anext(iterator))
-        self.failureResultOf(ensureDeferred(anext(iterator)), StreamBusy)
+        self.failureResultOf(ensureDeferred(anext(iterator)), UsageError)
         self.pair.flush()
         self.assertGreater(len(self.successResultOf(first)), 0)
 
@@ -451,7 +450,7 @@ class IterationTests(StreamTestCase):
         self.assertEqual(self.successResultOf(piece), b"abc")
         self.successResultOf(ensureDeferred(gather(iterator)))
         self.successResultOf(ensureDeferred(iterator.aclose()))
-        self.failureResultOf(receiving.collect(), StreamBusy)
+        self.failureResultOf(receiving.collect(), UsageError)
 
 
 class CallTests(StreamTestCase):
@@ -498,7 +497,7 @@ class CallTests(StreamTestCase):
     def test_read(self):
         """A stream that was read before the answer stays read."""
         self.assertEqual(self.call(self.pair.server.collectIt), [{"size": len(LONG)}])
-        self.failureResultOf(self.pair.server.taken["x"].collect(), StreamBusy)
+        self.failureResultOf(self.pair.server.taken["x"].collect(), UsageError)
 
     def test_failed(self):
         """

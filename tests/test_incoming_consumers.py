@@ -24,9 +24,9 @@ from amp_stream.errors import (
     StreamAborted,
     StreamCancelled,
     StreamRefused,
-    StreamTooLong,
     UsageError,
 )
+from tests.codes import classOf
 from tests.pairs import VALUE, PausingConsumer, StreamTestCase, pieces
 
 WINDOW = Limits().initialWindow
@@ -69,11 +69,13 @@ class CollectTests(ConsumerTestCase):
         """
         sending = self.pair.client.streams.send(b"abcd")
         receiving = self.pair.server.streams.accept(sending.id, size=4)
-        error = self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
+        error = self.failureResultOf(
+            receiving.collect(maxSize=3), classOf(b"STREAM_TOO_LONG")
+        )
         self.assertEqual(receiving.received, 0)
         self.assertIn("maxSize", str(error.value))
         self.pair.flush()
-        self.failureResultOf(sending.done, StreamTooLong)
+        self.failureResultOf(sending.done, classOf(b"STREAM_TOO_LONG"))
 
     def test_growsTooLong(self):
         """
@@ -83,20 +85,27 @@ class CollectTests(ConsumerTestCase):
         for source in (pieces(VALUE, 10_000), [b"a" * 100_001], [b"a" * 60_000] * 2):
             sending, receiving = self.send(source)
             collected = receiving.collect(maxSize=100_000)
-            self.assertStopped(sending, collected, StreamTooLong, StreamTooLong)
-            self.failureResultOf(receiving.collect(), StreamTooLong)
+            self.assertStopped(
+                sending,
+                collected,
+                classOf(b"STREAM_TOO_LONG"),
+                classOf(b"STREAM_TOO_LONG"),
+            )
+            self.failureResultOf(receiving.collect(), classOf(b"STREAM_TOO_LONG"))
 
     def test_onePieceTooLong(self):
         """C{collect} fails for a value over C{maxSize} that arrives in one piece."""
         sending, receiving = self.send([b"abcd"])
         collected = receiving.collect(maxSize=3)
-        self.assertStopped(sending, collected, StreamTooLong, StreamTooLong)
+        self.assertStopped(
+            sending, collected, classOf(b"STREAM_TOO_LONG"), classOf(b"STREAM_TOO_LONG")
+        )
 
     def test_alreadyTooLong(self):
         """C{collect} fails for a value over C{maxSize} that has arrived before."""
         sending, receiving = self.send(b"abcd")
         self.pair.flush()
-        self.failureResultOf(receiving.collect(maxSize=3), StreamTooLong)
+        self.failureResultOf(receiving.collect(maxSize=3), classOf(b"STREAM_TOO_LONG"))
         self.assertEqual(self.successResultOf(sending.done), 4)
 
     def test_cancelled(self):

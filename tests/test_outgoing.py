@@ -18,7 +18,6 @@ from amp_stream import Limits
 from amp_stream._outgoing import Announcement, asSource
 from amp_stream.errors import (
     CallFailed,
-    DeclarationError,
     SourceFailed,
     StreamAborted,
     StreamCancelled,
@@ -727,7 +726,7 @@ class AnnouncementTests(StreamTestCase):
 
     def test_notWritable(self):
         """An announcement can be written only by a connection with streams."""
-        with self.assertRaises(DeclarationError):
+        with self.assertRaises(UsageError):
             len(Announcement(asSource(VALUE), False, lambda *parts: self.fail()))
 
     def test_callFails(self):

@@ -19,24 +19,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import OutOfBand, StreamAMP, StreamConfig
 from amp_stream.errors import (
     ConsumerFailed,
-    DeclarationError,
     DigestMismatch,
-    InvalidChunk,
-    KeyClash,
-    NobodyListens,
-    NotStreaming,
+    NoOutOfBandServer,
     SourceFailed,
     StreamError,
+    StreamsUnsupported,
     StreamTimedOut,
-    StreamTooLong,
     TicketExpired,
-    TooManyTickets,
-    TransferCut,
+    TransferInterrupted,
     TransferRefused,
     UntrustedServer,
+    UsageError,
 )
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer, _server
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import PlainServer, Server, Store
 from tests.outofband import (
     LIMIT,
@@ -58,7 +55,7 @@ from tests.outofband import (
 )
 
 VALUE = bytes(range(251)) * 3000
-INVALID = InvalidChunk.wireCode
+INVALID = b"STREAM_INVALID_CHUNK"
 FACE = ("client", "server")
 
 
@@ -120,7 +117,7 @@ class ArgumentTests(SynchronousTestCase):
             body, other = (b"body", OutOfBand()), (key, amp.Integer())
             for order in ([other, body], [body, other]):
                 command = type("Clash", (amp.Command,), {"arguments": order})
-                with self.assertRaises(KeyClash) as caught:
+                with self.assertRaises(UsageError) as caught:
                     command.makeArguments({"body": b"abc", key.decode(): 3}, None)
                 self.assertIn("OutOfBand", str(caught.exception))
 
@@ -128,7 +125,7 @@ class ArgumentTests(SynchronousTestCase):
         """A list of them is refused with words that name the argument."""
         listed = amp.ListOf(OutOfBand())
         for refused in (listed.toString, lambda value: listed.fromString(b"\0\x01x")):
-            with self.assertRaises(DeclarationError) as caught:
+            with self.assertRaises(UsageError) as caught:
                 refused([b"abc"])
             self.assertIn("OutOfBand", str(caught.exception))
 
@@ -138,7 +135,7 @@ class ArgumentTests(SynchronousTestCase):
         command = type("Listed", (amp.Command,), {"arguments": [(b"all", listed)]})
         pair = connectInMemory(StreamAMP(), Server())
         self.failureResultOf(
-            pair.client.callRemote(command, all=[{"body": b"abc"}]), DeclarationError
+            pair.client.callRemote(command, all=[{"body": b"abc"}]), UsageError
         )
         pair.lose()
 
@@ -156,7 +153,7 @@ class ArgumentTests(SynchronousTestCase):
             }
         )
         for proto in (amp.AMP(), PlainServer()):
-            with self.assertRaises(NotStreaming):
+            with self.assertRaises(StreamsUnsupported):
                 Put.parseArguments(box.copy(), proto)
 
     def test_streamReceiver(self):
@@ -169,7 +166,7 @@ class ArgumentTests(SynchronousTestCase):
                 b"body.digest": b"False",
             }
         )
-        with self.assertRaises(NotStreaming) as caught:
+        with self.assertRaises(StreamsUnsupported) as caught:
             Put.parseArguments(box, PlainServer())
         self.assertIn("StreamAMP", str(caught.exception))
 
@@ -574,12 +571,14 @@ class FailureTests(OutOfBandTestCase):
         client, server = await self.pair("none")
         server.value = io.BytesIO(VALUE)
         for call in (client.callRemote(Put, body=VALUE), client.callRemote(Get)):
-            error = await self.fails(call, NobodyListens)
+            error = await self.fails(call, NoOutOfBandServer)
             self.assertIn("outOfBandServer=OutOfBandServer(", str(error))
             self.assertIn("--oob-listen", str(error))
         await self.turns(lambda: server.value.closed)
         self.assertEqual(server.bodies, [])
-        self.assertEqual([type(end) for end in self.log.ends()], [NobodyListens] * 2)
+        self.assertEqual(
+            [type(end) for end in self.log.ends()], [NoOutOfBandServer] * 2
+        )
         await self.works(client)
 
     @run
@@ -594,7 +593,7 @@ class FailureTests(OutOfBandTestCase):
             ends[name] = {"outOfBandServer": oob}
             client, server = await self.pair("none", **ends)
             call = client.callRemote(Put, body=VALUE)
-            error = await self.failsEverywhere(client, server, call, NobodyListens)
+            error = await self.failsEverywhere(client, server, call, NoOutOfBandServer)
             self.assertIn("start it as a service", str(error))
 
     @run
@@ -683,7 +682,7 @@ class FailureTests(OutOfBandTestCase):
             f"Content-Length: {LIMIT + 1}",
             "Expect: 100-continue",
         )
-        await self.failsEverywhere(client, server, call, StreamTooLong)
+        await self.failsEverywhere(client, server, call, classOf(b"STREAM_TOO_LONG"))
 
     @run
     async def test_chunkedTooLong(self):
@@ -697,7 +696,7 @@ class FailureTests(OutOfBandTestCase):
             "Transfer-Encoding: chunked",
             body=b"%x\r\n%s\r\n" % (LIMIT + 1, bytes(LIMIT + 1)),
         )
-        await self.failsEverywhere(client, server, call, StreamTooLong)
+        await self.failsEverywhere(client, server, call, classOf(b"STREAM_TOO_LONG"))
 
     @run
     async def test_chunkedLongerThanKnown(self):
@@ -722,9 +721,9 @@ class FailureTests(OutOfBandTestCase):
         for listens in FACE:
             client, server = await self.pair(listens)
             call = client.callRemote(PutLimited, body=VALUE)
-            await self.fails(call, StreamTooLong)
+            await self.fails(call, classOf(b"STREAM_TOO_LONG"))
             server.value = VALUE
-            await self.fails(client.callRemote(GetLimited), StreamTooLong)
+            await self.fails(client.callRemote(GetLimited), classOf(b"STREAM_TOO_LONG"))
             await self.works(client)
 
     @run
@@ -737,10 +736,12 @@ class FailureTests(OutOfBandTestCase):
             for plain in (True, False):
                 client, server = await self.pair(listens, plain)
                 call = client.callRemote(PutLimited, body=[VALUE])
-                await self.failsEverywhere(client, server, call, StreamTooLong)
+                await self.failsEverywhere(
+                    client, server, call, classOf(b"STREAM_TOO_LONG")
+                )
                 server.value = [VALUE]
                 body = (await client.callRemote(GetLimited))["body"]
-                await self.fails(body.collect(), StreamTooLong)
+                await self.fails(body.collect(), classOf(b"STREAM_TOO_LONG"))
                 await self.works(client)
 
     @run
@@ -750,7 +751,7 @@ class FailureTests(OutOfBandTestCase):
             client, server = await self.pair(listens)
             server.value = [VALUE]
             body = (await client.callRemote(Get))["body"]
-            await self.fails(body.collect(1000), StreamTooLong)
+            await self.fails(body.collect(1000), classOf(b"STREAM_TOO_LONG"))
             await self.works(client)
 
     @run
@@ -809,7 +810,9 @@ class FailureTests(OutOfBandTestCase):
                     body = await server.arrived
                     await self.turns(lambda body=body: body.received == 3)
                     getattr(raw.transport, how)()
-                    await self.failsEverywhere(client, server, call, TransferCut)
+                    await self.failsEverywhere(
+                        client, server, call, TransferInterrupted
+                    )
 
     @run
     async def test_cutDownload(self):
@@ -829,7 +832,7 @@ class FailureTests(OutOfBandTestCase):
                 raw.write(head("GET", ticket.token))
                 await raw.until(b"\r\n\r\n")
                 getattr(raw.transport, how)()
-                await self.failsEverywhere(client, server, call, TransferCut)
+                await self.failsEverywhere(client, server, call, TransferInterrupted)
 
     @run
     async def test_digest(self):
@@ -1125,7 +1128,7 @@ class FailureTests(OutOfBandTestCase):
         client, _ = await self.pair(client={"outOfBandClient": taker})
         first = client.callRemote(Put, body=VALUE)
         ticket = await taker.ticket
-        await self.fails(client.callRemote(Put, body=VALUE), TooManyTickets)
+        await self.fails(client.callRemote(Put, body=VALUE), classOf(b"OOB_TICKETS"))
         self.assertFalse(first.called)
         first.cancel()
         await self.fails(first, Exception)
@@ -1156,7 +1159,7 @@ class FailureTests(OutOfBandTestCase):
             call = client.callRemote(Put, body=VALUE)
             await taker.ticket
             await oob.stopService()
-            await self.failsEverywhere(client, server, call, NobodyListens)
+            await self.failsEverywhere(client, server, call, NoOutOfBandServer)
 
     @run
     async def test_stopServiceInTheMiddle(self):
@@ -1173,7 +1176,7 @@ class FailureTests(OutOfBandTestCase):
                 body = await server.arrived
                 await self.turns(lambda body=body: body.received > 0)
                 await oob.stopService()
-                await self.failsEverywhere(client, server, call, TransferCut)
+                await self.failsEverywhere(client, server, call, TransferInterrupted)
 
     @run
     async def test_restart(self):
@@ -1182,7 +1185,7 @@ class FailureTests(OutOfBandTestCase):
             client, server = await self.pair("server", plain)
             await client.callRemote(Put, body=VALUE)
             await server.streams.config.outOfBandServer.stopService()
-            await self.fails(client.callRemote(Put, body=VALUE), NobodyListens)
+            await self.fails(client.callRemote(Put, body=VALUE), NoOutOfBandServer)
             server.streams.config.outOfBandServer.startService()
             await server.streams.config.outOfBandServer.whenListening()
             answer = await client.callRemote(Put, body=VALUE)
@@ -1215,7 +1218,7 @@ class FailureTests(OutOfBandTestCase):
             call = client.callRemote(Put, body=VALUE)
             raw = await decoy.connected
             raw.transport.abortConnection()
-            await self.failsEverywhere(client, server, call, TransferCut)
+            await self.failsEverywhere(client, server, call, TransferInterrupted)
 
     @run
     async def test_plainRefused(self):

@@ -17,16 +17,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream.errors import (
     OutOfBandError,
+    ServerUnreachable,
     StreamError,
     StreamTimedOut,
-    StreamTooLong,
-    TransferCut,
+    TransferInterrupted,
     TransferRefused,
-    Unreachable,
     UntrustedServer,
 )
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer, Ticket
 from amp_stream.outofband._certificates import selfSigned
+from tests.codes import classOf
 from tests.outofband import (
     LOCAL,
     Clocked,
@@ -258,7 +258,7 @@ class RequestTests(OutOfBandTestCase):
             clock.advance(59)
             self.assertFalse(receiver.over.called)
             clock.advance(1)
-            error = await self.fails(receiver.over, Unreachable)
+            error = await self.fails(receiver.over, ServerUnreachable)
             self.assertIn("has not answered", str(error))
             await raw.closed
 
@@ -334,7 +334,7 @@ class RequestTests(OutOfBandTestCase):
             b"HTTP/1.0 200 OK\r\n\r\nabc",
         ):
             receiver, _ = await self.get(answer)
-            await self.fails(receiver.over, TransferCut)
+            await self.fails(receiver.over, TransferInterrupted)
 
     @run
     async def test_otherAnswers(self):
@@ -367,7 +367,7 @@ class RequestTests(OutOfBandTestCase):
         server = await self.answering(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
         sender = Sender()
         self.assertFalse(await self.client._put(ticket(url=server.url), 3, sender))
-        self.assertIsInstance(sender.error, StreamTooLong)
+        self.assertIsInstance(sender.error, classOf(b"STREAM_TOO_LONG"))
 
     @run
     async def test_garbage(self):
@@ -441,10 +441,10 @@ class RequestTests(OutOfBandTestCase):
         await oob.stopService()
         receiver = Receiver()
         self.client._get(ticket(url=url), receiver)
-        await self.fails(receiver.over, Unreachable)
+        await self.fails(receiver.over, ServerUnreachable)
         sender = Sender()
         self.assertFalse(await self.client._put(ticket(url=url), 3, sender))
-        self.assertIsInstance(sender.error, Unreachable)
+        self.assertIsInstance(sender.error, ServerUnreachable)
 
     @run
     async def test_abortWaiting(self):
@@ -515,7 +515,7 @@ class RequestTests(OutOfBandTestCase):
         sender = Sender(bytes(100), isAll=False)
         over = self.client._put(ticket(url=server.url), 1000, sender)
         self.assertFalse(await over)
-        self.assertIsInstance(sender.error, StreamTooLong)
+        self.assertIsInstance(sender.error, classOf(b"STREAM_TOO_LONG"))
 
     @run
     async def test_certificates(self):

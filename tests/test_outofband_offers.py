@@ -14,7 +14,11 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from amp_stream.errors import NobodyListens, StreamAborted, StreamCancelled
+from amp_stream.errors import (
+    NoOutOfBandServer,
+    StreamAborted,
+    StreamCancelled,
+)
 from amp_stream.outofband import OutOfBandServer
 from tests.outofband import LOCAL, OutOfBandTestCase, Put, head, run
 
@@ -113,7 +117,7 @@ class OfferTests(OutOfBandTestCase):
     async def test_noServer(self):
         """Without a server, an offer cannot be made, and says so."""
         _, server = await self.pair("none")
-        await self.fails(server.streams.offer(b"abc"), NobodyListens)
+        await self.fails(server.streams.offer(b"abc"), NoOutOfBandServer)
 
 
 @implementer(IStreamServerEndpoint)
@@ -172,7 +176,7 @@ class StartingTests(OutOfBandTestCase):
         await server.arrived
         waiting = server.streams.config.outOfBandServer.whenListening()
         endpoint.may.errback(CannotListenError("a", 1, OSError("taken")))
-        await self.fails(call, NobodyListens)
+        await self.fails(call, NoOutOfBandServer)
         await self.fails(waiting, CannotListenError)
         await self.works(client)
 

@@ -22,15 +22,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream.errors import (
-    NobodyListens,
-    StreamTooLong,
+    NoOutOfBandServer,
     TicketExpired,
-    TooManyTickets,
-    TransferCut,
+    TransferInterrupted,
     TransferRefused,
 )
 from amp_stream.outofband import OutOfBandServer, _server
 from amp_stream.outofband._http import _Body, _MalformedChunks
+from tests.codes import classOf
 from tests.outofband import (
     LOCAL,
     Clocked,
@@ -225,7 +224,7 @@ class AuthorisationTests(ServerTestCase):
             )
             raw = await self.refused(request, status, oob)
             self.assertNotIn(b"100 Continue", raw.received)
-            kind = StreamTooLong if status == 413 else TransferRefused
+            kind = classOf(b"STREAM_TOO_LONG") if status == 413 else TransferRefused
             self.assertEqual([type(e) for e in exchange.errors], [kind])
             self.assertEqual(exchange.messages, [])
 
@@ -303,7 +302,7 @@ class AuthorisationTests(ServerTestCase):
         oob = await self.oobServer(plain=True, reactor=Clocked(clock), ticketLifetime=9)
         for _ in range(2):
             await self.admit(oob)
-        await self.fails(self.admit(oob), TooManyTickets)
+        await self.fails(self.admit(oob), classOf(b"OOB_TICKETS"))
         self.assertIn("2 tickets", repr(oob))
         clock.advance(9)
         await self.admit(oob)
@@ -372,7 +371,7 @@ class HttpTests(ServerTestCase):
             await raw.closed
             await exchange.over
             self.assertFalse(exchange.isOver, body[:20])
-            self.assertEqual([type(e) for e in exchange.errors], [TransferCut])
+            self.assertEqual([type(e) for e in exchange.errors], [TransferInterrupted])
         self.flushLoggedErrors()
 
     @run
@@ -389,7 +388,9 @@ class HttpTests(ServerTestCase):
                 getattr(raw.transport, how)()
                 await exchange.over
                 self.assertFalse(exchange.isOver)
-                self.assertEqual([type(e) for e in exchange.errors], [TransferCut])
+                self.assertEqual(
+                    [type(e) for e in exchange.errors], [TransferInterrupted]
+                )
 
     @run
     async def test_pipelined(self):
@@ -794,7 +795,7 @@ class ServiceTests(ServerTestCase):
     async def test_notStarted(self):
         """A server that does not listen issues no tickets, and says what to do."""
         oob = OutOfBandServer(LOCAL, plainHTTP=True)
-        error = await self.fails(self.admit(oob), NobodyListens)
+        error = await self.fails(self.admit(oob), NoOutOfBandServer)
         self.assertIn("start it as a service", str(error))
         self.assertIn("not listening", repr(oob))
 
@@ -812,9 +813,9 @@ class ServiceTests(ServerTestCase):
             await self.turns(lambda oob=oob: oob._factory.connections)
             await oob.stopService()
             await raw.closed
-            self.assertEqual([type(e) for e in exchange.errors], [NobodyListens])
+            self.assertEqual([type(e) for e in exchange.errors], [NoOutOfBandServer])
             await self.fails(self.raw(url), Exception)
-            await self.fails(self.admit(oob), NobodyListens)
+            await self.fails(self.admit(oob), NoOutOfBandServer)
             await oob.stopService()
 
     @run
@@ -864,7 +865,7 @@ class ServiceTests(ServerTestCase):
         waiting = oob.whenListening()
         oob.startService()
         await self.fails(waiting, CannotListenError)
-        await self.fails(self.admit(oob), NobodyListens)
+        await self.fails(self.admit(oob), NoOutOfBandServer)
         await oob.stopService()
         self.assertIn("cannot start", self.log.text())
 

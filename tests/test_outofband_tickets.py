@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream.errors import InvalidChunk, TooManyTickets
 from amp_stream.outofband import Ticket
 from amp_stream.outofband._tickets import (
     Grant,
@@ -28,6 +27,7 @@ from amp_stream.outofband._tickets import (
     ticketFromBox,
     ticketToBox,
 )
+from tests.codes import classOf
 from tests.simulation import exploration
 
 TARGET = object()
@@ -163,7 +163,7 @@ class BookTests(SynchronousTestCase):
         book = TicketBook(10, 2)
         book.issue(b"1", grant(), 0)
         book.issue(b"2", grant(), 0)
-        with self.assertRaises(TooManyTickets):
+        with self.assertRaises(classOf(b"OOB_TICKETS")):
             book.issue(b"3", grant(), 9)
         self.assertIsNone(book.consume(b"3", 9))
         book.consume(b"1", 9)
@@ -207,7 +207,7 @@ class BookMachine(RuleBasedStateMachine):
         made = grant(method)
         try:
             self.book.issue(hashed, made, self.now)
-        except TooManyTickets:
+        except classOf(b"OOB_TICKETS"):
             assert len(self.kept) == self.MOST
         else:
             self.kept[hashed] = (made, self.now + self.LIFETIME)
@@ -305,16 +305,16 @@ class BoxTests(SynchronousTestCase):
             {b"server_name": b"\xff"},
         ):
             error = self.assertRaises(
-                InvalidChunk, ticketFromBox, {**self.BOX, **change}
+                classOf(b"STREAM_INVALID_CHUNK"), ticketFromBox, {**self.BOX, **change}
             )
             self.assertNotIn("ZZZ", str(error))
         for missing in self.BOX:
             box = {key: self.BOX[key] for key in self.BOX if key != missing}
-            with self.assertRaises(InvalidChunk):
+            with self.assertRaises(classOf(b"STREAM_INVALID_CHUNK")):
                 ticketFromBox(box)
 
     @given(st.dictionaries(st.sampled_from(sorted(BOX)), st.binary(max_size=60)))
     def test_anything(self, change):
         """Whatever is in a box: it is a ticket, or an error that says so."""
-        with contextlib.suppress(InvalidChunk):
+        with contextlib.suppress(classOf(b"STREAM_INVALID_CHUNK")):
             ticketFromBox({**self.BOX, **change})

@@ -18,18 +18,17 @@ from amp_stream._sansio.pacer import LONGEST
 from amp_stream.errors import (
     CallFailed,
     DigestMismatch,
-    NotStreaming,
     OversizeValue,
     SourceFailed,
     StreamAborted,
     StreamCancelled,
     StreamRefused,
+    StreamsUnsupported,
     StreamTimedOut,
-    StreamTooLong,
-    TooManyStreams,
     UsageError,
 )
 from amp_stream.testing import connectInMemory
+from tests.codes import classOf
 from tests.commands import (
     Fetch,
     Ping,
@@ -224,7 +223,9 @@ class CallTests(StreamTests):
         for body in (bytes(100_001), iter([bytes(100_000), b"x"])):
             result = self.call(StoreMaybe, body=body)
             self.pair.flush()
-            self.assertIn("100000", str(self.failureResultOf(result, StreamTooLong)))
+            self.assertIn(
+                "100000", str(self.failureResultOf(result, classOf(b"STREAM_TOO_LONG")))
+            )
         self.assertAlive()
         self.assertNothingLeft()
 
@@ -578,7 +579,7 @@ class FailureTests(StreamTests):
         self.server.take = lambda name, body: body.collect(maxSize=10)
         result = self.call(Store, name="x", body=iter([bytes(11)]))
         self.pair.flush()
-        self.failureResultOf(result, StreamTooLong)
+        self.failureResultOf(result, classOf(b"STREAM_TOO_LONG"))
         self.assertAlive()
         self.assertNothingLeft()
 
@@ -758,7 +759,7 @@ class LimitTests(StreamTests):
         """A stream over C{maxStreams} is refused; those before it go on."""
         streams = [self.client.streams.send(bytes(1000)) for _ in range(3)]
         self.pair.flush()
-        self.failureResultOf(streams[2].done, TooManyStreams)
+        self.failureResultOf(streams[2].done, classOf(b"STREAM_TOO_MANY"))
         for stream in streams[:2]:
             self.assertEqual(self.successResultOf(stream.done), 1000)
             value = collect(self.server, stream.id)
@@ -772,7 +773,7 @@ class LimitTests(StreamTests):
         """A stream over C{maxStreamSize} is refused."""
         result = self.call(Store, name="x", body=iter([bytes(1_000_001)]))
         self.pair.flush()
-        self.failureResultOf(result, StreamTooLong)
+        self.failureResultOf(result, classOf(b"STREAM_TOO_LONG"))
         self.assertAlive()
 
     def test_timeOut(self):
@@ -892,16 +893,16 @@ class StockPeerTests(SynchronousTestCase):
 
     def test_doesNotKnowStreams(self):
         """
-        A stream to a stock C{amp.AMP} fails with L{NotStreaming}, and neither side
+        A stream to a stock C{amp.AMP} fails with L{StreamsUnsupported}, and neither
         closes the connection.
         """
         pair = connectInMemory(StreamAMP(), amp.AMP())
         stream = pair.client.streams.send(endless())
         pair.flush()
-        self.failureResultOf(stream.done, NotStreaming)
+        self.failureResultOf(stream.done, StreamsUnsupported)
         again = pair.client.streams.send(b"")
         pair.flush()
-        self.failureResultOf(again.done, NotStreaming)
+        self.failureResultOf(again.done, StreamsUnsupported)
         self.assertFalse(pair.client.transport.disconnecting)
         self.assertFalse(pair.server.transport.disconnecting)
         pair.lose()
@@ -928,7 +929,7 @@ class StockPeerTests(SynchronousTestCase):
         """
         pair = connectInMemory(amp.AMP(), Server())
         error = self.assertRaises(
-            NotStreaming, pair.client.callRemote, Store, name="x", body=b"abc"
+            StreamsUnsupported, pair.client.callRemote, Store, name="x", body=b"abc"
         )
         self.assertIn("StreamAMP", str(error))
         pair.lose()

@@ -22,17 +22,14 @@ from amp_stream import (
 )
 from amp_stream.errors import (
     DigestMismatch,
-    InvalidChunk,
     StreamAborted,
     StreamCancelled,
-    StreamReused,
     StreamTimedOut,
-    StreamTooLong,
-    TooMuchUnclaimed,
     UsageError,
 )
 from amp_stream.testing import connectInMemory
 from tests import commands
+from tests.codes import classOf
 from tests.commands import (
     Piece,
     PlainServer,
@@ -121,10 +118,10 @@ class ReceiverTests(SynchronousTestCase):
     def test_collectTwice(self):
         """A stream can be collected once."""
         first = self.server.collect(1)
-        self.failureResultOf(self.server.collect(1), StreamReused)
+        self.failureResultOf(self.server.collect(1), classOf(b"STREAM_REUSED"))
         self.send(1, 0, b"abc", True)
         self.successResultOf(first)
-        self.failureResultOf(self.server.collect(1), StreamReused)
+        self.failureResultOf(self.server.collect(1), classOf(b"STREAM_REUSED"))
 
     def test_collectTooMuch(self):
         """
@@ -133,8 +130,8 @@ class ReceiverTests(SynchronousTestCase):
         """
         result = self.server.collect(1, maxSize=4)
         (failure,) = self.send(1, 0, b"abcde", True)
-        failure.trap(StreamTooLong)
-        self.failureResultOf(result, StreamTooLong)
+        failure.trap(classOf(b"STREAM_TOO_LONG"))
+        self.failureResultOf(result, classOf(b"STREAM_TOO_LONG"))
         self.send(2, 0, b"abc", True)
         self.assertEqual(self.successResultOf(self.server.collect(2)), b"abc")
 
@@ -212,7 +209,7 @@ class ReceiverTests(SynchronousTestCase):
         self.server._boxReader = None
         self.send(1, 0, bytes(60_000))
         (failure,) = self.send(2, 0, bytes(60_000))
-        failure.trap(TooMuchUnclaimed)
+        failure.trap(classOf(b"STREAM_UNACCEPTED"))
         self.send(1, 60_000, b"", True)
         self.assertEqual(len(self.successResultOf(self.server.collect(1))), 60_000)
 
@@ -249,10 +246,10 @@ class ReceiverTests(SynchronousTestCase):
         """A waiting chunk is answered when the announcement refuses its stream."""
         answers = [self.send(1, number * 65_535, bytes(65_535)) for number in range(16)]
         self.assertEqual(answers[15], [])
-        with self.assertRaises(StreamTooLong):
+        with self.assertRaises(classOf(b"STREAM_TOO_LONG")):
             self.server.streams.accept(1, maxSize=100)
         self.pair.flush()
-        answers[15][0].trap(StreamTooLong)
+        answers[15][0].trap(classOf(b"STREAM_TOO_LONG"))
 
     def test_announcedByFailingCommand(self):
         """A call that fails stops the stream that it announced."""
@@ -277,7 +274,7 @@ class ReceiverTests(SynchronousTestCase):
                 results.append
             )
             self.pair.flush()
-            self.assertEqual(results[0].value.errorCode, InvalidChunk.wireCode)
+            self.assertEqual(results[0].value.errorCode, b"STREAM_INVALID_CHUNK")
 
 
 class LocateTests(SynchronousTestCase):
@@ -347,7 +344,7 @@ class WindowedTests(SynchronousTestCase):
         taken = pair.server.streams.accept(stream.id)
         for _ in range(4):
             pair.step()
-        taken.abort(StreamCancelled.wireCode)
+        taken.abort(StreamCancelled.code)
         pair.flush()
         self.failureResultOf(stream.done, StreamCancelled)
         pair.lose()

@@ -15,7 +15,10 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.boxes import BoxParser
-from amp_stream.errors import FramingError, KeyTooLong
+from amp_stream.errors import (
+    FramingError,
+)
+from tests.codes import classOf
 from tests.simulation import exploration
 
 Box = dict[bytes, bytes]
@@ -200,7 +203,7 @@ class LimitTests(SynchronousTestCase):
             )
             for data in (b"\x01\x00", string(b"a") + string(b"b") + b"\xff\xff"):
                 error = self.refused(parserOf(version), data, "key of")
-                self.assertIsInstance(error, KeyTooLong)
+                self.assertIsInstance(error, classOf(b"AMP_KEY_TOO_LONG"))
 
     def test_size(self) -> None:
         """

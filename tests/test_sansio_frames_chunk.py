@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.frames import Chunk, parseNumber
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import InvalidChunk
+from tests.codes import classOf
 
 
 class ChunkTests(SynchronousTestCase):
@@ -42,7 +42,9 @@ class ChunkTests(SynchronousTestCase):
             ("sha256", (0, 0, b"", False, bytes(32))),
             ("sha256", (0, 0, b"", True, "x" * 32)),
         ):
-            error = self.assertRaises(InvalidChunk, Chunk, *arguments)
+            error = self.assertRaises(
+                classOf(b"STREAM_INVALID_CHUNK"), Chunk, *arguments
+            )
             self.assertIn(word, str(error))
 
     def test_value(self):
@@ -95,6 +97,8 @@ class ParseNumberTests(SynchronousTestCase):
             b"00000000000000000007",
             b"9" * 65_535,
         ):
-            error = self.assertRaises(InvalidChunk, parseNumber, "maximum", value)
+            error = self.assertRaises(
+                classOf(b"STREAM_INVALID_CHUNK"), parseNumber, "maximum", value
+            )
             self.assertIn("maximum", str(error))
             self.assertLess(len(str(error)), 100)

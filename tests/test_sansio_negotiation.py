@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
-from amp_stream.errors import InvalidChunk
+from tests.codes import classOf
 
 BOTH = Settings(frozenset({1, 2}), 1000)
 ONE = Settings(frozenset({1}), 1000)
@@ -54,7 +54,9 @@ class SettingsTests(SynchronousTestCase):
             ({b"versions": b"1 2"}, "box"),
             ({b"versions": b"1 2", b"box": b"-1"}, "box"),
         ):
-            error = self.assertRaises(InvalidChunk, Settings.fromBox, box)
+            error = self.assertRaises(
+                classOf(b"STREAM_INVALID_CHUNK"), Settings.fromBox, box
+            )
             self.assertIn(word, str(error))
 
 
@@ -124,7 +126,9 @@ class NegotiationTests(SynchronousTestCase):
         for mode, version in (("auto", 3), ("auto", 0), (1, 2), (2, 1), (2, 2)):
             negotiation = Negotiation(mode)
             before = negotiation.readVersion
-            self.assertRaises(InvalidChunk, negotiation.versionAnnounced, version)
+            self.assertRaises(
+                classOf(b"STREAM_INVALID_CHUNK"), negotiation.versionAnnounced, version
+            )
             self.assertEqual(negotiation.readVersion, before)
 
     def test_noAnswer(self) -> None:

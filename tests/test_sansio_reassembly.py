@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.reassembly import Reassembly
-from amp_stream.errors import ConflictingData, TooFragmented
+from tests.codes import classOf
 from tests.rules import VALUE
 from tests.simulation import exploration
 
@@ -162,7 +162,9 @@ class ReassemblyTests(SynchronousTestCase):
             reassembly.write(0, b"abc")
             reassembly.write(10, b"klm")
             reassembly.write(14, b"o")
-            error = self.assertRaises(ConflictingData, reassembly.write, offset, data)
+            error = self.assertRaises(
+                classOf(b"STREAM_CONFLICT"), reassembly.write, offset, data
+            )
             self.assertIn("offset", str(error))
             self.assertEqual(reassembly.held, 7)
             reassembly.write(3, b"defghijklmno")
@@ -176,11 +178,13 @@ class ReassemblyTests(SynchronousTestCase):
         reassembly = Reassembly(3)
         for offset in (10, 20, 30):
             reassembly.write(offset, b"x")
-        error = self.assertRaises(TooFragmented, reassembly.write, 40, b"x")
+        error = self.assertRaises(
+            classOf(b"STREAM_FRAGMENTED"), reassembly.write, 40, b"x"
+        )
         self.assertIn("3 gaps", str(error))
         for offset in (31, 9, 21, 32, 8):
             reassembly.write(offset, b"x")
-        self.assertRaises(TooFragmented, reassembly.write, 40, b"x")
+        self.assertRaises(classOf(b"STREAM_FRAGMENTED"), reassembly.write, 40, b"x")
         reassembly.write(11, b"x" * 9)
         reassembly.write(40, b"x")
         self.assertEqual(reassembly.held, 18)
@@ -249,13 +253,19 @@ class ReassemblyTests(SynchronousTestCase):
                 held = dict(model.bytes)
                 if model.conflicts(offset, data):
                     self.assertRaises(
-                        ConflictingData, reassembly.write, offset, bytes(data)
+                        classOf(b"STREAM_CONFLICT"),
+                        reassembly.write,
+                        offset,
+                        bytes(data),
                     )
                 else:
                     model.write(offset, data)
                     if model.gaps() > maxGaps:
                         self.assertRaises(
-                            TooFragmented, reassembly.write, offset, bytes(data)
+                            classOf(b"STREAM_FRAGMENTED"),
+                            reassembly.write,
+                            offset,
+                            bytes(data),
                         )
                         model.bytes = held
                     else:

@@ -20,17 +20,11 @@ from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.stream import ReceiveState, ReceiveStream
 from amp_stream._sansio.window import ReceiveWindow
 from amp_stream.errors import (
-    ConflictingData,
     DigestMismatch,
-    FinalSizeError,
-    FlowControlError,
-    InvalidChunk,
     StreamAborted,
     StreamError,
-    StreamTooLong,
-    StreamTruncated,
-    TooFragmented,
 )
+from tests.codes import classOf
 from tests.rules import VALUE
 
 
@@ -131,13 +125,13 @@ class ReceiveTests(StreamTests):
             self.assertEqual((self.stream.held, self.stream.read()), (0, b""))
 
     def test_truncation(self):
-        """After the fin, missing bytes are reported as C{StreamTruncated}."""
+        """After the fin, missing bytes are reported as L{ProtocolViolation}."""
         self.assertIsNone(self.stream.truncation())
         self.receive(0, b"ab")
         self.assertIsNone(self.stream.truncation())
         self.receive(5, b"f", True)
         error = self.stream.truncation()
-        self.assertIsInstance(error, StreamTruncated)
+        self.assertIsInstance(error, classOf(b"STREAM_TRUNCATED"))
         self.assertIn("bytes from 2 on are missing", str(error))
         self.receive(2, b"cde")
         self.assertIsNone(self.stream.truncation())
@@ -145,7 +139,7 @@ class ReceiveTests(StreamTests):
     def test_windowViolation(self):
         """Bytes beyond the credit are refused."""
         self.receive(0, bytes(262_144))
-        self.assertRefused(FlowControlError, 262_144, b"x")
+        self.assertRefused(classOf(b"STREAM_FLOW_CONTROL"), 262_144, b"x")
 
     def test_idle(self):
         """A stream is idle while it is not taken, or its consumer waits for bytes."""
@@ -203,15 +197,15 @@ class FinalSizeTests(StreamTests):
         for offset in (0, 2):
             self.setUp()
             self.receive(offset, b"abcde"[offset:], True)
-            self.assertRefused(FinalSizeError, 5, b"f")
-            self.assertRefused(FinalSizeError, 4, b"ef")
-            self.assertRefused(FinalSizeError, 6, b"")
+            self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 5, b"f")
+            self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 4, b"ef")
+            self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 6, b"")
             self.receive(5, b"")
 
     def test_endBeforeBytes(self):
         """A fin before bytes that have arrived is refused."""
         self.receive(0, b"abcde")
-        self.assertRefused(FinalSizeError, 0, b"abcd", True)
+        self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 0, b"abcd", True)
         self.receive(0, b"abcde", True)
 
     def test_endMoves(self):
@@ -219,16 +213,16 @@ class FinalSizeTests(StreamTests):
         for offset in (0, 2):
             self.setUp()
             self.receive(offset, b"abcde"[offset:], True)
-            self.assertRefused(FinalSizeError, 5, b"f", True)
-            self.assertRefused(FinalSizeError, 0, b"abcd", True)
+            self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 5, b"f", True)
+            self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 0, b"abcd", True)
             self.receive(5, b"", True)
 
     def test_announced(self):
         """A stream must have exactly the announced size."""
         self.stream.expect(5, None)
         self.assertEqual(self.stream.size, 5)
-        self.assertRefused(FinalSizeError, 3, b"def")
-        self.assertRefused(FinalSizeError, 0, b"abcd", True)
+        self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 3, b"def")
+        self.assertRefused(classOf(b"STREAM_FINAL_SIZE"), 0, b"abcd", True)
         self.receive(0, b"abcde")
         self.assertFalse(self.stream.isComplete)
         self.receive(5, b"", True)
@@ -240,9 +234,9 @@ class FinalSizeTests(StreamTests):
         fin's, is refused.
         """
         self.receive(0, b"abc")
-        self.assertRaises(FinalSizeError, self.stream.expect, 2, None)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.stream.expect, 2, None)
         self.receive(3, b"de", True)
-        self.assertRaises(FinalSizeError, self.stream.expect, 6, None)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.stream.expect, 6, None)
         self.stream.expect(5, None)
         self.assertEqual(self.stream.size, 5)
 
@@ -257,7 +251,11 @@ class FinalSizeTests(StreamTests):
 
     def test_resetBeforeBytes(self):
         """A reset's final size below the bytes that have arrived is refused."""
-        for finalSize, error in ((2, FinalSizeError), (3, None), (MAX_NUMBER, None)):
+        for finalSize, error in (
+            (2, classOf(b"STREAM_FINAL_SIZE")),
+            (3, None),
+            (MAX_NUMBER, None),
+        ):
             self.setUp()
             self.receive(0, b"abc")
             self.assertIs(self.resetAt(finalSize), error)
@@ -266,9 +264,9 @@ class FinalSizeTests(StreamTests):
         """A reset with another final size than the fin's is refused."""
         for offset in (0, 2):
             for finalSize, error in (
-                (4, FinalSizeError),
+                (4, classOf(b"STREAM_FINAL_SIZE")),
                 (5, None),
-                (6, FinalSizeError),
+                (6, classOf(b"STREAM_FINAL_SIZE")),
             ):
                 self.setUp()
                 self.receive(offset, b"abcde"[offset:], True)
@@ -276,7 +274,11 @@ class FinalSizeTests(StreamTests):
 
     def test_resetOfAnnounced(self):
         """A reset's final size may be below the announced size, not above it."""
-        for finalSize, error in ((0, None), (5, None), (6, FinalSizeError)):
+        for finalSize, error in (
+            (0, None),
+            (5, None),
+            (6, classOf(b"STREAM_FINAL_SIZE")),
+        ):
             self.setUp()
             self.stream.expect(5, None)
             self.assertIs(self.resetAt(finalSize), error)
@@ -290,37 +292,37 @@ class LengthTests(StreamTests):
     def test_limit(self):
         """A stream may have C{maxStreamSize} bytes, and no more."""
         self.receive(0, b"0123456789")
-        self.assertRefused(StreamTooLong, 10, b"x")
-        self.assertRefused(StreamTooLong, 11, b"")
+        self.assertRefused(classOf(b"STREAM_TOO_LONG"), 10, b"x")
+        self.assertRefused(classOf(b"STREAM_TOO_LONG"), 11, b"")
         self.receive(10, b"", True)
 
     def test_stricter(self):
         """A claim can lower the limit of the connection, and not raise it."""
         self.stream.expect(None, 100)
-        error = self.assertRefused(StreamTooLong, 10, b"x")
+        error = self.assertRefused(classOf(b"STREAM_TOO_LONG"), 10, b"x")
         self.assertIn("10 are allowed", str(error))
         self.stream.expect(None, 5)
         self.receive(0, b"01234")
-        self.assertRefused(StreamTooLong, 5, b"x")
+        self.assertRefused(classOf(b"STREAM_TOO_LONG"), 5, b"x")
 
     def test_announced(self):
         """An announced size over the limit is refused before the first byte."""
-        self.assertRaises(StreamTooLong, self.stream.expect, 11, None)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.stream.expect, 11, None)
         self.setUp()
         self.stream.expect(10, None)
-        self.assertRaises(StreamTooLong, self.stream.expect, 10, 9)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.stream.expect, 10, 9)
 
     def test_alreadyTooLong(self):
         """Bytes that arrived before the claim count towards its limit."""
         self.receive(0, b"abc")
-        self.assertRaises(StreamTooLong, self.stream.expect, None, 2)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.stream.expect, None, 2)
 
     def test_noLimit(self):
         """Without C{maxStreamSize}, only the claim's limit holds."""
         stream = ReceiveStream(7, Limits())
         stream.receive(MAX_CHUNK, b"x", False, None, False)
         stream.expect(MAX_NUMBER, None)
-        self.assertRaises(StreamTooLong, stream.expect, None, 5)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), stream.expect, None, 5)
 
 
 class DigestTests(StreamTests):
@@ -342,7 +344,11 @@ class DigestTests(StreamTests):
         """
         self.receive(0, b"abc")
         error = self.assertRefused(
-            InvalidChunk, 3, b"def", True, sha256(b"abcdef").digest()
+            classOf(b"STREAM_INVALID_CHUNK"),
+            3,
+            b"def",
+            True,
+            sha256(b"abcdef").digest(),
         )
         self.assertIn("first chunk", str(error))
 
@@ -353,7 +359,9 @@ class DigestTests(StreamTests):
         """
         self.receive(0, b"abc", asked=True)
         self.receive(3, b"def")
-        self.assertRefused(InvalidChunk, 6, b"", True, sha256(b"abcdef").digest())
+        self.assertRefused(
+            classOf(b"STREAM_INVALID_CHUNK"), 6, b"", True, sha256(b"abcdef").digest()
+        )
 
     def test_wrong(self):
         """
@@ -529,21 +537,21 @@ class Receiving(RuleBasedStateMachine):
         """@return: The error of a chunk, if it has one."""
         end = offset + len(data)
         if self.size is not None and (end > self.size or (fin and end != self.size)):
-            return FinalSizeError
+            return classOf(b"STREAM_FINAL_SIZE")
         if fin and end < self.highest:
-            return FinalSizeError
+            return classOf(b"STREAM_FINAL_SIZE")
         if self.maxSize is not None and end > self.maxSize:
-            return StreamTooLong
+            return classOf(b"STREAM_TOO_LONG")
         if end > self.granted:
-            return FlowControlError
+            return classOf(b"STREAM_FLOW_CONTROL")
         places = dict(enumerate(data, offset))
         if any(self.bytes.get(place, byte) != byte for place, byte in places.items()):
-            return ConflictingData
+            return classOf(b"STREAM_CONFLICT")
         after = {*self.bytes, *(place for place in places if place >= self.consumed)}
         # The first run of bytes need not be behind a gap.
         runs = sum(place - 1 not in after for place in after)
         if runs - (self.consumed in after) > GAPS:
-            return TooFragmented
+            return classOf(b"STREAM_FRAGMENTED")
         return None
 
     def fail(self):
@@ -644,12 +652,12 @@ class Receiving(RuleBasedStateMachine):
         expected = None
         most = min((n for n in (maxSize, self.maxSize) if n is not None), default=None)
         if size is not None and (self.highest > size or self.size not in (None, size)):
-            expected = FinalSizeError
+            expected = classOf(b"STREAM_FINAL_SIZE")
         else:
             length = self.size if size is None else size
             length = self.highest if length is None else length
             if most is not None and length > most:
-                expected = StreamTooLong
+                expected = classOf(b"STREAM_TOO_LONG")
         try:
             self.stream.expect(size, maxSize)
         except StreamError as error:

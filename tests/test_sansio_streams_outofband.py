@@ -19,13 +19,9 @@ from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.streams import Inbound
 from amp_stream.errors import (
     DigestMismatch,
-    FinalSizeError,
-    InvalidChunk,
     StreamError,
-    StreamReused,
-    StreamTooLong,
-    StreamTruncated,
 )
+from tests.codes import classOf
 
 VALUE = bytes(range(251)) * 10
 LENGTH = len(VALUE)
@@ -117,16 +113,18 @@ class CarriedTests(SynchronousTestCase):
             self.inbound.feed(7, VALUE[:-1])
             if known == "later":
                 self.inbound.feed(7, b"", True)
-                self.fails(StreamTruncated, self.end)
+                self.fails(classOf(b"STREAM_TRUNCATED"), self.end)
             else:
-                self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
+                self.fails(
+                    classOf(b"STREAM_TRUNCATED"), self.inbound.feed, 7, b"", True
+                )
 
     def test_senderIsTold(self):
         """The sender of a carried stream is told with C{StopSending} why it failed."""
         self.claim()
         self.end()
-        self.fails(StreamTruncated, self.inbound.feed, 7, b"", True)
-        told = StopSending(7, StreamTruncated.wireCode)
+        self.fails(classOf(b"STREAM_TRUNCATED"), self.inbound.feed, 7, b"", True)
+        told = StopSending(7, b"STREAM_TRUNCATED")
         self.assertEqual(self.inbound.frames, [told])
 
     def test_tooLong(self):
@@ -135,23 +133,23 @@ class CarriedTests(SynchronousTestCase):
         than allowed.
         """
         self.claim(len(VALUE))
-        self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
+        self.fails(classOf(b"STREAM_FINAL_SIZE"), self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
         self.claim()
         self.end()
-        self.fails(FinalSizeError, self.inbound.feed, 7, VALUE + b"x")
+        self.fails(classOf(b"STREAM_FINAL_SIZE"), self.inbound.feed, 7, VALUE + b"x")
         self.setUp()
         self.claim()
         self.inbound.feed(7, VALUE + b"x")
-        self.fails(FinalSizeError, self.end)
+        self.fails(classOf(b"STREAM_FINAL_SIZE"), self.end)
         self.setUp()
         self.claim(None, 10)
-        self.fails(StreamTooLong, self.inbound.feed, 7, bytes(11))
+        self.fails(classOf(b"STREAM_TOO_LONG"), self.inbound.feed, 7, bytes(11))
         self.setUp()
         self.claim()
-        self.fails(StreamTooLong, self.inbound.feed, 7, bytes(1_000_001))
+        self.fails(classOf(b"STREAM_TOO_LONG"), self.inbound.feed, 7, bytes(1_000_001))
         self.setUp()
-        self.fails(StreamTooLong, self.claim, 11, 10)
+        self.fails(classOf(b"STREAM_TOO_LONG"), self.claim, 11, 10)
 
     def test_digest(self):
         """
@@ -172,13 +170,13 @@ class CarriedTests(SynchronousTestCase):
         the claim.
         """
         self.claim()
-        self.fails(InvalidChunk, self.inbound.receive, 7, 0, b"x")
+        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.inbound.receive, 7, 0, b"x")
         self.setUp()
         self.inbound.receive(7, 0, b"x")
-        self.fails(InvalidChunk, self.claim)
+        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.claim)
         self.setUp()
         self.inbound.receive(7, 0, b"", True)
-        self.fails(InvalidChunk, self.claim)
+        self.fails(classOf(b"STREAM_INVALID_CHUNK"), self.claim)
 
     def test_emptyChunk(self):
         """An empty chunk that is not the last leaves a carried stream unchanged."""
@@ -210,7 +208,7 @@ class CarriedTests(SynchronousTestCase):
     def test_claimedTwice(self):
         """A carried stream can be claimed once."""
         self.claim()
-        with self.assertRaises(StreamReused):
+        with self.assertRaises(classOf(b"STREAM_REUSED")):
             self.claim()
 
     def test_noCredit(self):
@@ -255,7 +253,7 @@ class CarriedTests(SynchronousTestCase):
         stream = self.claim()
         self.inbound.feed(7, bytes(3))
         self.inbound.reset(7, StreamError("given up"), 2)
-        self.assertIsInstance(stream.error, FinalSizeError)
+        self.assertIsInstance(stream.error, classOf(b"STREAM_FINAL_SIZE"))
 
     def checkAnyOrder(self, value, cuts, when, known, digest):
         """

@@ -22,21 +22,13 @@ from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import ReceiveState
 from amp_stream._sansio.streams import Inbound, Outbound
 from amp_stream.errors import (
-    ConflictingData,
-    FinalSizeError,
-    FlowControlError,
     StreamAborted,
     StreamCancelled,
     StreamError,
     StreamRefused,
-    StreamReused,
     StreamTimedOut,
-    StreamTooLong,
-    StreamTruncated,
-    TooFragmented,
-    TooManyStreams,
-    TooMuchUnclaimed,
 )
+from tests.codes import classOf
 from tests.rules import VALUE, Wire, pieces
 
 MEBIBYTE = 1_048_576
@@ -99,10 +91,12 @@ class InlineTests(InboundTests):
 
     def test_bounds(self):
         """The streams in boxes are held to the bounds of size and number."""
-        self.assertRaises(StreamTooLong, self.inbound.takeInline, b"abc", 2)
+        self.assertRaises(
+            classOf(b"STREAM_TOO_LONG"), self.inbound.takeInline, b"abc", 2
+        )
         self.inbound.takeInline(b"abc")
-        self.assertRaises(TooManyStreams, self.inbound.takeInline, b"d")
-        self.assertRaises(TooManyStreams, self.inbound.claim, 7)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.takeInline, b"d")
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 7)
 
     def test_connectionLost(self):
         """The bytes can be read when the connection is gone."""
@@ -146,11 +140,11 @@ class StreamTests(InboundTests):
     def test_claimTwice(self):
         """A stream can be claimed once, also after it has been read."""
         stream = self.inbound.claim(3)
-        self.assertRaises(StreamReused, self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.claim, 3)
         self.assertFalse(stream.isEnded)
         self.inbound.receive(3, 0, b"abc", True)
         readAll(self.inbound, stream)
-        self.assertRaises(StreamReused, self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_REUSED"), self.inbound.claim, 3)
 
     def test_readWhenGone(self):
         """A complete stream can still be read after the connection is lost."""
@@ -177,8 +171,10 @@ class StreamTests(InboundTests):
         good, bad = self.inbound.claim(1), self.inbound.claim(2)
         self.inbound.receive(1, 0, b"abc")
         self.inbound.receive(2, 0, b"abc")
-        self.assertRaises(ConflictingData, self.inbound.receive, 2, 0, b"xyz")
-        self.assertIsInstance(bad.error, ConflictingData)
+        self.assertRaises(
+            classOf(b"STREAM_CONFLICT"), self.inbound.receive, 2, 0, b"xyz"
+        )
+        self.assertIsInstance(bad.error, classOf(b"STREAM_CONFLICT"))
         self.assertEqual(self.frames(), [StopSending(2, b"STREAM_CONFLICT")])
         self.inbound.receive(1, 3, b"def", True)
         self.assertEqual(readAll(self.inbound, good), b"abcdef")
@@ -190,15 +186,15 @@ class StreamTests(InboundTests):
         stream that breaks it is told to stop.
         """
         self.inbound.receive(1, 0, b"abc")
-        self.assertRaises(FinalSizeError, self.inbound.claim, 1, 2)
-        self.assertRaises(StreamTooLong, self.inbound.claim, 2, 5, 4)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.claim, 1, 2)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.claim, 2, 5, 4)
         self.assertEqual(
             self.frames(),
             [StopSending(1, b"STREAM_FINAL_SIZE"), StopSending(2, b"STREAM_TOO_LONG")],
         )
         self.assertNothingHeld()
-        self.assertRaises(FinalSizeError, self.inbound.claim, 1)
-        self.assertRaises(StreamTooLong, self.inbound.claim, 2)
+        self.assertRaises(classOf(b"STREAM_FINAL_SIZE"), self.inbound.claim, 1)
+        self.assertRaises(classOf(b"STREAM_TOO_LONG"), self.inbound.claim, 2)
 
 
 class GiveUpTests(InboundTests):
@@ -308,7 +304,7 @@ class AskedTests(InboundTests):
         """
         self.ask(0, b"abc")
         for _ in range(3):
-            error = self.assertRaises(ConflictingData, self.ask, 0, b"xyz")
+            error = self.assertRaises(classOf(b"STREAM_CONFLICT"), self.ask, 0, b"xyz")
             self.assertIn("at offset 0", str(error))
         self.assertEqual(self.frames(), [])
         self.assertNothingHeld()
@@ -320,7 +316,7 @@ class AskedTests(InboundTests):
         """
         self.ask(0, b"abc", id=1)
         self.ask(0, b"abc", id=2)
-        self.assertRaises(TooManyStreams, self.ask, 0, b"abc", id=3)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.ask, 0, b"abc", id=3)
         self.assertEqual(self.frames(), [])
 
     def test_stopped(self):
@@ -341,7 +337,7 @@ class AskedTests(InboundTests):
         """
         self.ask(0, bytes(262_144))
         self.ask(262_144, bytes(37_856))
-        self.assertRaises(FlowControlError, self.ask, 300_000, b"x")
+        self.assertRaises(classOf(b"STREAM_FLOW_CONTROL"), self.ask, 300_000, b"x")
 
     def test_windowedIsHeldToWhatItKnows(self):
         """
@@ -352,7 +348,12 @@ class AskedTests(InboundTests):
         stream = self.inbound.receive(0, 0, bytes(262_144))
         self.assertFalse(stream.asks)
         self.assertRaises(
-            FlowControlError, self.inbound.receive, 0, 262_144, b"x", False
+            classOf(b"STREAM_FLOW_CONTROL"),
+            self.inbound.receive,
+            0,
+            262_144,
+            b"x",
+            False,
         )
 
     def test_stopAndWait(self):
@@ -503,7 +504,11 @@ class GrantTests(InboundTests):
         self.inbound.receive(0, 0, bytes(INITIAL_MAXIMUM))
         self.assertEqual(self.frames(), [])
         self.assertRaises(
-            FlowControlError, self.inbound.receive, 0, INITIAL_MAXIMUM, b"x"
+            classOf(b"STREAM_FLOW_CONTROL"),
+            self.inbound.receive,
+            0,
+            INITIAL_MAXIMUM,
+            b"x",
         )
 
     def test_window(self):
@@ -563,7 +568,9 @@ class LimitTests(InboundTests):
         """
         streams = [self.inbound.receive(id, 0, b"abc") for id in range(2)]
         self.inbound.claim(2)
-        error = self.assertRaises(TooManyStreams, self.inbound.receive, 3, 0, b"abc")
+        error = self.assertRaises(
+            classOf(b"STREAM_TOO_MANY"), self.inbound.receive, 3, 0, b"abc"
+        )
         self.assertIn("3 streams", str(error))
         self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
         self.inbound.receive(0, 3, b"", True)
@@ -581,9 +588,9 @@ class LimitTests(InboundTests):
         for id in (1, 2):
             self.inbound.claim(id)
         self.inbound.claim(0)
-        self.assertRaises(TooManyStreams, self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 3)
         self.assertEqual(self.frames(), [StopSending(3, b"STREAM_TOO_MANY")])
-        self.assertRaises(TooManyStreams, self.inbound.claim, 3)
+        self.assertRaises(classOf(b"STREAM_TOO_MANY"), self.inbound.claim, 3)
         self.assertEqual(len(self.inbound.streams), 3)
 
     def test_flood(self):
@@ -594,7 +601,9 @@ class LimitTests(InboundTests):
         for id in range(3):
             self.inbound.claim(id)
         for id in range(3, 5000):
-            self.assertRaises(TooManyStreams, self.inbound.receive, id, 0, b"abc")
+            self.assertRaises(
+                classOf(b"STREAM_TOO_MANY"), self.inbound.receive, id, 0, b"abc"
+            )
             self.inbound.reset(-id, StreamAborted(), 0)
         self.assertEqual(list(self.inbound.streams), [0, 1, 2])
         self.assertEqual(len(self.inbound._ended), 1024)
@@ -626,7 +635,7 @@ class LimitTests(InboundTests):
                     chunk = bytes(MAX_CHUNK)
                     try:
                         self.inbound.receive(id, 0, chunk, asked=True)
-                    except ConflictingData:
+                    except classOf(b"STREAM_CONFLICT"):
                         pass
                     else:
                         self.fail("not refused")
@@ -639,7 +648,7 @@ class LimitTests(InboundTests):
         for _ in range(20):
             try:
                 self.inbound.claim(5)
-            except ConflictingData as error:
+            except classOf(b"STREAM_CONFLICT") as error:
                 traceback, depth = error.__traceback__, 0
                 while traceback is not None:
                     traceback, depth = traceback.tb_next, depth + 1
@@ -655,23 +664,30 @@ class LimitTests(InboundTests):
         self.inbound.receive(1, 0, bytes(60_000))
         self.inbound.receive(2, 0, bytes(40_000))
         self.assertEqual(self.inbound.unclaimed, 100_000)
-        self.assertRaises(TooMuchUnclaimed, self.inbound.receive, 2, 40_000, b"x")
-        self.assertEqual(self.frames(), [StopSending(2, b"STREAM_UNCLAIMED")])
+        self.assertRaises(
+            classOf(b"STREAM_UNACCEPTED"), self.inbound.receive, 2, 40_000, b"x"
+        )
+        self.assertEqual(self.frames(), [StopSending(2, b"STREAM_UNACCEPTED")])
         self.assertEqual(self.inbound.unclaimed, 60_000)
         self.inbound.claim(1)
         self.assertEqual(self.inbound.unclaimed, 0)
-        self.assertRaises(TooMuchUnclaimed, self.inbound.claim, 2)
+        self.assertRaises(classOf(b"STREAM_UNACCEPTED"), self.inbound.claim, 2)
         self.assertTrue(claimed.isOpen)
 
     def test_unclaimedComplete(self):
         """The bytes of complete streams count as unclaimed until their claim."""
         self.inbound.receive(0, 0, bytes(60_000), True)
         self.assertRaises(
-            TooMuchUnclaimed, self.inbound.receive, 1, 0, bytes(60_000), True
+            classOf(b"STREAM_UNACCEPTED"),
+            self.inbound.receive,
+            1,
+            0,
+            bytes(60_000),
+            True,
         )
         self.assertEqual(self.frames(), [])
         self.assertRaises(
-            TooMuchUnclaimed,
+            classOf(b"STREAM_UNACCEPTED"),
             self.inbound.receive,
             2,
             0,
@@ -684,12 +700,16 @@ class LimitTests(InboundTests):
         """A stream with too many gaps fails."""
         for offset in (2, 4):
             self.inbound.receive(0, offset, b"x")
-        self.assertRaises(TooFragmented, self.inbound.receive, 0, 6, b"x")
+        self.assertRaises(
+            classOf(b"STREAM_FRAGMENTED"), self.inbound.receive, 0, 6, b"x"
+        )
         self.assertNothingHeld()
 
     def test_length(self):
         """A stream that grows beyond C{maxStreamSize} fails."""
-        self.assertRaises(StreamTooLong, self.inbound.receive, 0, 500_000, b"x")
+        self.assertRaises(
+            classOf(b"STREAM_TOO_LONG"), self.inbound.receive, 0, 500_000, b"x"
+        )
         self.assertNothingHeld()
 
     def test_promise(self):
@@ -742,12 +762,12 @@ class ExpiryTests(InboundTests):
     def test_truncated(self):
         """
         A stream that expires after its fin, with bytes missing, fails with
-        C{StreamTruncated}.
+        L{ProtocolViolation}.
         """
         stream = self.inbound.claim(1)
         self.inbound.receive(1, 3, b"def", True)
         self.assertEqual(self.pass_(0, 60), [1])
-        self.assertIsInstance(stream.error, StreamTruncated)
+        self.assertIsInstance(stream.error, classOf(b"STREAM_TRUNCATED"))
 
     def test_neverClaimed(self):
         """An unclaimed stream expires, complete or not."""
@@ -940,7 +960,7 @@ class Receiving(RuleBasedStateMachine):
                 self.note(self.inbound.claim(id, size, maxSize))
                 if maxSize is not None:
                     self.allowed[id] = maxSize
-        except StreamReused:
+        except classOf(b"STREAM_REUSED"):
             assert known.claimed
         except StreamError as error:
             if known is not None:

@@ -10,7 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.limits import INITIAL_MAXIMUM
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
-from amp_stream.errors import FlowControlError, UsageError
+from amp_stream.errors import (
+    UsageError,
+)
+from tests.codes import classOf
 
 MEBIBYTE = 1_048_576
 
@@ -67,7 +70,7 @@ class ReceiveWindowTests(SynchronousTestCase):
         """Bytes beyond the window are not counted; the error names C{MaxStreamData}."""
         window = ReceiveWindow(1000)
         window.admit(999)
-        error = self.assertRaises(FlowControlError, window.admit, 1001)
+        error = self.assertRaises(classOf(b"STREAM_FLOW_CONTROL"), window.admit, 1001)
         self.assertIn("stream.MaxData", str(error))
         self.assertEqual(window.highest, 999)
 

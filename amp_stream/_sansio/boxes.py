@@ -22,13 +22,16 @@ more, and a list with such an element is longer than any value of version 1.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import Any
 
 from amp_stream._sansio.frames import FRAME_HEAD, StreamFrame, tailOf
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import FramingError, KeyTooLong, OversizeValue
+from amp_stream.errors import (
+    FramingError,
+    OversizeValue,
+)
 
 MAX_KEY = 255
 """
@@ -42,10 +45,10 @@ The most bytes that one length can announce.
 
 _pack = Struct("!H").pack
 _END = b"\x00\x00"
-_Item = tuple[bytes, "bytes | memoryview"]
+_Piece = bytes | memoryview
 
 
-def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
+def encodeBox(items: Iterable[tuple[bytes, _Piece]], version: int) -> list[_Piece]:
     """
     Write a box.
 
@@ -54,19 +57,20 @@ def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
 
     @param version: 1 or 2.
 
-    @return: The bytes in pieces, for C{writeSequence}.  A value that is not cut is
-        there as it came; of one that is, each byte is copied once.
+    @return: The bytes in pieces, to be joined.  A value that is not cut is there as it
+        came, and one that is as views of it: no byte is copied.
 
     @raise OversizeValue: If a value does not fit into version 1.
 
-    @raise KeyTooLong: If a key is empty or too long.
+    @raise FramingError: If a key is empty or too long.
     """
-    pieces: list[bytes] = []
+    pieces: list[_Piece] = []
     for key, value in items:
         size = len(key)
         if not 0 < size <= MAX_KEY:
-            raise KeyTooLong(
-                f"the key {key[:40]!r} has {size} bytes; 1 to {MAX_KEY} are possible"
+            raise FramingError(
+                f"the key {key[:40]!r} has {size} bytes; 1 to {MAX_KEY} are possible",
+                b"AMP_KEY_TOO_LONG",
             )
         pieces.append(_pack(size) + key)
         pieces.extend(encodeValue(key, value, version))
@@ -74,25 +78,29 @@ def encodeBox(items: Iterable[_Item], version: int) -> list[bytes]:
     return pieces
 
 
-def encodeInline(box: Mapping[bytes, Any]) -> bytes | None:
+def encodeInline(box: Mapping[bytes, Any], version: int) -> bytes | None:
     """
-    Write a box that is the same in both versions: nearly every call and answer.
+    Write a box that C{amp.AMP} could write: nearly every call and answer.
 
-    @return: The bytes; L{None} if a value is not C{bytes} or has 65,535 bytes or more,
-        or a key is empty or too long.
+    @param version: 1 or 2.
+
+    @return: The bytes; L{None} if a value is not C{bytes} or has more than 65,535
+        bytes, or a key is empty or too long.
     """
     pieces: list[bytes] = []
     for key in sorted(box):
         value = box[key]
         size = len(key)
-        if type(value) is not bytes or len(value) >= MAX_SEGMENT or not 0 < size < 256:
+        if type(value) is not bytes or len(value) > MAX_SEGMENT or not 0 < size < 256:
             return None
         pieces += (_pack(size), key, _pack(len(value)), value)
+        if len(value) == MAX_SEGMENT and version == 2:
+            pieces.append(_END)
     pieces.append(_END)
     return b"".join(pieces)
 
 
-def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[bytes]:
+def encodeValue(key: bytes, value: _Piece, version: int) -> list[_Piece]:
     """
     Write a value.
 
@@ -108,8 +116,7 @@ def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[byt
     """
     size = len(value)
     if size < MAX_SEGMENT or (version == 1 and size == MAX_SEGMENT):
-        # A transport takes no views.
-        return [_pack(size), value if isinstance(value, bytes) else bytes(value)]
+        return [_pack(size), value]
     if version == 1:
         raise OversizeValue(
             f"the value of {key!r} has {size} bytes, and AMP can carry {MAX_SEGMENT} "
@@ -117,37 +124,11 @@ def encodeValue(key: bytes, value: bytes | memoryview, version: int) -> list[byt
             "with version='auto' at both ends"
         )
     view = memoryview(value)
-    pieces: list[bytes] = []
+    pieces: list[_Piece] = []
     for start in range(0, size + 1, MAX_SEGMENT):
-        piece = bytes(view[start : start + MAX_SEGMENT])
+        piece = view[start : start + MAX_SEGMENT]
         pieces += (_pack(len(piece)), piece)
     return pieces
-
-
-def encodedSize(items: Iterable[_Item]) -> int:
-    """@return: How many bytes L{iterateBox} gives for a box."""
-    return len(_END) + sum(
-        4 + len(key) + len(value) + 2 * (len(value) // MAX_SEGMENT)
-        for key, value in items
-    )
-
-
-def iterateBox(items: Iterable[_Item]) -> Iterator[bytes]:
-    """
-    Write a box in version 2, bit by bit: no byte is copied before it is asked for.
-
-    @return: What L{encodeBox} gives, or the same bytes in other pieces.
-    """
-    for key, value in items:
-        if len(value) < MAX_SEGMENT:
-            yield b"".join((_pack(len(key)), key, *encodeValue(key, value, 2)))
-            continue
-        yield _pack(len(key)) + key
-        view = memoryview(value)
-        for start in range(0, len(value) + 1, MAX_SEGMENT):
-            piece = view[start : start + MAX_SEGMENT]
-            yield b"".join((_pack(len(piece)), piece))
-    yield _END
 
 
 _FRAME_KEYS = {b"_command", b"data", b"id", b"offset"}
@@ -394,9 +375,10 @@ class BoxParser:
 
     def _badKey(self, length: int, keys: int) -> FramingError:
         if length > MAX_KEY:
-            return KeyTooLong(
+            return FramingError(
                 f"a key of {length} bytes arrived, and {MAX_KEY} are possible; the "
-                "peer does not speak AMP, or speaks another version of it"
+                "peer does not speak AMP, or speaks another version of it",
+                b"AMP_KEY_TOO_LONG",
             )
         if keys == self._maxKeys:
             return FramingError(
@@ -420,7 +402,7 @@ def _slice(data: bytes | bytearray, start: int, end: int) -> bytes | memoryview:
 
 def joinStrings(strings: Iterable[bytes]) -> bytes:
     """Write a list of strings."""
-    pieces: list[bytes] = []
+    pieces: list[_Piece] = []
     for string in strings:
         pieces.extend(encodeValue(b"", string, 2))
     return b"".join(pieces)
@@ -428,7 +410,7 @@ def joinStrings(strings: Iterable[bytes]) -> bytes:
 
 def joinBoxes(boxes: Iterable[Mapping[bytes, bytes]]) -> bytes:
     """Write a list of boxes."""
-    pieces: list[bytes] = []
+    pieces: list[_Piece] = []
     for box in boxes:
         pieces.extend(encodeBox(sorted(box.items()), 2))
     return b"".join(pieces)

@@ -73,6 +73,8 @@ from enum import Enum
 from math import inf
 from typing import NamedTuple
 
+from attrs import define, field
+
 _TIME_SHARE = 0.4
 """
 The part of C{maxBulkDelay} that is allowed as a queue in proportion to the rate.  The
@@ -225,6 +227,7 @@ class _Acknowledged(NamedTuple):
     rtt: float
 
 
+@define(eq=False)
 class CongestionController:
     """
     Bounds the bytes of bulk in flight on one connection.
@@ -238,82 +241,55 @@ class CongestionController:
     @ivar due: When to ask the kernel even if there is room (seconds).
     """
 
-    __slots__ = (
-        "_acknowledged",
-        "_burstRate",
-        "_emptyAt",
-        "_hasRisen",
-        "_held",
-        "_heldAt",
-        "_heldBefore",
-        "_idle",
-        "_inDoubt",
-        "_jitter",
-        "_knownRTT",
-        "_late",
-        "_lookWindow",
-        "_lowestRTT",
-        "_maxBulkDelay",
-        "_minRTT",
-        "_patience",
-        "_peakAt",
-        "_peakRate",
-        "_phase",
-        "_phaseEnd",
-        "_rate",
-        "_roundEnd",
-        "_rtt",
-        "_rttBefore",
-        "_segment",
-        "_step",
-        "_stuck",
-        "_variation",
-        "_wakeAt",
-        "_wasHeld",
-        "_window",
-        "due",
-        "room",
-    )
+    _maxBulkDelay: float | None = 0.005
+    """How much delay bulk may add (seconds), or L{None} for no bound."""
 
-    def __init__(self, maxBulkDelay: float | None = 0.005) -> None:
-        """
-        @param maxBulkDelay: How much delay bulk may add (seconds), or L{None} for no
-            bound.
-        """
-        self._maxBulkDelay = maxBulkDelay
-        self.room = inf
-        self.due = 0.0 if maxBulkDelay is not None else inf
-        self._phase = _Phase.START
-        self._phaseEnd = 0.0
-        self._window = 0.0
-        self._segment = 0
-        self._idle = True
-        self._rtt = self._variation = self._jitter = 0.0
-        self._minRTT = 0.0
-        # The least round trip time when it was last looked for, and whether it may be
-        # shorter by now.
-        self._knownRTT = 0.0
-        self._inDoubt = False
-        # A look: the round trip time before, the least of it, and the window meanwhile.
-        self._rttBefore = self._lowestRTT = self._lookWindow = 0.0
-        self._rate = self._burstRate = 0.0
-        self._peakRate = self._peakAt = 0.0
-        # Of the last round trip.
-        self._acknowledged: deque[_Acknowledged] = deque()
-        self._roundEnd = 0.0
-        # Whether there is no room now, and whether there was none in this round.
-        self._held = self._wasHeld = self._heldBefore = False
-        # Since when there is no room, and nothing was acknowledged.
-        self._heldAt = 0.0
-        # When a timer should have ended, and how late timers are.
-        self._wakeAt = self._late = 0.0
-        self._step = 1
-        self._emptyAt = 0.0
-        # How long to go without an empty queue before a look, if there is a doubt; the
-        # last look may have seen a queue that has gone since.
-        self._patience = _FIRST_LOOK
-        self._hasRisen = False
-        self._stuck = 0
+    room: float = field(default=inf, init=False)
+    due: float = field(init=False)
+    _phase: _Phase = field(default=_Phase.START, init=False)
+    _phaseEnd: float = field(default=0.0, init=False)
+    _window: float = field(default=0.0, init=False)
+    _segment: int = field(default=0, init=False)
+    _idle: bool = field(default=True, init=False)
+    _rtt: float = field(default=0.0, init=False)
+    _variation: float = field(default=0.0, init=False)
+    _jitter: float = field(default=0.0, init=False)
+    _minRTT: float = field(default=0.0, init=False)
+    # The least round trip time when it was last looked for, and whether it may be
+    # shorter by now.
+    _knownRTT: float = field(default=0.0, init=False)
+    _inDoubt: bool = field(default=False, init=False)
+    # A look: the round trip time before, the least of it, and the window meanwhile.
+    _rttBefore: float = field(default=0.0, init=False)
+    _lowestRTT: float = field(default=0.0, init=False)
+    _lookWindow: float = field(default=0.0, init=False)
+    _rate: float = field(default=0.0, init=False)
+    _burstRate: float = field(default=0.0, init=False)
+    _peakRate: float = field(default=0.0, init=False)
+    _peakAt: float = field(default=0.0, init=False)
+    # Of the last round trip.
+    _acknowledged: deque[_Acknowledged] = field(factory=deque, init=False)
+    _roundEnd: float = field(default=0.0, init=False)
+    # Whether there is no room now, and whether there was none in this round.
+    _held: bool = field(default=False, init=False)
+    _wasHeld: bool = field(default=False, init=False)
+    _heldBefore: bool = field(default=False, init=False)
+    # Since when there is no room, and nothing was acknowledged.
+    _heldAt: float = field(default=0.0, init=False)
+    # When a timer should have ended, and how late timers are.
+    _wakeAt: float = field(default=0.0, init=False)
+    _late: float = field(default=0.0, init=False)
+    _step: int = field(default=1, init=False)
+    _emptyAt: float = field(default=0.0, init=False)
+    # How long to go without an empty queue before a look, if there is a doubt; the
+    # last look may have seen a queue that has gone since.
+    _patience: float = field(default=_FIRST_LOOK, init=False)
+    _hasRisen: bool = field(default=False, init=False)
+    _stuck: int = field(default=0, init=False)
+
+    @due.default
+    def _firstSample(self) -> float:
+        return 0.0 if self._maxBulkDelay is not None else inf
 
     @property
     def window(self) -> float:

@@ -16,7 +16,9 @@ from enum import Enum
 from attrs import frozen
 
 from amp_stream._sansio.frames import parseNumber
-from amp_stream.errors import InvalidChunk
+from amp_stream.errors import (
+    InvalidValue,
+)
 
 _VERSIONS = frozenset({b"1", b"2"})
 
@@ -44,11 +46,11 @@ class Settings:
         """
         Read what the peer says.  Versions that nobody here knows are no error.
 
-        @raise InvalidChunk: If it makes no sense.
+        @raise InvalidValue: If it makes no sense.
         """
         versions = _VERSIONS.intersection(box.get(b"versions", b"").split(b" "))
         if not versions:
-            raise InvalidChunk("versions must be numbers with a space between them")
+            raise InvalidValue("versions must be numbers with a space between them")
         return cls(frozenset(map(int, versions)), parseNumber("box", box.get(b"box")))
 
 
@@ -100,10 +102,10 @@ class Negotiation:
         """
         The peer writes another version from its next box on.
 
-        @raise InvalidChunk: If that is not a version which this end can read.
+        @raise InvalidValue: If that is not a version which this end can read.
         """
         if not self.isAutomatic or version not in (1, 2):
-            raise InvalidChunk(f"version {version} was not agreed on")
+            raise InvalidValue(f"version {version} was not agreed on")
         self.readVersion = version
 
     def noAnswer(self) -> None:

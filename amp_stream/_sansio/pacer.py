@@ -24,6 +24,8 @@ Where the kernel cannot be asked, a turn stays what it was: one chunk.
 
 from __future__ import annotations
 
+from attrs import define, field
+
 from amp_stream._sansio.limits import MAX_CHUNK
 
 SHORTEST = 4096
@@ -60,6 +62,7 @@ How long to measure (seconds).
 """
 
 
+@define(eq=False)
 class Pace:
     """
     The length of the turns on one connection.
@@ -68,31 +71,20 @@ class Pace:
         is not enough room for so many.
     """
 
-    __slots__ = (
-        "_asks",
-        "_held",
-        "_isHeld",
-        "_largest",
-        "_last",
-        "_spent",
-        "_starved",
-        "_written",
-        "turn",
-    )
+    _largest: int = MAX_CHUNK
+    """The largest chunk (bytes)."""
 
-    def __init__(self, largest: int = MAX_CHUNK) -> None:
-        """@param largest: The largest chunk (bytes)."""
-        self._largest = largest
-        # A chunk that fills a value to the last byte would end in an empty segment in
-        # version 2, which takes longer to read.
-        self.turn = BOX - HEADERS
-        # When the transport asked before, if it has not been left without an answer.
-        self._last: float | None = None
-        self._isHeld = False
-        self._spent = self._held = 0.0
-        self._written = 0
-        self._asks = 0
-        self._starved = 0
+    # A chunk that fills a value to the last byte would end in an empty segment in
+    # version 2, which takes longer to read.
+    turn: int = field(default=BOX - HEADERS, init=False)
+    # When the transport asked before, if it has not been left without an answer.
+    _last: float | None = field(default=None, init=False)
+    _isHeld: bool = field(default=False, init=False)
+    _spent: float = field(default=0.0, init=False)
+    _held: float = field(default=0.0, init=False)
+    _written: int = field(default=0, init=False)
+    _asks: int = field(default=0, init=False)
+    _starved: int = field(default=0, init=False)
 
     def sizes(self) -> tuple[int, int]:
         """

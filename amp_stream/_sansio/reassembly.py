@@ -21,7 +21,10 @@ from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
-from amp_stream.errors import ConflictingData, TooFragmented
+from amp_stream.errors import (
+    CapacityExceeded,
+    ProtocolViolation,
+)
 
 _SMALL = 2048
 _GATHERED = 65536
@@ -182,9 +185,9 @@ class Reassembly:
 
         @return: The bytes that have become readable, in their order.
 
-        @raise ConflictingData: If a byte differs from one that is here.
+        @raise ProtocolViolation: If a byte differs from one that is here.
 
-        @raise TooFragmented: If there would be one gap too many.
+        @raise CapacityExceeded: If there would be one gap too many.
         """
         first = self._runs[0]
         gone = max(0, first.start - offset)
@@ -240,15 +243,17 @@ class Reassembly:
         for run in touched:
             start = max(offset, run.start)
             if run.differs(start - run.start, view[start - offset :]):
-                raise ConflictingData(
+                raise ProtocolViolation(
                     "a chunk differs from bytes received before, "
-                    f"at offset {start} or after it"
+                    f"at offset {start} or after it",
+                    b"STREAM_CONFLICT",
                 )
         if not touched:
             if len(runs) > self._maxGaps:
-                raise TooFragmented(
+                raise CapacityExceeded(
                     f"more than {self._maxGaps} gaps at once; "
-                    "send chunks nearer to their order, or larger ones"
+                    "send chunks nearer to their order, or larger ones",
+                    b"STREAM_FRAGMENTED",
                 )
             touched = [_Run(offset)]
             runs.insert(low, touched[0])

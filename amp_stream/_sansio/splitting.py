@@ -24,7 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 
 from amp_stream._sansio.limits import MAX_CHUNK
-from amp_stream.errors import KeyClash, MissingPiece, ValueTooLong
+from amp_stream.errors import (
+    InvalidValue,
+    UsageError,
+    ValueTooLong,
+)
 
 PIECE_SIZE = MAX_CHUNK
 """
@@ -102,7 +106,7 @@ def join(name: bytes, box: MutableMapping[bytes, bytes], maxSize: int) -> bytes 
 
     @return: The value, or L{None} if the box has no piece of it.
 
-    @raise MissingPiece: A piece is missing, or one too many is there.
+    @raise InvalidValue: A piece is missing, or one too many is there.
 
     @raise ValueTooLong: The value has more than C{maxSize} bytes.
     """
@@ -115,9 +119,10 @@ def join(name: bytes, box: MutableMapping[bytes, bytes], maxSize: int) -> bytes 
         return None
     for key in keys:
         if key not in box:
-            raise MissingPiece(
+            raise InvalidValue(
                 f"{show(key)} is not in the box, which has {len(keys)} keys for the "
-                f"value {show(name)}: a piece is lost, or numbered in another way"
+                f"value {show(name)}: a piece is lost, or numbered in another way",
+                b"BIG_VALUE_GAP",
             )
     pieces = [box.pop(key) for key in keys]
     checkSize(name, sum(map(len, pieces)), maxSize)
@@ -136,13 +141,13 @@ def checkClash(name: bytes, keys: Iterable[bytes], others: Iterable[str]) -> Non
 
     @param others: The Python names of other arguments.
 
-    @raise KeyClash: There is one.
+    @raise UsageError: There is one.
     """
     clashes = _numbered(name, keys, alsoBare=True) + _numbered(
         name.replace(b"-", b"_"), (other.encode("utf-8", "replace") for other in others)
     )
     if clashes:
-        raise KeyClash(
+        raise UsageError(
             f"{show(clashes[0])} is the name of another argument, but the value "
             f"{show(name)} needs that key when it is long; rename one of them"
         )
@@ -163,7 +168,8 @@ def checkSize(name: bytes, size: int, maxSize: int) -> None:
     if size > maxSize:
         raise ValueTooLong(
             f"the value {show(name)} has {size:,} bytes, and its maxSize is "
-            f"{maxSize:,}; raise maxSize, or declare Stream()"
+            f"{maxSize:,}; raise maxSize, or declare Stream()",
+            b"BIG_VALUE_TOO_LONG",
         )
 
 

@@ -39,19 +39,20 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from hmac import compare_digest
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+
+from attrs import define, field
 
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.reassembly import Reassembly
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
 from amp_stream.errors import (
     DigestMismatch,
-    FinalSizeError,
-    InvalidChunk,
+    InvalidValue,
+    ProtocolViolation,
     StreamError,
-    StreamTooLong,
-    StreamTruncated,
     UsageError,
+    ValueTooLong,
 )
 
 
@@ -201,6 +202,7 @@ class DigestCheck:
 _READY, _SEND = SendState.READY, SendState.SEND
 
 
+@define(eq=False)
 class SendStream:
     """
     One stream of outgoing bytes.
@@ -218,15 +220,12 @@ class SendStream:
     @ivar mark: See L{Watched}.
     """
 
-    __slots__ = ("error", "id", "mark", "offered", "state", "window")
-
-    def __init__(self, id: int) -> None:
-        self.id = id
-        self.state = SendState.READY
-        self.window = SendWindow()
-        self.offered = False
-        self.error: StreamError | None = None
-        self.mark: tuple[int, float] | None = None
+    id: int
+    state: SendState = field(default=SendState.READY, init=False)
+    window: SendWindow = field(factory=SendWindow, init=False)
+    offered: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    mark: tuple[int, float] | None = field(default=None, init=False)
 
     @property
     def isSending(self) -> bool:
@@ -304,6 +303,7 @@ _ENDED = frozenset(
 )
 
 
+@define(eq=False)
 class ReceiveStream:
     """
     One stream of incoming bytes: their order, their end, their limits.
@@ -330,42 +330,28 @@ class ReceiveStream:
     @ivar mark: See L{Watched}.
     """
 
-    __slots__ = (
-        "_digest",
-        "_fed",
-        "_maxSize",
-        "_most",
-        "_next",
-        "_reassembly",
-        "asks",
-        "attended",
-        "carried",
-        "claimed",
-        "error",
-        "id",
-        "mark",
-        "received",
-        "size",
-        "state",
-        "window",
-    )
+    id: int
+    _limits: Limits
+    state: ReceiveState = field(default=ReceiveState.RECV, init=False)
+    size: int | None = field(default=None, init=False)
+    received: int = field(default=0, init=False)
+    claimed: bool = field(default=False, init=False)
+    attended: bool = field(default=False, init=False)
+    asks: bool = field(default=False, init=False)
+    carried: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    mark: tuple[int, float] | None = field(default=None, init=False)
+    window: ReceiveWindow = field(factory=ReceiveWindow, init=False)
+    _digest: DigestCheck | None = field(default=None, init=False)
+    _fed: bool = field(default=False, init=False)
+    _reassembly: Reassembly = field(init=False)
+    _maxSize: int | None = field(init=False)
+    _next: int = field(init=False)
+    _most: int = field(init=False)
 
-    def __init__(self, id: int, limits: Limits) -> None:
-        self.id = id
-        self.state = ReceiveState.RECV
-        self.size: int | None = None
-        self.received = 0
-        self.claimed = False
-        self.attended = False
-        self.asks = False
-        self.carried = False
-        self.error: StreamError | None = None
-        self.mark: tuple[int, float] | None = None
-        self.window = ReceiveWindow()
-        self._reassembly = Reassembly(limits.maxGaps)
-        self._digest: DigestCheck | None = None
-        self._maxSize = limits.maxStreamSize
-        self._fed = False
+    def __attrs_post_init__(self) -> None:
+        self._reassembly = Reassembly(self._limits.maxGaps)
+        self._maxSize = self._limits.maxStreamSize
         self._setBounds()
 
     @property
@@ -452,17 +438,18 @@ class ReceiveStream:
         @param maxSize: How many there may be, or L{None} for no bound other than
             the limit of the connection.
 
-        @raise StreamTooLong: If it has, or says that it will have, more bytes
+        @raise ValueTooLong: If it has, or says that it will have, more bytes
             than it may.
 
-        @raise FinalSizeError: If it has more bytes than it says.
+        @raise ProtocolViolation: If it has more bytes than it says.
         """
         if maxSize is not None and (self._maxSize is None or maxSize < self._maxSize):
             self._maxSize = maxSize
         if size is not None:
             if self.window.highest > size or self.size not in (None, size):
-                raise FinalSizeError(
-                    f"the stream was announced with {size} bytes and has others"
+                raise ProtocolViolation(
+                    f"the stream was announced with {size} bytes and has others",
+                    b"STREAM_FINAL_SIZE",
                 )
             self.size = size
         self._checkLength(self.window.highest if self.size is None else self.size)
@@ -519,8 +506,9 @@ class ReceiveStream:
             if self._digest is not None:
                 self._digest.verify()
         elif self._fed and self.size is not None and reassembly.end < self.size:
-            raise StreamTruncated(
-                f"the transfer ended after {reassembly.end} of {self.size} bytes"
+            raise ProtocolViolation(
+                f"the transfer ended after {reassembly.end} of {self.size} bytes",
+                b"STREAM_TRUNCATED",
             )
         self.state = advance(RECEIVING, self.state, event)
         self._setBounds()
@@ -575,7 +563,7 @@ class ReceiveStream:
         """
         if self._digest is None:
             if self._next:
-                raise InvalidChunk(
+                raise InvalidValue(
                     "the digest of a stream must be announced: send an empty sha256 "
                     "with the first chunk"
                 )
@@ -602,10 +590,10 @@ class ReceiveStream:
 
         @param digest: Whether the sender is going to say what their SHA-256 is.
 
-        @raise InvalidChunk: If some have come in chunks.
+        @raise InvalidValue: If some have come in chunks.
         """
         if self.window.highest or self._endIsKnown:
-            raise InvalidChunk("chunks of a stream whose bytes travel out of band")
+            raise InvalidValue("chunks of a stream whose bytes travel out of band")
         self.carried = True
         if digest:
             self._noteDigest(b"")
@@ -619,7 +607,7 @@ class ReceiveStream:
 
         @param last: Whether the other connection has no more.
 
-        @raise StreamTruncated: If there ought to be more.
+        @raise ProtocolViolation: If there ought to be more.
 
         @raise StreamError: If the stream breaks another rule or a limit with them.
         """
@@ -658,8 +646,9 @@ class ReceiveStream:
         most = MAX_NUMBER if self.size is None else self.size
         least = most if self._endIsKnown else self.window.highest
         if not least <= finalSize <= most:
-            error = FinalSizeError(
-                f"the stream was reset at {finalSize}, which cannot be its end"
+            error = ProtocolViolation(
+                f"the stream was reset at {finalSize}, which cannot be its end",
+                b"STREAM_FINAL_SIZE",
             )
         self._fail(ReceiveInput.RESET, error)
 
@@ -680,9 +669,10 @@ class ReceiveStream:
         """
         if self.state is not ReceiveState.SIZE_KNOWN:
             return None
-        return StreamTruncated(
+        return ProtocolViolation(
             f"the stream ends at {self.size}, but bytes from "
-            f"{self._reassembly.end} on are missing"
+            f"{self._reassembly.end} on are missing",
+            b"STREAM_TRUNCATED",
         )
 
     @property
@@ -699,18 +689,24 @@ class ReceiveStream:
     def _checkEnd(self, end: int, fin: bool) -> None:
         size = self.size
         if fin and end < self.window.highest:
-            raise FinalSizeError(f"the stream ends at {end}, but has bytes beyond that")
+            raise ProtocolViolation(
+                f"the stream ends at {end}, but has bytes beyond that",
+                b"STREAM_FINAL_SIZE",
+            )
         if size is not None and (end > size or (fin and end != size)):
-            raise FinalSizeError(f"the stream has {size} bytes, and now {end}")
+            raise ProtocolViolation(
+                f"the stream has {size} bytes, and now {end}", b"STREAM_FINAL_SIZE"
+            )
 
     def _checkLength(self, length: int) -> None:
         if self._maxSize is not None and length > self._maxSize:
-            raise StreamTooLong(
+            raise ValueTooLong(
                 f"the stream has {length} bytes or more, and {self._maxSize} are "
                 "allowed; raise maxSize at the receiver"
             )
 
 
+@define(eq=False)
 class InlineStream:
     """
     A stream whose bytes came inside the box that announced it: complete from the start.
@@ -720,17 +716,19 @@ class InlineStream:
     @ivar attended: See L{ReceiveStream}.
     """
 
-    __slots__ = ("_data", "attended", "error", "id", "received", "size", "state")
+    id: int
+    _data: bytes
+    state: ReceiveState = field(default=ReceiveState.DATA_RECVD, init=False)
+    size: int = field(init=False)
+    received: int = field(init=False)
+    attended: bool = field(default=False, init=False)
+    error: StreamError | None = field(default=None, init=False)
+    isDry: ClassVar[bool] = False
 
-    isDry = False
-
-    def __init__(self, id: int, data: bytes) -> None:
-        self.id = id
-        self.state = ReceiveState.DATA_RECVD
-        self.size = self.received = len(data)
-        self.attended = False
-        self.error: StreamError | None = None
-        self._data = data
+    @size.default
+    @received.default
+    def _count(self) -> int:
+        return len(self._data)
 
     @property
     def held(self) -> int:

@@ -24,13 +24,12 @@ from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream, SendStream
 from amp_stream._sansio.window import WindowGrowth
 from amp_stream.errors import (
-    InvalidChunk,
+    CapacityExceeded,
+    InvalidValue,
+    ProtocolViolation,
     StreamError,
-    StreamReused,
     StreamTimedOut,
-    StreamTooLong,
-    TooManyStreams,
-    TooMuchUnclaimed,
+    ValueTooLong,
     errorForCode,
 )
 
@@ -342,13 +341,13 @@ class Inbound:
                     # fits.
                     stream.grant(self._affordable(stream))
                 if stream.carried and data:
-                    raise InvalidChunk(
+                    raise InvalidValue(
                         "the bytes of this stream travel out of band, not in chunks"
                     )
                 stream.receive(offset, data, fin, sha256, asked)
                 self._measure(stream, end, now)
             if not stream.claimed and self.unclaimed > self._limits.maxUnacceptedBytes:
-                raise TooMuchUnclaimed
+                raise CapacityExceeded(code=b"STREAM_UNACCEPTED")
         except StreamError as error:
             self.stop(stream, error, tell=not asked)
             raise
@@ -396,19 +395,19 @@ class Inbound:
 
         @return: The stream; it may be complete already.
 
-        @raise StreamReused: If somebody asked for it before.
+        @raise ProtocolViolation: If somebody asked for it before.
 
-        @raise TooManyStreams: If it has not begun, and there are too many.
+        @raise CapacityExceeded: If it has not begun, and there are too many.
 
         @raise StreamError: If it has failed already, or does now.
         """
         stream = self.streams.get(id)
         if stream is None:
             if id in self._ended:
-                raise self._failureOf(id) or StreamReused()
+                raise self._failureOf(id) or ProtocolViolation(code=b"STREAM_REUSED")
             stream = self._open(id)
         elif stream.claimed:
-            raise StreamReused
+            raise ProtocolViolation(code=b"STREAM_REUSED")
         try:
             with self._changing(stream):
                 stream.claimed = True
@@ -427,13 +426,13 @@ class Inbound:
         @param maxSize: How many bytes it may have, or L{None} for no bound other than
             that of the limits.
 
-        @raise StreamTooLong: If it has more.
+        @raise ValueTooLong: If it has more.
 
-        @raise TooManyStreams: If no more streams are allowed.
+        @raise CapacityExceeded: If no more streams are allowed.
         """
         for bound in (maxSize, self._limits.maxStreamSize):
             if bound is not None and len(data) > bound:
-                raise StreamTooLong(
+                raise ValueTooLong(
                     f"the stream has {len(data)} bytes, and {bound} are allowed; raise "
                     "maxSize there"
                 )
@@ -566,7 +565,7 @@ class Inbound:
         """Make a stream, if one more is allowed."""
         try:
             self._checkCount()
-        except TooManyStreams as error:
+        except CapacityExceeded as error:
             self.refuse(id, error, tell)
             raise
         stream = self.streams[id] = ReceiveStream(id, self._limits)
@@ -574,9 +573,9 @@ class Inbound:
         return stream
 
     def _checkCount(self) -> None:
-        """@raise TooManyStreams: If no more streams are allowed."""
+        """@raise CapacityExceeded: If no more streams are allowed."""
         if len(self.streams) + len(self.inline) >= self._limits.maxStreams:
-            raise TooManyStreams(
+            raise CapacityExceeded(
                 f"{self._limits.maxStreams} streams are open and no more are allowed "
                 "at once; wait for one to end"
             )

@@ -30,8 +30,13 @@ from __future__ import annotations
 
 from math import inf
 
+from attrs import define, field
+
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
-from amp_stream.errors import FlowControlError, UsageError
+from amp_stream.errors import (
+    ProtocolViolation,
+    UsageError,
+)
 
 _NOTICEABLE = 1 / 16
 
@@ -82,6 +87,7 @@ An offset that no byte has.
 """
 
 
+@define(eq=False)
 class SendWindow:
     """
     What the sender of one stream may still send.
@@ -90,11 +96,8 @@ class SendWindow:
     @ivar maximum: The offset that must not be passed.
     """
 
-    __slots__ = ("maximum", "offset")
-
-    def __init__(self, maximum: int = INITIAL_MAXIMUM) -> None:
-        self.offset = 0
-        self.maximum = maximum
+    maximum: int = INITIAL_MAXIMUM
+    offset: int = field(default=0, init=False)
 
     @property
     def available(self) -> int:
@@ -133,6 +136,7 @@ class SendWindow:
         return True
 
 
+@define(eq=False)
 class ReceiveWindow:
     """
     What the receiver of one stream has promised to take.
@@ -149,34 +153,25 @@ class ReceiveWindow:
         the last time: its bytes had to wait for their consumer.
     """
 
-    __slots__ = (
-        "_before",
-        "_gap",
-        "_isAtEdge",
-        "_last",
-        "_measured",
-        "_span",
-        "consumed",
-        "edge",
-        "granted",
-        "highest",
-        "isLate",
-        "told",
-    )
+    granted: int = INITIAL_MAXIMUM
+    told: int = field(init=False)
+    consumed: int = field(default=0, init=False)
+    highest: int = field(default=0, init=False)
+    edge: int = field(default=NEVER, init=False)
+    isLate: bool = field(default=False, init=False)
+    _span: int = field(init=False)
+    _before: int = field(init=False)
+    # When the last bytes came, and the longest time between two.
+    _last: float = field(default=inf, init=False)
+    _gap: float = field(default=0.0, init=False)
+    _isAtEdge: bool = field(default=False, init=False)
+    _measured: float = field(default=inf, init=False)
 
-    def __init__(self, granted: int = INITIAL_MAXIMUM) -> None:
-        self.consumed = 0
-        self.granted = granted
-        self.told = granted
-        self.highest = 0
-        self.edge = NEVER
-        self.isLate = False
-        self._span = self._before = granted
-        # When the last bytes came, and the longest time between two.
-        self._last = inf
-        self._gap = 0.0
-        self._isAtEdge = False
-        self._measured = inf
+    @told.default
+    @_span.default
+    @_before.default
+    def _first(self) -> int:
+        return self.granted
 
     @property
     def room(self) -> int:
@@ -187,12 +182,13 @@ class ReceiveWindow:
         """
         Note the end of bytes that arrived.
 
-        @raise FlowControlError: If it is beyond what was granted.
+        @raise ProtocolViolation: If it is beyond what was granted.
         """
         if end > self.granted:
-            raise FlowControlError(
+            raise ProtocolViolation(
                 f"bytes up to offset {end}, but only {self.granted} were granted; "
-                "wait for stream.MaxData, or for the answer to each stream.Data"
+                "wait for stream.MaxData, or for the answer to each stream.Data",
+                b"STREAM_FLOW_CONTROL",
             )
         self.highest = max(self.highest, end)
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +26,6 @@ from twisted.logger import textFileLogObserver
 from amp_stream import __version__
 from amp_stream.files._client import FileClient, FileOffer, openSink, openSource
 from amp_stream.files._console import (
-    FAILED,
     JSON,
     NAME,
     SIZE,
@@ -93,24 +93,19 @@ def commands(context: click.Context, debug: bool) -> None:
 @click.option("--as", "name", type=NAME, help="The name to store it under.")
 def put(service: Service, file: str, name: str | None) -> None:
     """Store FILE, or standard input if it is "-"."""
-    if name is None:
-        if file == "-":
-            raise click.UsageError(
-                "standard input has no name: name the file with --as"
-            )
-        context = click.get_current_context()
-        name = NAME.convert(os.path.basename(file), None, context)
-    named: str = name
+    if name is None and file == "-":
+        raise click.UsageError("standard input has no name: name the file with --as")
+    context = click.get_current_context()
+    target: str = name or NAME.convert(os.path.basename(file), None, context)
+    oob = service.outOfBand
 
     async def work(reactor: Any, client: FileClient) -> FileInfo:
-        with progressBar(named) as progress:
+        with progressBar(target) as progress:
             source = openSource(file)
-            return await client.put(
-                named, source, outOfBand=service.outOfBand, progress=progress
-            )
+            return await client.put(target, source, outOfBand=oob, progress=progress)
 
     info = withClient(service, work)
-    show(service.asJson, _described(info), _summary(named, info))
+    show(service.asJson, _described(info), _summary(target, info))
 
 
 @commands.command()
@@ -130,6 +125,7 @@ def get(service: Service, name: str, output: str | None) -> None:
     anything fails, an older FILE stays as it was.
     """
     target = name if output is None else output
+    oob = service.outOfBand
     if service.asJson and target == "-":
         raise click.UsageError(
             "-o - and --json both write to standard output: choose one"
@@ -140,9 +136,7 @@ def get(service: Service, name: str, output: str | None) -> None:
     async def work(reactor: Any, client: FileClient) -> FileInfo:
         with progressBar(name) as progress:
             sink = openSink(target)
-            return await client.get(
-                name, sink, outOfBand=service.outOfBand, progress=progress
-            )
+            return await client.get(name, sink, outOfBand=oob, progress=progress)
 
     info = withClient(service, work)
     if target != "-":
@@ -263,10 +257,8 @@ def bench(service: Service, seconds: float, size: int) -> None:
     from amp_stream.files import _measure
 
     oob = service.outOfBand
-    rows = withClient(
-        service,
-        lambda reactor, client: _measure.bench(reactor, client, oob, seconds, size),
-    )
+    work = partial(_measure.bench, outOfBand=oob, seconds=seconds, most=size)
+    rows = withClient(service, work)
     found = {"outOfBand": oob, "rows": [asdict(row) for row in rows]}
     show(service.asJson, found, _measure.benchTable(oob, rows))
 
@@ -285,14 +277,13 @@ def demo(file: str | None, size: int, asJson: bool) -> None:
     """
     from amp_stream.files import _measure
 
-    size, rows = reportErrors(
-        lambda reactor: _measure.demonstrate(reactor, file, size, progressBar)
-    )
+    work = partial(_measure.demonstrate, file=file, size=size)
+    size, rows = reportErrors(work)
     found = {"size": size, "rows": [asdict(row) for row in rows]}
     show(asJson, found, _measure.demoTable(size, rows))
     damaged = [row.way for row in rows if not getattr(row, "matches", True)]
     if damaged:
-        raise CommandFailed(f"the file came back damaged: {', '.join(damaged)}", FAILED)
+        raise CommandFailed(f"the file came back damaged: {', '.join(damaged)}")
 
 
 def _summary(where: str, info: FileInfo) -> str:
@@ -300,22 +291,16 @@ def _summary(where: str, info: FileInfo) -> str:
 
 
 def _described(info: FileInfo) -> Mapping[str, object]:
-    found: dict[str, object] = {
-        "name": info.name,
-        "size": info.size,
-        "modified": asISO(info.modified),
-    }
-    if info.sha256 is not None:
-        found["sha256"] = info.sha256.hex()
-    return found
+    found = {**asdict(info), "modified": asISO(info.modified)}
+    sha256 = found.pop("sha256")
+    return found if sha256 is None else {**found, "sha256": sha256.hex()}
 
 
 # Tickets, in the words of curl.
 
-_ESCAPES = {
-    ord(raw): "\\" + escaped
-    for raw, escaped in zip('\\"\t\n\r\v', '\\"tnrv', strict=True)
-}
+_ESCAPES = str.maketrans(
+    {"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\v": r"\v"}
+)
 
 
 def _checkTicket(ticket: Ticket) -> None:
@@ -328,7 +313,7 @@ def _checkTicket(ticket: Ticket) -> None:
     isHTTP = ticket.url.startswith(("http://", "https://"))
     if not isHTTP or not text.isprintable() or ticket.method != b"GET":
         raise CommandFailed(
-            "the service sent an invalid ticket: its URL is not one of HTTP", FAILED
+            "the service sent an invalid ticket: its URL is not one of HTTP"
         )
 
 
@@ -405,10 +390,9 @@ def curlArguments(ticket: Ticket, output: str, certificate: str | None) -> list[
 
 def curlConfig(ticket: Ticket, output: str, certificate: str | None) -> str:
     """@return: The options of L{curlArguments}, as a text for C{curl --config}."""
-    lines = ["fail"]
-    for name, value in _curlOptions(ticket, output, certificate):
-        lines.append(f'{name} = "{value.translate(_ESCAPES)}"')
-    return "\n".join(lines)
+    options = _curlOptions(ticket, output, certificate)
+    lines = [f'{name} = "{value.translate(_ESCAPES)}"' for name, value in options]
+    return "\n".join(["fail", *lines])
 
 
 def _curlOptions(

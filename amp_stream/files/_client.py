@@ -8,25 +8,13 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from functools import partial, wraps
 from typing import Any, BinaryIO, ParamSpec, Protocol, TypeVar, Union
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import (
-    IHandshakeListener,
-    IReactorTime,
-    ISSLTransport,
-    IStreamClientEndpoint,
-)
+from twisted.internet import interfaces
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -98,7 +86,7 @@ The sinks of L{FileClient.get}.
 _FileList = list[FileInfo]  # in the class, "list" is a method
 
 
-@implementer(IHandshakeListener)
+@implementer(interfaces.IHandshakeListener)
 class FileClientProtocol(StreamAMP):
     """
     A connection to a file service.
@@ -117,7 +105,7 @@ class FileClientProtocol(StreamAMP):
     def connectionMade(self) -> None:
         """The connection can be used, unless there is a TLS handshake first."""
         super().connectionMade()
-        if not ISSLTransport.providedBy(self.transport):
+        if not interfaces.ISSLTransport.providedBy(self.transport):
             self.ready.callback(self)
 
     def handshakeCompleted(self) -> None:
@@ -133,11 +121,11 @@ class FileClientProtocol(StreamAMP):
 
 
 def connect(
-    endpoint: str | IStreamClientEndpoint,
+    endpoint: str | interfaces.IStreamClientEndpoint,
     *,
     connectTimeout: float = 30.0,
     config: StreamConfig | None = None,
-    reactor: IReactorTime | None = None,
+    reactor: Any = None,
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.
@@ -157,21 +145,19 @@ def connect(
     @raise ValueError: The string is not an endpoint.
     """
     if reactor is None:
-        from twisted.internet import reactor as globalReactor
-
-        reactor = globalReactor
+        from twisted.internet import reactor
     if isinstance(endpoint, str):
         endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
     make: Any = partial(FileClientProtocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
-    connecting: Deferred[Any] = ensureDeferred(_connect(endpoint, factory))
+    connecting: Deferred[Any] = Deferred.fromCoroutine(_connect(endpoint, factory))
     message = f"no answer within {connectTimeout:g} s"
     connecting.addTimeout(connectTimeout, reactor, timeoutError(message))
     return connecting.addCallback(FileClient)
 
 
-async def _connect(endpoint: IStreamClientEndpoint, factory: Factory) -> Any:
+async def _connect(endpoint: interfaces.IStreamClientEndpoint, factory: Factory) -> Any:
     protocol: Any = await endpoint.connect(factory)
     try:
         return await protocol.ready
@@ -357,15 +343,12 @@ class FileClient:
     async def list(self) -> _FileList:
         """List all files, in the order of their names."""
         files: _FileList = []
-        after, more = "", True
+        call, limit, more = self.protocol.callRemote, commands.MAX_PAGE, True
         while more:
-            answer = await self.protocol.callRemote(
-                commands.ListFiles, after=after, limit=commands.MAX_PAGE
-            )
+            after = files[-1].name if files else ""
+            answer = await call(commands.ListFiles, after=after, limit=limit)
             files += [FileInfo(**described) for described in answer["files"]]
             more = answer["more"]
-            if answer["files"]:
-                after = files[-1].name
         return files
 
     @_deferred
@@ -442,10 +425,11 @@ class _Tally:
         if self._progress is not None:
             self._progress(self._moved, self.size)
 
-    def take(self, data: bytes) -> None:
-        """Count and report bytes."""
+    def take(self, data: bytes) -> bytes:
+        """Count, report and return bytes."""
         self.hash(data)
         self.moved(data)
+        return data
 
     def observe(self, source: Any) -> Any:
         """
@@ -461,19 +445,9 @@ class _Tally:
             self.moved(b"")
             return source
         self.moved(b"")
-        return self._iterate(source)
-
-    async def _iterate(
-        self, pieces: Iterable[bytes] | AsyncIterable[bytes]
-    ) -> AsyncIterator[bytes]:
-        if isinstance(pieces, AsyncIterable):
-            async for piece in pieces:
-                self.take(piece)
-                yield piece
-        else:
-            for piece in pieces:
-                self.take(piece)
-                yield piece
+        if isinstance(source, AsyncIterable):
+            return (self.take(piece) async for piece in source)
+        return (self.take(piece) for piece in source)
 
 
 # Files, as sources and sinks.

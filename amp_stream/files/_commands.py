@@ -6,17 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.protocols.amp import (
-    AmpBox,
-    AmpList,
-    Argument,
-    Boolean,
-    Command,
-    DateTime,
-    Integer,
-    String,
-    Unicode,
-)
+from twisted.protocols import amp
 
 from amp_stream import OutOfBand, Stream
 from amp_stream.files._errors import FILE_ERRORS
@@ -29,11 +19,13 @@ and sizes, they still fit the 65,535 bytes of one AMP value.
 """
 
 
-_NAME: list[tuple[bytes, Argument]] = [(b"name", Unicode())]
-_FILE: list[tuple[bytes, Argument]] = [(b"size", Integer()), (b"modified", DateTime())]
+_Fields = list[tuple[bytes, amp.Argument]]
+
+_NAME: _Fields = [(b"name", amp.Unicode())]
+_FILE: _Fields = [(b"size", amp.Integer()), (b"modified", amp.DateTime())]
 
 
-class _FileCommand(Command):
+class _FileCommand(amp.Command):
     errors = FILE_ERRORS
 
 
@@ -48,7 +40,7 @@ class PutFile(_FileCommand):
     """
 
     arguments = [*_NAME, (b"body", Stream(digest=True))]
-    response = [*_FILE, (b"sha256", String())]
+    response = [*_FILE, (b"sha256", amp.String())]
 
 
 class GetFile(_FileCommand):
@@ -77,7 +69,7 @@ class GetFileOutOfBand(_FileCommand):
     response = [*_FILE, (b"body", OutOfBand(digest=True))]
 
 
-class _TicketFields(Argument):
+class _TicketFields(amp.Argument):
     """
     A L{Ticket <amp_stream.outofband.Ticket>}.  On the wire, its fields are
     keys of the box itself: C{url}, C{token}, C{method}, C{lifetime} (seconds),
@@ -85,12 +77,12 @@ class _TicketFields(Argument):
     """
 
     def toBox(
-        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
         strings.update(ticketToBox(objects[name.decode("ascii")]))
 
     def fromBox(
-        self, name: bytes, strings: AmpBox, objects: dict[str, Any], proto: Any
+        self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
         objects[name.decode("ascii")] = ticketFromBox(strings)
 
@@ -104,7 +96,7 @@ class OfferFile(_FileCommand):
     """
 
     arguments = _NAME
-    response = [(b"number", Integer()), *_FILE, (b"ticket", _TicketFields())]
+    response = [(b"number", amp.Integer()), *_FILE, (b"ticket", _TicketFields())]
 
 
 class AwaitOffer(_FileCommand):
@@ -114,8 +106,8 @@ class AwaitOffer(_FileCommand):
     if the ticket expired or the transfer was cut.  It can be made once for each offer.
     """
 
-    arguments = [(b"number", Integer())]
-    response = [(b"size", Integer())]
+    arguments = [(b"number", amp.Integer())]
+    response = [(b"size", amp.Integer())]
 
 
 class ListFiles(_FileCommand):
@@ -127,8 +119,8 @@ class ListFiles(_FileCommand):
     more.
     """
 
-    arguments = [(b"after", Unicode()), (b"limit", Integer())]
-    response = [(b"files", AmpList([*_NAME, *_FILE])), (b"more", Boolean())]
+    arguments = [(b"after", amp.Unicode()), (b"limit", amp.Integer())]
+    response = [(b"files", amp.AmpList([*_NAME, *_FILE])), (b"more", amp.Boolean())]
 
 
 class StatFile(_FileCommand):
@@ -145,8 +137,8 @@ class RemoveFile(_FileCommand):
     response = []
 
 
-class Ping(Command):
+class Ping(amp.Command):
     """Get the payload back.  The service does not touch its disk."""
 
-    arguments = [(b"payload", String(optional=True))]
-    response = [(b"payload", String(optional=True))]
+    arguments = [(b"payload", amp.String(optional=True))]
+    response = [(b"payload", amp.String(optional=True))]

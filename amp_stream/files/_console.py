@@ -13,17 +13,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import Any, TypeVar, cast
 
 import click
 from attrs import fields, frozen
 from tqdm import tqdm
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import react
@@ -42,6 +42,7 @@ from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
+_Work = Coroutine[Any, Any, _T]
 
 FAILED = 1
 NO_CONNECTION = 3
@@ -54,7 +55,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class CommandFailed(click.ClickException):
     """Ends the command with one line and an exit status."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = FAILED) -> None:
         super().__init__(message)
         self.status = status
 
@@ -90,17 +91,12 @@ SIZE = _Text("size", parseSize)
 JSON = click.option("--json", "asJson", is_flag=True, help="Print one JSON object.")
 
 
-def _seconds(flag: str, name: str, default: float | None, text: str) -> Any:
-    return click.option(
-        flag,
-        name,
-        type=click.FloatRange(min=0, min_open=True),
-        default=default,
-        show_default=True,
-        metavar="SECONDS",
-        help=text,
-    )
-
+_seconds = partial(
+    click.option,
+    type=click.FloatRange(min=0, min_open=True),
+    show_default=True,
+    metavar="SECONDS",
+)
 
 _TRANSFER_OPTIONS = [
     click.option("--oob", "outOfBand", is_flag=True, help="Move the bytes over HTTPS."),
@@ -179,7 +175,7 @@ class Service:
             if value and not self.outOfBand:
                 raise click.UsageError(f"{option} needs --oob")
         if self.outOfBand and (obstacle := whyNoOutOfBand()) is not None:
-            raise CommandFailed(obstacle, FAILED)
+            raise CommandFailed(obstacle)
         if self.listen is not None:
             with _prefixed("--oob-listen"):
                 serverEndpoint(reactor, self.listen)
@@ -224,11 +220,11 @@ def connects(
         _seconds(
             "--connect-timeout",
             "connectTimeout",
-            30.0,
-            "How long to try to connect, TLS included.",
+            default=30.0,
+            help="How long to try to connect, TLS included.",
         ),
         _seconds(
-            "--timeout", "timeout", timeout, "How long the whole command may take."
+            "--timeout", default=timeout, help="How long the whole command may take."
         ),
         click.option(
             "--trust-root",
@@ -278,8 +274,7 @@ def withClient(
                     server = OutOfBandServer(service.listen, reactor=reactor)
                     await startOutOfBand(server)
             httpClient = OutOfBandClient(
-                allowedHosts=service.allowedHosts,
-                allowPlainHTTP=service.allowPlainHTTP,
+                allowedHosts=service.allowedHosts, allowPlainHTTP=service.allowPlainHTTP
             )
             config = StreamConfig(outOfBandServer=server, outOfBandClient=httpClient)
             with _prefixed(f"no connection to {service.endpoint}", NO_CONNECTION):
@@ -294,17 +289,17 @@ def withClient(
             if server is not None:
                 await server.stopService()
 
-    def session(reactor: Any) -> Awaitable[_T]:
-        result: Deferred[_T] = ensureDeferred(converse(reactor))
+    async def session(reactor: Any) -> _T:
+        result: Deferred[_T] = Deferred.fromCoroutine(converse(reactor))
         if service.timeout is not None:
             message = f"not done within {service.timeout:g} s, the --timeout"
             result.addTimeout(service.timeout, reactor, timeoutError(message))
-        return result
+        return await result
 
     return reportErrors(session)
 
 
-def reportErrors(work: Callable[[Any], Awaitable[_T]]) -> _T:
+def reportErrors(work: Callable[[Any], _Work[_T]]) -> _T:
     """
     Run the reactor for some work, and turn each error into its line and status.
 
@@ -341,7 +336,7 @@ def _explain(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
+def run(work: Callable[[Any], _Work[_T]]) -> _T:
     """
     Run the reactor until some work is done.
 
@@ -362,9 +357,6 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
 
     async def main(reactor: Any) -> None:
         done: Deferred[None] = Deferred()
-
-        async def doWork() -> _T:
-            return await work(reactor)
 
         def interrupt(number: int, frame: FrameType | None) -> None:
             signal.signal(number, signal.SIG_DFL)
@@ -394,7 +386,7 @@ def run(work: Callable[[Any], Awaitable[_T]]) -> _T:
             if number not in ignored:
                 signal.signal(number, interrupt)
         reactor.addSystemEventTrigger("before", "shutdown", shutDown)
-        doing = Deferred.fromCoroutine(doWork())
+        doing = Deferred.fromCoroutine(work(reactor))
         doing.addBoth(finish)
         await done
 
@@ -465,7 +457,7 @@ def show(asJson: bool, found: Mapping[str, object], text: str) -> None:
         click.echo(json.dumps(found) if asJson else text)
     except BrokenPipeError as error:
         closeOutput()
-        raise CommandFailed(_CLOSED, FAILED) from error
+        raise CommandFailed(_CLOSED) from error
 
 
 def closeOutput() -> None:

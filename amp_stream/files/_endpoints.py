@@ -10,23 +10,13 @@ and of the C{amp-stream} command are read by the same functions.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
+from twisted.internet import endpoints, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    SSL4ServerEndpoint,
-    clientFromString,
-    quoteStringArgument,
-    serverFromString,
-    wrapClientTLS,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IStreamClientEndpoint,
-    IStreamServerEndpoint,
-)
 
 _HOST_AND_PORT = re.compile(
     r"(?:tls:)?(?:\[([0-9A-Fa-f:.]+)\]|([^:\\=/\[\]]+)):(\d+)", re.ASCII
@@ -40,7 +30,7 @@ _CERTIFICATE = re.compile(
 
 def clientEndpoint(
     reactor: Any, text: str, timeout: float = 30.0, trustRoot: str | None = None
-) -> IStreamClientEndpoint:
+) -> interfaces.IStreamClientEndpoint:
     """
     Make a client endpoint.
 
@@ -64,28 +54,21 @@ def clientEndpoint(
         host = match.group(1) or match.group(2)
         return _trusting(reactor, host, int(match.group(3)), timeout, trustRoot)
     if match is not None and not isTLS and match.group(2) != "unix":
-        host = quoteStringArgument(match.group(1) or match.group(2))
+        host = endpoints.quoteStringArgument(match.group(1) or match.group(2))
         text = f"tcp:host={host}:port={match.group(3)}:timeout={ceil(timeout)}"
-    try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, text)
-    except Exception as error:
-        # The parsers are plugins, and raise exceptions of any class.
-        raise ValueError(
-            f"{text!r} is not a valid client endpoint ({error}): "
-            "write host:port, tcp:host:port, unix:path or tls:host:port"
-        ) from error
+    forms = "host:port, tcp:host:port, unix:path or tls:host:port"
+    with _explained("client", text, forms):
+        endpoint: interfaces.IStreamClientEndpoint = endpoints.clientFromString(
+            reactor, text
+        )
     return endpoint
 
 
 def _trusting(
     reactor: Any, host: str, port: int, timeout: float, path: str
-) -> IStreamClientEndpoint:
+) -> interfaces.IStreamClientEndpoint:
     try:
-        from twisted.internet.ssl import (
-            Certificate,
-            optionsForClientTLS,
-            trustRootFromCertificates,
-        )
+        from twisted.internet import ssl
     except ImportError as error:
         raise ValueError(f"{error}: pip install 'amp_stream[tls]'") from error
 
@@ -94,15 +77,17 @@ def _trusting(
     if not found:
         raise ValueError(f"there is no PEM certificate in {path}")
     try:
-        roots = [Certificate.loadPEM(pem) for pem in found]
+        roots = [ssl.Certificate.loadPEM(pem) for pem in found]
     except Exception as error:
         # OpenSSL's own exception.
         raise ValueError(f"a certificate in {path} cannot be read: {error}") from error
-    options = optionsForClientTLS(host, trustRoot=trustRootFromCertificates(roots))
-    return wrapClientTLS(options, HostnameEndpoint(reactor, host, port, timeout))
+    trust = ssl.trustRootFromCertificates(roots)
+    options = ssl.optionsForClientTLS(host, trustRoot=trust)
+    endpoint = endpoints.HostnameEndpoint(reactor, host, port, timeout)
+    return endpoints.wrapClientTLS(options, endpoint)
 
 
-def serverEndpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
+def serverEndpoint(reactor: Any, text: str) -> interfaces.IStreamServerEndpoint:
     """
     Make a server endpoint.
 
@@ -110,18 +95,28 @@ def serverEndpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
 
     @raise ValueError: The text is not one.
     """
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    except Exception as error:
-        # The parsers are plugins, and raise exceptions of any class.
-        raise ValueError(
-            f"{text!r} is not a valid server endpoint ({error}): "
-            "write tcp:port:interface=address, ssl:port:privateKey=file or unix:path"
-        ) from error
+    forms = "tcp:port:interface=address, ssl:port:privateKey=file or unix:path"
+    with _explained("server", text, forms):
+        endpoint: interfaces.IStreamServerEndpoint = endpoints.serverFromString(
+            reactor, text
+        )
     return endpoint
 
 
-def clientString(endpoint: IStreamServerEndpoint, address: IAddress) -> str:
+@contextmanager
+def _explained(kind: str, text: str, forms: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # The parsers are plugins, and raise exceptions of any class.
+        raise ValueError(
+            f"{text!r} is not a valid {kind} endpoint ({error}): write {forms}"
+        ) from error
+
+
+def clientString(
+    endpoint: interfaces.IStreamServerEndpoint, address: interfaces.IAddress
+) -> str:
     """
     Tell how a client on this machine reaches a listening port.
 
@@ -134,10 +129,10 @@ def clientString(endpoint: IStreamServerEndpoint, address: IAddress) -> str:
     if isinstance(address, UNIXAddress) and address.name is not None:
         name = address.name
         path = name.decode("utf-8") if isinstance(name, bytes) else name
-        return f"unix:path={quoteStringArgument(path)}"
+        return f"unix:path={endpoints.quoteStringArgument(path)}"
     if isinstance(address, (IPv4Address, IPv6Address)):
-        host = quoteStringArgument(_ANY.get(address.host, address.host))
-        kind = "tls" if isinstance(endpoint, SSL4ServerEndpoint) else "tcp"
+        host = endpoints.quoteStringArgument(_ANY.get(address.host, address.host))
+        kind = "tls" if isinstance(endpoint, endpoints.SSL4ServerEndpoint) else "tcp"
         return f"{kind}:host={host}:port={address.port}"
     raise ValueError(f"no endpoint string leads to {address}")
 

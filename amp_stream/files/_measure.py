@@ -17,7 +17,7 @@ import re
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +37,7 @@ import amp_stream
 from amp_stream import BigString, Limits, StreamConfig
 from amp_stream.errors import DigestMismatch
 from amp_stream.files._client import FileClient, Progress, connect
+from amp_stream.files._console import progressBar
 from amp_stream.files._server import (
     FileServerFactory,
     FileServerProtocol,
@@ -511,14 +512,8 @@ class Skipped:
     reason: str
 
 
-Bar = Callable[[str], AbstractContextManager[Progress]]
-"""
-Takes a label, and returns a context manager of a progress function.
-"""
-
-
 async def demonstrate(
-    reactor: Any, file: str | None, size: int, bar: Bar
+    reactor: Any, file: str | None, size: int
 ) -> tuple[int, Sequence[Row | Skipped]]:
     """
     Move one file there and back in each way, and leave nothing behind.
@@ -534,7 +529,7 @@ async def demonstrate(
     with TemporaryDirectory(prefix="amp-stream-demo-") as directory:
         if file is None:
             path = os.path.join(directory, _NAME)
-            await _make(path, size, bar)
+            await _make(path, size)
         else:
             path, size = file, os.stat(file).st_size
         options = ["--max-file-size", str(size)]
@@ -543,15 +538,15 @@ async def demonstrate(
         child = ChildService(reactor, directory, options)
         try:
             address = await child.listening
-            rows = [await _try(reactor, way, address, path, size, bar) for way in _WAYS]
+            rows = [await _try(reactor, way, address, path, size) for way in _WAYS]
         finally:
             await child.stop()
     return size, rows
 
 
-async def _make(path: str, size: int, bar: Bar) -> None:
+async def _make(path: str, size: int) -> None:
     """Make a file of random bytes, which do not compress."""
-    with open(path, "xb") as file, bar("prepare") as progress:
+    with open(path, "xb") as file, progressBar("prepare") as progress:
         progress(0, size)
         while (done := file.tell()) < size:
             # A block at a time, so that this can be interrupted.
@@ -561,17 +556,16 @@ async def _make(path: str, size: int, bar: Bar) -> None:
 
 
 async def _try(
-    reactor: Any, way: _Way, address: str, path: str, size: int, bar: Bar
+    reactor: Any, way: _Way, address: str, path: str, size: int
 ) -> Row | Skipped:
     reason = way.obstacle(size)
     if reason is not None:
         return Skipped(way.name, reason)
-    client = await connect(
-        address, config=evolve(_CONFIG, version=way.version), reactor=reactor
-    )
+    config = evolve(_CONFIG, version=way.version)
+    client = await connect(address, config=config, reactor=reactor)
 
     async def timed(up: bool) -> tuple[float, bytes]:
-        with bar(f"{way.name} {'up' if up else 'down'}") as progress:
+        with progressBar(f"{way.name} {'up' if up else 'down'}") as progress:
             started = reactor.seconds()
             sha256 = await way.move(client, path, up, progress)
             return size / max(reactor.seconds() - started, 1e-6), sha256

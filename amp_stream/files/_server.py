@@ -6,26 +6,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import asdict
 from twisted.application.service import Service
+from twisted.internet import interfaces
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
-    ensureDeferred,
     gatherResults,
     maybeDeferred,
     succeed,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IListeningPort,
-    IReactorTime,
-    IStreamServerEndpoint,
 )
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.internet.threads import deferToThread
@@ -34,11 +28,15 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from amp_stream import IncomingStream, StreamAMP, StreamConfig
-from amp_stream.errors import NobodyListens, StreamError, TooManyTickets
+from amp_stream.errors import (
+    CapacityExceeded,
+    NoOutOfBandServer,
+    StreamError,
+)
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._errors import NoSuchOffer
-from amp_stream.files._storage import FileInfo, FileStore, Upload
+from amp_stream.files._storage import FileInfo, FileStore
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
 
@@ -57,7 +55,6 @@ _GRACE = 2.0
 _HTTP_PACKAGES = ("cryptography", "OpenSSL", "h11", "service_identity")
 
 _Response = dict[str, Any]
-_R = TypeVar("_R")
 
 
 def whyNoOutOfBand() -> str | None:
@@ -65,13 +62,10 @@ def whyNoOutOfBand() -> str | None:
     @return: Why this machine cannot make out-of-band transfers, or L{None} if
         it can.
     """
-    missing = [name for name in _HTTP_PACKAGES if find_spec(name) is None]
+    missing = ", ".join(name for name in _HTTP_PACKAGES if find_spec(name) is None)
     if not missing:
         return None
-    return (
-        f"out-of-band transfers need {', '.join(missing)}: "
-        "pip install 'amp_stream[http]'"
-    )
+    return f"out-of-band transfers need {missing}: pip install 'amp_stream[http]'"
 
 
 def startOutOfBand(server: OutOfBandServer) -> Deferred[object]:
@@ -110,20 +104,18 @@ class FileServerProtocol(StreamAMP):
 
     @commands.PutFile.responder
     @commands.PutFileOutOfBand.responder
-    def putFile(self, name: str, body: IncomingStream) -> Deferred[_Response]:
+    async def putFile(self, name: str, body: IncomingStream) -> _Response:
         """Store the bytes of a stream."""
         # Refused here, before a thread is asked for anything.
         upload = self.factory.store.receive(name, body.size)
-        return self.factory.receiving(self._putFile(upload, body))
-
-    async def _putFile(self, upload: Upload, body: IncomingStream) -> _Response:
         inThread = self.factory.inThread
-        try:
-            await writeInThread(body, upload.write, inThread)
-            info = await inThread(upload.commit)
-        except Exception:
-            await inThread(upload.discard)
-            raise
+        with self.factory.receiving():
+            try:
+                await writeInThread(body, upload.write, inThread)
+                info = await inThread(upload.commit)
+            except Exception:
+                await inThread(upload.discard)
+                raise
         return asdict(info)
 
     @commands.GetFile.responder
@@ -137,10 +129,11 @@ class FileServerProtocol(StreamAMP):
     async def offerFile(self, name: str) -> _Response:
         """Make a ticket for a file."""
         if self.streams.config.outOfBandServer is None:
-            raise NobodyListens
+            raise NoOutOfBandServer
         if len(self._offers) >= MAX_OFFERS:
-            raise TooManyTickets(
-                f"this connection has {MAX_OFFERS} offers: wait for the end of one"
+            raise CapacityExceeded(
+                f"this connection has {MAX_OFFERS} offers: wait for the end of one",
+                b"OOB_TICKETS",
             )
         self._lastOffer = number = self._lastOffer + 1
         end: Deferred[list[Any]] = Deferred()
@@ -256,30 +249,29 @@ class FileServerFactory(ServerFactory):
         self._waiting: list[Deferred[None]] = []
 
     def buildProtocol(  # type: ignore[override]
-        self, addr: IAddress | None
+        self, addr: interfaces.IAddress | None
     ) -> FileServerProtocol | None:
         """Serve a connection, unless there are too many."""
         if len(self._connections) >= self._maxConnections:
-            self._log.warn(
-                "refused {addr}: {most} connections are open",
-                addr=addr,
-                most=self._maxConnections,
-            )
+            text = "refused {addr}: {most} connections are open"
+            self._log.warn(text, addr=addr, most=self._maxConnections)
             return None
         protocol = self.protocol(config=self.config)
         protocol.factory = self
         return protocol
 
-    def receiving(
-        self, work: Coroutine[Deferred[Any], Any, _Response]
-    ) -> Deferred[_Response]:
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
         """
-        Start to receive a file, and remember it until its temporary file has
-        its name or is gone.
+        Remember that a file is being received, until its temporary file has its name
+        or is gone.
         """
-        result: Deferred[_Response] = ensureDeferred(work)
         self._receiving += 1
-        return result.addBoth(self._received)
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+            self._fireIfSettled()
 
     def opened(self, connection: FileServerProtocol) -> None:
         """A connection was opened."""
@@ -310,11 +302,6 @@ class FileServerFactory(ServerFactory):
         self._fireIfSettled()
         return result
 
-    def _received(self, outcome: _R) -> _R:
-        self._receiving -= 1
-        self._fireIfSettled()
-        return outcome
-
     def _fireIfSettled(self) -> None:
         if not self._receiving and not self._connections:
             waiting, self._waiting = self._waiting, []
@@ -334,11 +321,11 @@ class FileService(Service):
 
     def __init__(
         self,
-        endpoints: Sequence[str | IStreamServerEndpoint],
+        endpoints: Sequence[str | interfaces.IStreamServerEndpoint],
         factory: FileServerFactory,
         *,
         addressFile: str | None = None,
-        reactor: IReactorTime | None = None,
+        reactor: Any = None,
     ) -> None:
         """
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
@@ -355,9 +342,7 @@ class FileService(Service):
         @raise ValueError: One of the strings is not an endpoint.
         """
         if reactor is None:
-            from twisted.internet import reactor as globalReactor
-
-            reactor = globalReactor
+            from twisted.internet import reactor
         self._reactor: Any = reactor
         self._endpoints = [
             serverEndpoint(reactor, each) if isinstance(each, str) else each
@@ -365,7 +350,7 @@ class FileService(Service):
         ]
         self._factory = factory
         self._addressFile = addressFile
-        self._ports: list[IListeningPort] = []
+        self._ports: list[interfaces.IListeningPort] = []
         self._starting: Deferred[None] | None = None
 
     def privilegedStartService(self) -> None:
@@ -378,7 +363,7 @@ class FileService(Service):
         for name in self._factory.store.removeStale():
             self._log.info("removed {name}, left by a process that died", name=name)
         failures: list[Failure] = []
-        starting = self._starting = ensureDeferred(self._start())
+        starting = self._starting = Deferred.fromCoroutine(self._start())
         starting.addErrback(failures.append)
         if failures:
             failures[0].raiseException()
@@ -399,19 +384,18 @@ class FileService(Service):
             their server stops.
         """
         super().stopService()
-        return ensureDeferred(self._stop())
+        return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
         try:
             if self._factory.config.outOfBandServer is not None:
                 # Before the clients that are told of it connect.
                 await startOutOfBand(self._factory.config.outOfBandServer)
+            addresses = []
             for endpoint in self._endpoints:
-                self._ports.append(await endpoint.listen(self._factory))
-            addresses = [
-                clientString(endpoint, port.getHost())
-                for endpoint, port in zip(self._endpoints, self._ports, strict=True)
-            ]
+                port = await endpoint.listen(self._factory)
+                self._ports.append(port)
+                addresses.append(clientString(endpoint, port.getHost()))
             if self._addressFile is not None:
                 lines = "".join(f"{each}\n" for each in addresses)
                 # In one step, by way of a file beside it.
@@ -424,11 +408,8 @@ class FileService(Service):
             # Its ports are closed when this returns.
             self._stopOutOfBand()
             raise
-        self._log.info(
-            "serving {root} at {addresses}",
-            root=self._factory.store.root,
-            addresses=" ".join(addresses),
-        )
+        root, where = self._factory.store.root, " ".join(addresses)
+        self._log.info("serving {root} at {addresses}", root=root, addresses=where)
 
     def _maybeGiveUp(self, ignored: object, failures: list[Failure]) -> None:
         # An endpoint of a plugin may fail after some time, when no caller is left to

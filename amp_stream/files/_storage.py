@@ -57,6 +57,8 @@ The largest file that a store takes by default (bytes).
 
 _MAX_NAME = 255
 _INCOMING = b".incoming-"
+# Not through a link, and not waiting for the writer of a FIFO.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @frozen
@@ -161,11 +163,8 @@ class FileStore:
 
         @raise NoSuchFile: There is no regular file of this name.
         """
-        path = self._path(name)
-        # Not through a link, and not waiting for the writer of a FIFO.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with _translated(name):
-            fd = os.open(path, flags)
+            fd = os.open(self._path(name), _READ)
             try:
                 info = _describe(name, os.fstat(fd))
             except BaseException:
@@ -179,9 +178,8 @@ class FileStore:
 
         @raise NoSuchFile: There is no regular file of this name.
         """
-        path = self._path(name)
         with _translated(name):
-            return _describe(name, os.lstat(path))
+            return _describe(name, os.lstat(self._path(name)))
 
     def page(self, after: str = "", limit: int = 100) -> tuple[list[FileInfo], bool]:
         """
@@ -197,9 +195,8 @@ class FileStore:
         @return: The files, and whether there are more after them.
         """
         with _translated(""), os.scandir(self._root) as entries:
-            names = heapq.nsmallest(
-                limit + 1, (name for name in _names(entries) if name > after)
-            )
+            later = (name for name in _names(entries) if name > after)
+            names = heapq.nsmallest(limit + 1, later)
         files = []
         for name in names[:limit]:
             with suppress(NoSuchFile):  # removed since the directory was read
@@ -225,7 +222,6 @@ class FileStore:
         @return: The names of the temporary files that were removed.
         """
         removed = []
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with _translated(""):
             names = os.listdir(self._root)
         for name in names:
@@ -234,7 +230,7 @@ class FileStore:
             path = os.path.join(self._root, name)
             # Renamed, locked by a living writer, or not ours to remove: leave it.
             with suppress(OSError):
-                fd = os.open(path, flags)
+                fd = os.open(path, _READ)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(path)
@@ -320,9 +316,7 @@ class WholeFile:
     """
 
     def __init__(
-        self,
-        directory: str | bytes | os.PathLike[str],
-        prefix: bytes = _INCOMING,
+        self, directory: str | bytes | os.PathLike[str], prefix: bytes = _INCOMING
     ) -> None:
         """
         @param directory: Where the file will be.

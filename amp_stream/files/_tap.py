@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, TypeVar
 
 from attrs import evolve
-from twisted.application.service import IService
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -26,7 +24,6 @@ from amp_stream.outofband import OutOfBandServer
 
 _T = TypeVar("_T")
 
-_DEFAULT_LISTEN = "tcp:4321:interface=127.0.0.1"
 _TLS = ("certificate", "plain-http")
 
 
@@ -69,30 +66,29 @@ class Options(UsageOptions):
         from twisted.internet import reactor
 
         self["max-file-size"] = _read("max-file-size", parseSize, self["max-file-size"])
-        self["max-connections"] = _read(
-            "max-connections", _readCount, str(self["max-connections"])
-        )
+        most = str(self["max-connections"])
+        self["max-connections"] = _read("max-connections", _readCount, most)
         if self["root"] is None:
             raise UsageError("--root is missing: the directory of the files")
         for name in ("root", "address-file"):
             if self[name] is not None:
                 self[name] = os.path.abspath(self[name])
-        _read("root", partial(os.makedirs, exist_ok=True), self["root"])
-        self["listen"] = self["listen"] or [_DEFAULT_LISTEN]
+        _read("root", os.makedirs, self["root"], exist_ok=True)
+        self["listen"] = self["listen"] or ["tcp:4321:interface=127.0.0.1"]
         self["endpoints"] = [
             _read("listen", serverEndpoint, reactor, each) for each in self["listen"]
         ]
         self["oob-server"] = _outOfBandServer(self, reactor)
 
 
-def _read(option: str, read: Callable[..., _T], *arguments: Any) -> _T:
+def _read(option: str, read: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
     """
     Call a function.
 
     @raise UsageError: The function raised an exception, and this option is the reason.
     """
     try:
-        return read(*arguments)
+        return read(*args, **kwargs)
     except (ValueError, OSError) as error:
         raise UsageError(f"--{option}: {error}") from error
 
@@ -103,24 +99,20 @@ def _readCount(text: str) -> int:
     return int(text)
 
 
-def makeService(config: Any) -> IService:
+def makeService(config: Any) -> FileService:
     """
     Make the service that the options describe.
 
     @param config: Parsed L{Options}.
     """
+    store = FileStore(config["root"], maxFileSize=config["max-file-size"])
+    streams = evolve(
+        FileServerFactory.protocol.streamConfig, outOfBandServer=config["oob-server"]
+    )
     factory = FileServerFactory(
-        FileStore(config["root"], maxFileSize=config["max-file-size"]),
-        maxConnections=config["max-connections"],
-        config=evolve(
-            FileServerFactory.protocol.streamConfig,
-            outOfBandServer=config["oob-server"],
-        ),
+        store, maxConnections=config["max-connections"], config=streams
     )
-    service: IService = FileService(
-        config["endpoints"], factory, addressFile=config["address-file"]
-    )
-    return service
+    return FileService(config["endpoints"], factory, addressFile=config["address-file"])
 
 
 def _outOfBandServer(
@@ -151,11 +143,12 @@ def _outOfBandServer(
     if url is not None and not url.isascii():
         raise UsageError(f"--oob-url: {url!r} is not ASCII: encode its host and path")
     _read("oob-listen", serverEndpoint, reactor, where)
-    make = partial(
+    return _read(
+        "oob-listen",
         OutOfBandServer,
+        where,
         plainHTTP=bool(options["oob-plain-http"]),
         certificate=options["oob-certificate"],
         publicURL=url,
         reactor=reactor,
     )
-    return _read("oob-listen", make, where)

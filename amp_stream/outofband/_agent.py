@@ -13,12 +13,7 @@ from typing import Any
 
 from twisted.internet import error as neterror
 from twisted.internet import interfaces
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    ensureDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -30,12 +25,12 @@ from zope.interface import implementer
 from amp_stream._transport import tuneForBulk
 from amp_stream.errors import (
     OutOfBandError,
+    ServerUnreachable,
     StreamError,
-    StreamTooLong,
-    TransferCut,
+    TransferInterrupted,
     TransferRefused,
-    Unreachable,
     UntrustedServer,
+    ValueTooLong,
 )
 from amp_stream.outofband._tickets import Ticket
 
@@ -55,11 +50,7 @@ _MAX_LINE = 512
 """The longest such line (bytes)."""
 
 _LOST = (neterror.ConnectionAborted, neterror.ConnectionDone, neterror.ConnectionLost)
-_NO_CONNECTION = (
-    neterror.ConnectError,
-    neterror.DNSLookupError,
-    neterror.TimeoutError,
-)
+_NO_CONNECTION = (neterror.ConnectError, neterror.DNSLookupError, neterror.TimeoutError)
 
 
 def get(ticket: Ticket, receiver: Any, reactor: Any, timeout: float) -> None:
@@ -125,31 +116,24 @@ class _Request:
 
     def send(self) -> Deferred[Any]:
         """@return: Fires with the outcome of L{run}."""
-        self._done = ensureDeferred(self.run())
+        self._done = Deferred.fromCoroutine(self.run())
         return self._done
 
-    def request(self, producer: IBodyProducer | None) -> Deferred[Any]:
-        """@return: Fires with the response."""
-        headers = Headers(
-            {
-                b"Authorization": [b"Bearer " + self._ticket.token],
-                b"Accept-Encoding": [b"identity"],
-            }
-        )
+    def request(self, producer: IBodyProducer | None) -> Any:
+        """@return: A Deferred that fires with the response."""
+        headers = Headers({b"Accept-Encoding": [b"identity"]})
+        headers.addRawHeader(b"Authorization", b"Bearer " + self._ticket.token)
         # Without a pool, each request has a connection of its own, and there are
         # neither redirects nor decoding: the bytes are bounded as they come.
-        agent: Any = Agent.usingEndpointFactory(self._reactor, self)
+        agent = Agent.usingEndpointFactory(self._reactor, self)
         url = self._ticket.url.encode("ascii")
-        requesting: Deferred[Any]
-        requesting = agent.request(self._ticket.method, url, headers, producer)
-        return requesting
+        return agent.request(self._ticket.method, url, headers, producer)
 
     def endpointForURI(self, uri: Any) -> _Request:
         """Find out how to connect."""
         host = uri.host.decode("ascii")
-        self._endpoint: Any = HostnameEndpoint(
-            self._reactor, host, uri.port, timeout=self._timeout
-        )
+        timeout = self._timeout
+        self._endpoint: Any = HostnameEndpoint(self._reactor, host, uri.port, timeout)
         if uri.scheme == b"https":
             self._endpoint = wrapClientTLS(_trust(self._ticket, host), self._endpoint)
         return self
@@ -175,7 +159,7 @@ class _Request:
         except TimeoutError:
             text = "without a reason"
         if status == 413:
-            raise StreamTooLong(f"the HTTP server refused the body: {text}")
+            raise ValueTooLong(f"the HTTP server refused the body: {text}")
         raise TransferRefused(f"the HTTP server answered {status}: {text}")
 
     def close(self) -> None:
@@ -240,7 +224,7 @@ class _Get(_Request, Protocol):
             self._end.ended()
         else:
             # PotentialDataLoss, too: a body without a length has no end to trust.
-            self._end.cut(TransferCut())
+            self._end.cut(TransferInterrupted())
 
     def pauseProducing(self) -> None:
         """Leave further bytes in the socket."""
@@ -379,14 +363,14 @@ def _explained(failure: Failure) -> StreamError:
                 f"({_why(cause)})"
             )
     if failure.check(*_NO_CONNECTION):
-        return Unreachable(f"the HTTP server does not answer: {_why(failure)}")
+        return ServerUnreachable(f"the HTTP server does not answer: {_why(failure)}")
     if any(cause.check(TimeoutError, CancelledError) for cause in causes):
         # Cancelled when the time was up, or by the stream, which knows its own reason.
-        return Unreachable(
+        return ServerUnreachable(
             f"the HTTP server has not answered the request within {_ANSWER:.0f} s"
         )
     if any(cause.check(*_LOST) for cause in causes):
-        return TransferCut()
+        return TransferInterrupted()
     return OutOfBandError(f"the HTTP request failed: {_why(causes[-1])}")
 
 

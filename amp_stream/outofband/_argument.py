@@ -9,11 +9,14 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream._arguments import Stream
-from amp_stream._boxes import argumentKey
+from amp_stream._boxes import claimKeys
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
-from amp_stream.errors import InvalidChunk, KeyClash, NotStreaming
+from amp_stream.errors import (
+    InvalidValue,
+    StreamsUnsupported,
+)
 from amp_stream.outofband._transfer import Transfers
 
 _SUFFIXES = (b".listens", b".digest")
@@ -37,13 +40,7 @@ class OutOfBand(Stream):
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        for suffix in _SUFFIXES:
-            key = name + suffix
-            if key in strings or argumentKey(key) in objects:
-                raise KeyClash(
-                    f"OutOfBand needs the key {key!r}, which another argument of this "
-                    "command has too; rename that one"
-                )
+        claimKeys(self, [name + suffix for suffix in _SUFFIXES], strings, objects)
         super().toBox(name, strings, objects, proto)
 
     def _ask(
@@ -56,20 +53,17 @@ class OutOfBand(Stream):
     ) -> IncomingStream:
         listens, digest = (_boolean(name + suffix, strings) for suffix in _SUFFIXES)
         if not isinstance(connection, StreamMultiplexer):
-            raise NotStreaming(
+            raise StreamsUnsupported(
                 "OutOfBand needs StreamAMP at both ends; StreamReceiver alone has no "
                 "way to ask for the bytes"
             )
         transfers = connection.extension(Transfers)
-        stream: IncomingStream = transfers.claim(
-            id, size, self._maxSize, listens, digest
-        )
-        return stream
+        return transfers.claim(id, size, self._maxSize, listens, digest)
 
     def _open(
-        self, link: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
+        self, multiplexer: Any, box: amp.AmpBox, name: bytes, announcement: Announcement
     ) -> OutgoingStream:
-        transfers: Transfers = link.extension(Transfers)
+        transfers: Transfers = multiplexer.extension(Transfers)
         box[name + b".listens"] = _BOOLEAN[transfers.listens]
         box[name + b".digest"] = _BOOLEAN[announcement.digest]
         return transfers.open(announcement.source, announcement.digest)
@@ -78,5 +72,5 @@ class OutOfBand(Stream):
 def _boolean(key: bytes, strings: amp.AmpBox) -> bool:
     value = strings.pop(key, None)
     if value not in (b"True", b"False"):
-        raise InvalidChunk(f"{key!r} must be True or False")
+        raise InvalidValue(f"{key!r} must be True or False")
     return bool(value == b"True")

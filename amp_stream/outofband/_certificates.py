@@ -6,27 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Error as SSLError
+from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import (
-    Certificate,
-    CertificateOptions,
-    optionsForClientTLS,
-    trustRootFromCertificates,
-)
 
 SELF_MADE_NAME = "amp-stream.invalid"
 """
@@ -52,7 +44,7 @@ class Identity:
         vouches for it.
     """
 
-    options: CertificateOptions = field(repr=False)
+    options: ssl.CertificateOptions = field(repr=False)
     names: frozenset[str]
     certificate: bytes = field(repr=False)
 
@@ -75,6 +67,7 @@ def selfSigned(hosts: Iterable[str]) -> Identity:
     names = frozenset({*hosts, SELF_MADE_NAME})
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amp_stream")])
+    alternatives = x509.SubjectAlternativeName(map(_generalName, sorted(names)))
     now = datetime.now(timezone.utc)
     certificate = (
         x509.CertificateBuilder()
@@ -84,14 +77,11 @@ def selfSigned(hosts: Iterable[str]) -> Identity:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + _VALID)
-        .add_extension(
-            x509.SubjectAlternativeName([_generalName(name) for name in sorted(names)]),
-            critical=False,
-        )
+        .add_extension(alternatives, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, SHA256())
     )
-    options = CertificateOptions(
+    options = ssl.CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),
         certificate=X509.from_cryptography(certificate),
     )
@@ -118,7 +108,7 @@ def readIdentity(path: str) -> Identity:
             f"{path}: there is no certificate in it that can be read"
         ) from None
     key: Any = load_pem_private_key(pem, None)
-    options = CertificateOptions(
+    options = ssl.CertificateOptions(
         privateKey=PKey.from_cryptography_key(key),
         certificate=X509.from_cryptography(first),
         extraCertChain=[X509.from_cryptography(other) for other in others],
@@ -128,11 +118,8 @@ def readIdentity(path: str) -> Identity:
     except SSLError:
         raise ValueError(f"{path}: the key is not that of the certificate") from None
     selfMade = first.issuer == first.subject
-    return Identity(
-        options,
-        frozenset(_namesOf(first)),
-        first.public_bytes(Encoding.PEM) if selfMade else b"",
-    )
+    certificate = first.public_bytes(Encoding.PEM) if selfMade else b""
+    return Identity(options, frozenset(_namesOf(first)), certificate)
 
 
 def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:
@@ -150,9 +137,9 @@ def trustOnly(certificate: bytes, name: str) -> IOpenSSLClientConnectionCreator:
     if certificate:
         # Read here first: what OpenSSL says about bad ones differs by version.
         x509.load_pem_x509_certificate(certificate)
-        trust = trustRootFromCertificates([Certificate.loadPEM(certificate)])
+        trust = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(certificate)])
     creator: IOpenSSLClientConnectionCreator
-    creator = optionsForClientTLS(name, trustRoot=trust)
+    creator = ssl.optionsForClientTLS(name, trustRoot=trust)
     return creator
 
 
@@ -171,6 +158,5 @@ def _namesOf(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     names: list[str] = extension.value.get_values_for_type(x509.DNSName)
-    addresses: list[IPv4Address | IPv6Address]
-    addresses = extension.value.get_values_for_type(x509.IPAddress)  # type: ignore[assignment]
+    addresses: list[Any] = extension.value.get_values_for_type(x509.IPAddress)
     return names + [str(address) for address in addresses]

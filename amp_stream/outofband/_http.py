@@ -28,10 +28,7 @@ from zope.interface import implementer
 
 from amp_stream._transport import lowestTransport, tuneForBulk
 from amp_stream.errors import (
-    FinalSizeError,
-    StreamTooLong,
-    StreamTruncated,
-    TransferCut,
+    TransferInterrupted,
 )
 from amp_stream.outofband._tickets import Authorise, Refusal, RequestTarget
 
@@ -60,6 +57,9 @@ _MAX_LINE = 1024
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+
+# The status of the answer to a body that was given up with a code; 409 for any other.
+_STATUS = {b"STREAM_TOO_LONG": 413, b"STREAM_FINAL_SIZE": 413, b"STREAM_TRUNCATED": 400}
 
 _BAD_TOKEN = Refusal(401, "an Authorization header with a Bearer token is needed")
 
@@ -93,11 +93,8 @@ class HTTPServerFactory(ServerFactory):
     def buildProtocol(self, addr: interfaces.IAddress | None) -> Protocol:
         """Serve a connection, unless too many are open."""
         if len(self.connections) >= self.maxConnections:
-            _log.warn(
-                "refused {addr}: {most} connections are open",
-                addr=addr,
-                most=self.maxConnections,
-            )
+            text = "refused {addr}: {most} connections are open"
+            _log.warn(text, addr=addr, most=self.maxConnections)
             # TLS has wrapped the connection already, and needs a protocol.
             return _Excess()
         return _Connection(self)
@@ -167,7 +164,7 @@ class _Connection(Protocol):
         self.factory.connections.discard(self)
         try:
             if transfer is not None:
-                transfer.target.cut(TransferCut())
+                transfer.target.cut(TransferInterrupted())
         finally:
             self.closed.callback(None)
 
@@ -197,30 +194,29 @@ class _Connection(Protocol):
         found: dict[bytes, list[bytes]] = {}
         for name, value in request.headers:
             found.setdefault(name, []).append(value)
-        decision: RequestTarget | Refusal | None
-        decision = _malformed(request.http_version, found)
-        if decision is None:
-            (digits,) = found.get(b"content-length", [b""])
-            isChunked = b"transfer-encoding" in found
-            length = None if isChunked else int(digits or b"0")
-            self.isReceived = length == 0
-            hasLength = isChunked or bool(digits)
-            decision = self.factory.authorise(
-                _tokenIn(found), self._method, length, hasLength
-            )
-        if isinstance(decision, Refusal):
-            self.refuse(decision)
+        refusal = _malformed(request.http_version, found)
+        if refusal is not None:
+            self.refuse(refusal)
+            return
+        (digits,) = found.get(b"content-length", [b""])
+        isChunked = b"transfer-encoding" in found
+        length = None if isChunked else int(digits or b"0")
+        self.isReceived = length == 0
+        token, hasLength = _tokenIn(found), isChunked or bool(digits)
+        target = self.factory.authorise(token, self._method, length, hasLength)
+        if isinstance(target, Refusal):
+            self.refuse(target)
             return
         self.setTimer(None)
         if self._method == b"GET":
-            self._transfer = download = _Download(self, decision, request.http_version)
+            self._transfer = download = _Download(self, target, request.http_version)
             # What follows the request is thrown away.  But reading goes on, to notice
             # that the client leaves.
-            decision.begin(download)
+            target.begin(download)
             return
         body = self.parser.trailing_data[0]
-        self._transfer = upload = _Upload(self, decision, length)
-        decision.begin(upload)
+        self._transfer = upload = _Upload(self, target, length)
+        target.begin(upload)
         if self.parser.they_are_waiting_for_100_continue and not (body or self.isOver):
             self.write(self.parser.send(_CONTINUE) or b"")
         upload.dataReceived(body)
@@ -249,11 +245,9 @@ class _Connection(Protocol):
 
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """@return: The head of the response."""
-        response = h11.Response(
-            status_code=status,
-            headers=[*headers, (b"Connection", b"close")],
-            reason=HTTPStatus(status).phrase.encode("ascii"),
-        )
+        headers = [*headers, (b"Connection", b"close")]
+        reason = HTTPStatus(status).phrase.encode("ascii")
+        response = h11.Response(status_code=status, headers=headers, reason=reason)
         return self.parser.send(response) or b""
 
     def write(self, *data: bytes) -> None:
@@ -405,7 +399,7 @@ class _Upload:
                 if connection.isOver:
                     return
         except _MalformedChunks:
-            self.target.cut(TransferCut("the chunks of the body are malformed"))
+            self.target.cut(TransferInterrupted("the chunks of the body are malformed"))
             connection.refuse(Refusal(400, "the chunks of the body are malformed"))
             return
         if body.isComplete and not (self._hasEnded or connection.isOver):
@@ -424,8 +418,7 @@ class _Upload:
 
     def abort(self, error: BaseException) -> None:
         """Refuse the body, or the rest of it."""
-        tooLong = isinstance(error, (StreamTooLong, FinalSizeError))
-        status = 413 if tooLong else 400 if isinstance(error, StreamTruncated) else 409
+        status = _STATUS.get(getattr(error, "code", b""), 409)
         self._connection.refuse(Refusal(status, str(error)))
 
 
@@ -516,9 +509,8 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
     """
     if not version.startswith(b"1."):
         return Refusal(505, "this server speaks HTTP/1.1")
-    if b"transfer-encoding" in found and (
-        b"content-length" in found or version == b"1.0"
-    ):
+    isChunked = b"transfer-encoding" in found
+    if isChunked and (b"content-length" in found or version == b"1.0"):
         # RFC 9112, section 6.1: what is between may see another end of the body.
         return Refusal(
             400, "a body has either a length or chunks, and these in HTTP/1.1"
@@ -527,9 +519,7 @@ def _malformed(version: bytes, found: dict[bytes, list[bytes]]) -> Refusal | Non
         return Refusal(413, "the body is too long")
     # RFC 9110, section 10.1.1.
     expected = b",".join(found.get(b"expect", [])).lower().split(b",")
-    if version != b"1.0" and not {each.strip() for each in expected} <= {
-        b"",
-        b"100-continue",
-    }:
+    others = {each.strip() for each in expected} - {b"", b"100-continue"}
+    if others and version != b"1.0":
         return Refusal(417, "100-continue is all that can be expected")
     return None if _tokenIn(found) else _BAD_TOKEN

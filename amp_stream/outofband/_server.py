@@ -14,18 +14,13 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service
 from twisted.internet import interfaces
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    ensureDeferred,
-    maybeDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
@@ -34,10 +29,10 @@ from twisted.python.failure import Failure
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Source
 from amp_stream.errors import (
-    NobodyListens,
-    StreamTooLong,
+    NoOutOfBandServer,
     TicketExpired,
     TransferRefused,
+    ValueTooLong,
 )
 from amp_stream.outofband._client import checkNumber, checkType, parseURL
 from amp_stream.outofband._tickets import (
@@ -51,9 +46,6 @@ from amp_stream.outofband._tickets import (
     judge,
 )
 from amp_stream.outofband._transfer import Offer, Transfers
-
-EndpointLike: TypeAlias = "str | interfaces.IStreamServerEndpoint"
-"""A server endpoint, or its description."""
 
 _TOKEN_SIZE = 32
 _URL = re.compile(r"https?://[^#?@]{1,2000}")
@@ -71,7 +63,7 @@ class OutOfBandServer(Service):
 
     def __init__(
         self,
-        endpoint: EndpointLike,
+        endpoint: str | interfaces.IStreamServerEndpoint,
         *,
         certificate: str | os.PathLike[str] | None = None,
         plainHTTP: bool = False,
@@ -121,17 +113,12 @@ class OutOfBandServer(Service):
         if idleTimeout is not None:
             checkNumber("idleTimeout", idleTimeout, 0)
         checkType("plainHTTP", plainHTTP, bool, "True or False")
-        publicHost = None if publicURL is None else _hostOf(publicURL)
+        self._publicHost = None if publicURL is None else _hostOf(publicURL)
         if certificate is not None:
             checkType("certificate", certificate, (str, os.PathLike), "a path or None")
-        if not (
-            isinstance(endpoint, str)
-            or interfaces.IStreamServerEndpoint.providedBy(endpoint)
-        ):
-            raise TypeError(
-                "endpoint must be a server endpoint or its description, such as "
-                f"'tcp:8443', not {endpoint!r}"
-            )
+        if not interfaces.IStreamServerEndpoint.providedBy(endpoint):
+            wanted = "a server endpoint or its description, such as 'tcp:8443'"
+            checkType("endpoint", endpoint, str, wanted)
         ownTLS = isinstance(endpoint, str) and endpoint.lower().startswith("ssl:")
         if ownTLS and (plainHTTP or certificate is not None):
             raise ValueError(
@@ -149,13 +136,10 @@ class OutOfBandServer(Service):
         if reactor is None:
             from twisted.internet import reactor
         self._reactor: interfaces.IReactorTime = reactor
-        self._endpoint: interfaces.IStreamServerEndpoint = (
-            serverFromString(reactor, endpoint)
-            if isinstance(endpoint, str)
-            else endpoint
-        )
+        if isinstance(endpoint, str):
+            endpoint = serverFromString(reactor, endpoint)
+        self._endpoint: Any = endpoint
         self._publicURL = publicURL
-        self._publicHost = publicHost
         self._scheme = "http" if plainHTTP else "https"
         self._wraps = not (plainHTTP or ownTLS)
         self._identity: Any = None
@@ -184,8 +168,8 @@ class OutOfBandServer(Service):
         """Listen."""
         super().privilegedStartService()
         if self._starting is None:
-            self._starting = ensureDeferred(self._listen())
-            ensureDeferred(self._watch(self._starting))
+            self._starting = Deferred.fromCoroutine(self._listen())
+            Deferred.fromCoroutine(self._watch(self._starting))
 
     def startService(self) -> None:
         """Listen, unless L{privilegedStartService} has done so."""
@@ -199,7 +183,7 @@ class OutOfBandServer(Service):
         @return: Fires when the port and the connections are closed.
         """
         super().stopService()
-        return ensureDeferred(self._stop())
+        return Deferred.fromCoroutine(self._stop())
 
     def whenListening(self) -> Deferred[OutOfBandServer]:
         """
@@ -220,7 +204,7 @@ class OutOfBandServer(Service):
 
         @param multiplexer: The streams of the AMP connection that it belongs to.
         """
-        return ensureDeferred(multiplexer.extension(Transfers).offer(source))
+        return Deferred.fromCoroutine(multiplexer.extension(Transfers).offer(source))
 
     # Listening.
 
@@ -230,10 +214,8 @@ class OutOfBandServer(Service):
         except Exception as error:
             failure = Failure()
             if not isinstance(error, CancelledError):
-                self._log.critical(
-                    "the server of out-of-band transfers cannot start: {error}",
-                    error=error,
-                )
+                text = "the server of out-of-band transfers cannot start: {error}"
+                self._log.critical(text, error=error)
             try:
                 await self._closePort()
             finally:
@@ -284,9 +266,9 @@ class OutOfBandServer(Service):
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.cancel()
-        closing = ensureDeferred(self._closePort())
+        closing = Deferred.fromCoroutine(self._closePort())
         for grant in self._tickets.clear():
-            grant.target.fail(NobodyListens("the OutOfBandServer has been stopped"))
+            grant.target.fail(NoOutOfBandServer("the OutOfBandServer has been stopped"))
         self._setTimer()
         if self._makesIdentity:
             self._identity = None
@@ -301,10 +283,10 @@ class OutOfBandServer(Service):
         @param localHost: The address of this machine by which that client has reached
             it over AMP, for a server that listens on all addresses; or an empty string.
 
-        @raise NobodyListens: The server does not listen.
+        @raise NoOutOfBandServer: The server does not listen.
         """
         if self._address is None:
-            raise NobodyListens(
+            raise NoOutOfBandServer(
                 "the OutOfBandServer does not listen: start it as a service, and wait "
                 "for whenListening()"
             )
@@ -338,9 +320,9 @@ class OutOfBandServer(Service):
 
         @param localHost: See L{_urlFor}.
 
-        @raise NobodyListens: The server does not listen.
+        @raise NoOutOfBandServer: The server does not listen.
 
-        @raise TooManyTickets: Too many tickets wait to be used.
+        @raise CapacityExceeded: Too many tickets wait to be used.
         """
         if self._starting is not None and self._outcome is None:
             # If the start fails, C{_urlFor} says so.
@@ -383,7 +365,7 @@ class OutOfBandServer(Service):
         refusal = judge(grant, method, length, hasLength)
         if refusal is None:
             return grant.target
-        kind = StreamTooLong if refusal.status == 413 else TransferRefused
+        kind = ValueTooLong if refusal.status == 413 else TransferRefused
         grant.target.fail(kind(f"a request was refused: {refusal.reason}"))
         return refusal
 

@@ -19,7 +19,11 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from amp_stream._sansio.frames import parseNumber
-from amp_stream.errors import InvalidChunk, StreamError, TooManyTickets
+from amp_stream.errors import (
+    CapacityExceeded,
+    InvalidValue,
+    StreamError,
+)
 
 MAX_TICKETS = 10_000
 """How many unused tickets a server keeps at once."""
@@ -88,31 +92,30 @@ def ticketFromBox(box: dict[bytes, bytes]) -> Ticket:
     """
     Read a ticket.
 
-    @raise InvalidChunk: The box does not describe one.
+    @raise InvalidValue: The box does not describe one.
     """
     token = box.get(b"token", b"")
     if not _MIN_TOKEN <= len(token) <= _MAX_TOKEN or not _TOKEN.issuperset(token):
-        raise InvalidChunk("token must be 22 to 512 characters of RFC 6750")
+        raise InvalidValue("token must be 22 to 512 characters of RFC 6750")
     method = box.get(b"method")
     if method not in (b"GET", b"PUT"):
-        raise InvalidChunk("method must be GET or PUT")
+        raise InvalidValue("method must be GET or PUT")
     maxSize = box.get(b"max_size")
     return Ticket(
-        url=_text("url", box.get(b"url", b""), _MAX_URL, least=1),
+        url=_text(box, "url", _MAX_URL, least=1),
         token=token,
         method=method,
         lifetime=parseNumber("lifetime", box.get(b"lifetime")),
         maxSize=None if maxSize is None else parseNumber("max_size", maxSize),
-        certificate=_text(
-            "certificate", box.get(b"certificate", b""), _MAX_CERTIFICATE
-        ).encode("ascii"),
-        serverName=_text("server_name", box.get(b"server_name", b""), _MAX_NAME),
+        certificate=_text(box, "certificate", _MAX_CERTIFICATE).encode("ascii"),
+        serverName=_text(box, "server_name", _MAX_NAME),
     )
 
 
-def _text(name: str, value: bytes, most: int, least: int = 0) -> str:
+def _text(box: dict[bytes, bytes], name: str, most: int, least: int = 0) -> str:
+    value = box.get(name.encode("ascii"), b"")
     if not least <= len(value) <= most or not value.isascii():
-        raise InvalidChunk(f"{name} must be {least} to {most} characters of ASCII")
+        raise InvalidValue(f"{name} must be {least} to {most} characters of ASCII")
     return value.decode("ascii")
 
 
@@ -259,10 +262,10 @@ class TicketBook:
 
         @param now: The time (seconds).
 
-        @raise TooManyTickets: C{maxTickets} tickets are waiting already.
+        @raise CapacityExceeded: C{maxTickets} tickets are waiting already.
         """
         if len(self._entries) >= self._maxTickets:
-            raise TooManyTickets
+            raise CapacityExceeded(code=b"OOB_TICKETS")
         self._entries[hashed] = (grant, now + self._lifetime)
 
     def consume(self, hashed: bytes, now: float) -> Grant | None:

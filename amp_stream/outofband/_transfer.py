@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -34,13 +34,13 @@ from amp_stream._sansio.limits import MAX_NUMBER
 from amp_stream._sansio.stream import SendStream
 from amp_stream._transport import SendGate
 from amp_stream.errors import (
-    InvalidChunk,
-    NobodyListens,
+    InvalidValue,
+    NoOutOfBandServer,
     OutOfBandError,
+    ProtocolViolation,
     StreamCancelled,
     StreamError,
-    StreamReused,
-    TransferCut,
+    TransferInterrupted,
     errorForCode,
 )
 from amp_stream.outofband._client import OutOfBandClient
@@ -136,10 +136,7 @@ class HTTPReceiver(_End):
     """Feeds an incoming stream with the body of an HTTP message."""
 
     def __init__(
-        self,
-        multiplexer: StreamMultiplexer,
-        id: int,
-        setUp: Callable[[HTTPReceiver], object],
+        self, multiplexer: StreamMultiplexer, id: int, setUp: Callable[[], object]
     ) -> None:
         """@param setUp: Sets the transfer up, once the application wants its bytes."""
         super().__init__(multiplexer.clock)
@@ -153,7 +150,7 @@ class HTTPReceiver(_End):
         """Bring more bytes; C{held} bytes of the stream wait to be read."""
         if not self._begun:
             self._begun = True
-            self._setUp(self)
+            self._setUp()
         elif self._paused and held < _ROOM and self._body is not None:
             self._paused = False
             self._body.resumeProducing()
@@ -167,22 +164,21 @@ class HTTPReceiver(_End):
         self._released = True
         _stop(self._failing)
         body = self._body
-        if body is not None:
-            if error is not None:
-                self._body = None
-                body.abort(error)
-            else:
-                # The end of the message is still to be read.
-                body.expectEnd()
-                if self._paused:
-                    self._paused = False
-                    body.resumeProducing()
+        if body is not None and error is not None:
+            self._body = None
+            body.abort(error)
+        elif body is not None:
+            # The end of the message is still to be read.
+            body.expectEnd()
+            if self._paused:
+                self._paused = False
+                body.resumeProducing()
         self.onRelease()
 
     def begin(self, body: BodyReader) -> None:
         """Take the body of a message."""
         if self._released:
-            body.abort(TransferCut("the stream has ended"))
+            body.abort(TransferInterrupted("the stream has ended"))
         else:
             self._body = body
 
@@ -193,7 +189,7 @@ class HTTPReceiver(_End):
             return
         if self._released:
             self._body = None
-            body.abort(TransferCut("the body is longer than the stream"))
+            body.abort(TransferInterrupted("the body is longer than the stream"))
             return
         try:
             held = self._feed(data, False)
@@ -223,25 +219,6 @@ class HTTPReceiver(_End):
         self._failLater(error)
 
 
-class Scheduler(Protocol):
-    """
-    The outgoing streams of a connection, or an offer.
-
-    @ivar clock: The reactor.
-
-    @ivar maxBulkDelay: See L{amp_stream.Limits}.
-    """
-
-    clock: IReactorTime
-    maxBulkDelay: float | None
-
-    def reset(self, stream: SendStream, error: StreamError) -> None:
-        """Give a stream up."""
-
-    def finish(self, id: int, size: int, sha256: bytes | None) -> None:
-        """Take note that the last byte of a stream has left."""
-
-
 class HTTPSender(_End):
     """
     Sends an outgoing stream as the body of an HTTP message.
@@ -254,17 +231,17 @@ class HTTPSender(_End):
     stream: OutgoingStream
 
     def __init__(
-        self, core: SendStream, scheduler: Scheduler, grace: float = GRACE
+        self, core: SendStream, owner: StreamMultiplexer | Offer, grace: float = GRACE
     ) -> None:
         """
-        @param scheduler: Hears of the end of the stream.
+        @param owner: What the stream belongs to: it hears of the end.
 
         @param grace: See L{GRACE}.
         """
-        super().__init__(scheduler.clock, grace)
+        super().__init__(owner.clock, grace)
         self._core = core
-        self._scheduler = scheduler
-        self.reset = scheduler.reset
+        self._owner = owner
+        self.reset = owner.reset
         self._body: BodyWriter | None = None
         # A body that has every byte, and may not have passed them all on.
         self._full: BodyWriter | None = None
@@ -285,20 +262,19 @@ class HTTPSender(_End):
             return
         self._body = body
         self._core.window.grant(MAX_NUMBER)
-        self._gate = SendGate(body.transport, self._scheduler.maxBulkDelay)
+        self._gate = SendGate(body.transport, self._owner.maxBulkDelay)
         body.start(self.stream.size)
         self._pump()
 
     def cut(self, error: StreamError) -> None:
         """Take note that the HTTP connection is gone."""
-        self._full = None
-        if self._body is not None and self.stream.sent == self.stream.size:
+        body, self._body, self._full = self._body, None, None
+        if body is not None and self.stream.sent == self.stream.size:
             # The body has every byte; that it is the last one need not be written.
-            self._body, self._gone, self._paused = None, True, False
+            self._gone, self._paused = True, False
             self._pump()
-            return
-        self._body = None
-        self._failLater(error)
+        else:
+            self._failLater(error)
 
     def release(self, error: BaseException | None) -> None:
         """
@@ -361,7 +337,7 @@ class HTTPSender(_End):
         if fin:
             if body is not None:
                 body.finish()
-            self._scheduler.finish(stream.id, stream.window.offset, sha256)
+            self._owner.finish(stream.id, stream.window.offset, sha256)
 
     def _pump(self) -> None:
         if self._pumping:
@@ -404,24 +380,19 @@ class Offer:
 
     @ivar done: A Deferred that fires with the number of bytes when the last byte has
         been handed to the HTTP connection; nothing confirms that it arrived.  It fails
-        with L{TicketExpired}, L{TransferRefused}, L{TransferCut}, L{SourceFailed}, the
+        with L{TicketExpired}, L{TransferRefused}, L{TransferInterrupted},
+        L{SourceFailed}, the
         reason given to L{abort}, or the reason for which the AMP connection was lost.
         Cancelling it revokes the ticket, or closes the connection of the transfer.
     """
 
     ticket: Ticket
 
-    def __init__(
-        self,
-        number: int,
-        source: Source,
-        clock: IReactorTime,
-        maxBulkDelay: float | None,
-    ) -> None:
+    def __init__(self, id: int, source: Source, multiplexer: StreamMultiplexer) -> None:
         """Offers come from L{StreamConnection.offer}; applications do not make them."""
-        core = SendStream(number)
-        self.clock = clock
-        self.maxBulkDelay = maxBulkDelay
+        core = SendStream(id)
+        self.clock = multiplexer.clock
+        self.maxBulkDelay = multiplexer.maxBulkDelay
         # The client has no AMP connection that could tell why HTTP broke.
         self._sender = HTTPSender(core, self, grace=0.0)
         self._stream = OutgoingStream(core, source, self._sender, False)
@@ -441,9 +412,8 @@ class Offer:
         """
         if isinstance(reason, bytes):
             self._stream.abort(reason)
-            return
-        failure = reason if isinstance(reason, Failure) else Failure(reason)
-        if not self._core.isEnded:
+        elif not self._core.isEnded:
+            failure = reason if isinstance(reason, Failure) else Failure(reason)
             error = failure.value
             known = error if isinstance(error, StreamError) else StreamCancelled()
             self.reset(self._core, known)
@@ -471,10 +441,9 @@ class Transfers:
     def __init__(self, multiplexer: StreamMultiplexer) -> None:
         """@param multiplexer: The streams of the connection."""
         self._multiplexer = multiplexer
-        self._server: Any = multiplexer.config.outOfBandServer
-        self._client: OutOfBandClient = (
-            multiplexer.config.outOfBandClient or _DEFAULT_CLIENT
-        )
+        config = multiplexer.config
+        self._server: Any = config.outOfBandServer
+        self._client: OutOfBandClient = config.outOfBandClient or _DEFAULT_CLIENT
         self._offers: set[Offer] = set()
         self._offered = 0
 
@@ -502,20 +471,20 @@ class Transfers:
 
         @param digest: Whether the digest of the bytes will come.
 
-        @raise NobodyListens: Neither side has an HTTP server.
+        @raise NoOutOfBandServer: Neither side has an HTTP server.
 
         @raise StreamError: There can be no such stream.
         """
         bounds = (maxSize, self._multiplexer.limits.maxStreamSize)
         most = min((each for each in bounds if each is not None), default=None)
 
-        def setUp(receiver: HTTPReceiver) -> None:
-            ensureDeferred(self._setUp(id, size, most, receiver))
+        def setUp() -> None:
+            Deferred.fromCoroutine(self._setUp(id, size, most, receiver))
 
         receiver = HTTPReceiver(self._multiplexer, id, setUp)
         stream = self._multiplexer.accept(id, size, maxSize, receiver, digest)
         if not (self.listens or peerListens):
-            error = NobodyListens()
+            error = NoOutOfBandServer()
             receiver.fail(error)
             raise error
         return stream
@@ -543,10 +512,8 @@ class Transfers:
         multiplexer = self._multiplexer
         if self._server is None or multiplexer.port.protocol.transport is None:
             source.close()
-            raise NobodyListens
-        offer = Offer(
-            self._offered, source, multiplexer.clock, multiplexer.maxBulkDelay
-        )
+            raise NoOutOfBandServer
+        offer = Offer(self._offered, source, multiplexer)
         self._offered += 1
         self._offers.add(offer)
 
@@ -577,7 +544,7 @@ class Transfers:
 
         @return: Fires with the answer, or fails with a L{StreamError}.
         """
-        return ensureDeferred(self._read(box))
+        return Deferred.fromCoroutine(self._read(box))
 
     # At the receiver.
 
@@ -616,9 +583,11 @@ class Transfers:
         ticket = ticketFromBox(box) if isOffer else None
         sender = self._multiplexer.carrier(id)
         if not isinstance(sender, HTTPSender):
-            raise InvalidChunk(f"there is no out-of-band stream {id} (any more)")
+            raise InvalidValue(f"there is no out-of-band stream {id} (any more)")
         if sender.taken:
-            raise StreamReused("there has been a ticket for this stream")
+            raise ProtocolViolation(
+                "there has been a ticket for this stream", b"STREAM_REUSED"
+            )
         size = sender.stream.size
         try:
             if ticket is not None:
@@ -629,7 +598,7 @@ class Transfers:
                 return amp.AmpBox()
             # Give the receiver a ticket to get the bytes with.
             if self._server is None:
-                raise NobodyListens
+                raise NoOutOfBandServer
             sender.taken = True
             return amp.AmpBox(ticketToBox(await self._issue(sender, b"GET", size)))
         except StreamError as error:
@@ -640,11 +609,7 @@ class Transfers:
     # At either.
 
     async def _issue(
-        self,
-        target: HTTPReceiver | HTTPSender,
-        method: bytes,
-        size: int | None,
-        maxSize: int | None = None,
+        self, target: _End, method: bytes, size: int | None, maxSize: int | None = None
     ) -> Ticket:
         """
         Issue a ticket, which is revoked when the target lets go of it.
@@ -652,9 +617,8 @@ class Transfers:
         @raise StreamError: That cannot be done.
         """
         host = self._host("getHost")
-        issuing: Deferred[Ticket] = ensureDeferred(
-            self._server._issue(target, method, size, maxSize, host)
-        )
+        issue = self._server._issue(target, method, size, maxSize, host)
+        issuing: Deferred[Ticket] = Deferred.fromCoroutine(issue)
         target.onRelease = issuing.cancel
         try:
             ticket = await issuing
@@ -672,7 +636,7 @@ class Transfers:
 
     def _check(self, ticket: Ticket, method: bytes) -> None:
         if ticket.method != method:
-            raise InvalidChunk(f"this ticket must be for {method.decode('ascii')}")
+            raise InvalidValue(f"this ticket must be for {method.decode('ascii')}")
         self._client._check(ticket, self._host("getPeer"))
 
     def _host(self, method: str) -> str:
