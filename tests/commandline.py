@@ -1,23 +1,31 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""The C{amp-stream} command as a process, and services for it to talk to."""
+"""
+The C{amp-stream} command, as a process or in a thread of the tests, and services for it
+to talk to.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import site
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.logger import LogBeginner, LogPublisher
 from twisted.trial.unittest import TestCase
 
 import amp_stream
+from amp_stream.files import _cli, _client, _console
 from amp_stream.files._endpoints import clientString
 from amp_stream.files._server import FileServerFactory
 from amp_stream.files._storage import FileInfo, FileStore, Upload, WholeFile
@@ -85,6 +93,84 @@ def command(*arguments: str, **options: Any) -> Child:
     @param options: See L{spawn}.
     """
     return spawn("-m", "amp_stream", *arguments, **options)
+
+
+class Session:
+    """
+    The C{amp-stream} command without a process, which saves the start of Python.
+
+    It is the whole command but for L{run <amp_stream.files._console.run>}: it uses the
+    reactor of the tests, and leaves signals alone.
+
+    @ivar output: What it has written to its standard output.
+
+    @ivar errors: What it has written to its standard error.
+    """
+
+    def __init__(self, test: TestCase, *arguments: str) -> None:
+        self._clients: list[_client.FileClient] = []
+        self._output, self._errors = io.BytesIO(), io.BytesIO()
+        logs = LogBeginner(LogPublisher(), io.StringIO(), sys, warnings)
+        self._patches = [
+            test.patch(where, name, value)
+            for where, name, value in [
+                (sys, "argv", ["amp-stream", *arguments]),
+                (sys, "stdout", io.TextIOWrapper(self._output, "utf-8")),
+                (sys, "stderr", io.TextIOWrapper(self._errors, "utf-8")),
+                (_console, "globalLogBeginner", logs),
+                (_console, "connect", self._connect),
+                (_console, "run", self._run),
+            ]
+        ]
+
+    @property
+    def output(self) -> bytes:
+        """See L{Session}."""
+        return self._output.getvalue()
+
+    @property
+    def errors(self) -> bytes:
+        """See L{Session}."""
+        return self._errors.getvalue()
+
+    def main(self) -> int:
+        """
+        Run it: in a thread, or where it ends before it needs the reactor.
+
+        @return: Its exit status.
+        """
+        try:
+            _cli.main()
+        except SystemExit as ended:
+            status: int = ended.code  # type: ignore[assignment]
+            return status
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for each in self._patches:
+                each.restore()
+
+    async def ended(self) -> int:
+        """
+        Run it in a thread, and close its connection, as the end of a process does.
+
+        @return: Its exit status.
+        """
+        status: int = await deferToThread(self.main)
+        for client in self._clients:
+            await client.close()
+        return status
+
+    async def _connect(self, *arguments: Any, **options: Any) -> _client.FileClient:
+        client = await _client.connect(*arguments, **options)
+        self._clients.append(client)
+        return client
+
+    def _run(self, work: Callable[[Any], Any]) -> Any:
+        async def doWork() -> Any:
+            return await work(reactor)
+
+        return blockingCallFromThread(reactor, lambda: ensureDeferred(doWork()))
 
 
 class WatchedStore(FileStore):
@@ -217,13 +303,37 @@ class ServedTestCase(TestCase):
         status: int = await child.ended
         return status, child.output, child.errors
 
+    async def perform(
+        self, *arguments: str, alone: bool = False, **options: Any
+    ) -> tuple[int, bytes, bytes]:
+        """
+        Run C{amp-stream} to its end: in a process if it is to be alone, or has options
+        that need one, and else in this process.
+
+        @param options: See L{spawn}.
+
+        @return: Its exit status, its standard output and its standard error.
+        """
+        if alone or options.keys() - {"where"}:
+            return await self.result(command(*arguments, **options))
+        before = os.getcwd()
+        session = Session(self, *arguments)
+        try:
+            os.chdir(options.get("where") or before)
+            status = await session.ended()
+        finally:
+            os.chdir(before)
+        return status, session.output, session.errors
+
     async def succeed(self, *arguments: str, **options: Any) -> bytes:
         """
         Run C{amp-stream}, which succeeds and does not complain.
 
+        @param options: See L{perform}.
+
         @return: Its standard output.
         """
-        status, output, errors = await self.result(command(*arguments, **options))
+        status, output, errors = await self.perform(*arguments, **options)
         self.assertEqual((status, errors), (0, b""))
         return output
 
@@ -231,14 +341,50 @@ class ServedTestCase(TestCase):
         """
         Run C{amp-stream}, which fails: with one line, and no more.
 
+        @param options: See L{perform}.
+
         @return: The line.
         """
-        found, output, errors = await self.result(command(*arguments, **options))
-        line = errors.decode("utf-8")
-        self.assertEqual((found, output), (status, b""), line)
+        return self.line(status, await self.perform(*arguments, **options))
+
+    def refused(self, *arguments: str) -> str:
+        """
+        Run C{amp-stream} with wrong usage, which ends before there is anything to wait
+        for: with status 2 and one line.
+
+        @return: The line.
+        """
+        session = Session(self, *arguments)
+        return self.line(2, (session.main(), session.output, session.errors))
+
+    def line(self, status: int, found: tuple[int, bytes, bytes]) -> str:
+        """
+        See that a command has failed with one line.
+
+        @return: The line.
+        """
+        line = found[2].decode("utf-8")
+        self.assertEqual(found[:2], (status, b""), line)
         self.assertEqual(line.count("\n"), 1, line)
         self.assertTrue(line.startswith("amp-stream: "), line)
         return line
+
+    async def interruptPut(self, endpoint: str, *options: str) -> None:
+        """
+        Interrupt a put, in a process, that waits for its input: its status is 130, and
+        the service, which is in this process, keeps nothing.
+        """
+        arrived: Deferred[None] = Deferred()
+        self.store.written = fromThread(arrived)
+        child = command("put", endpoint, "-", "--as", "a", *options, input=None)
+        child.process.write(b"x" * 1000)  # type: ignore[attr-defined]
+        await arrived
+        child.process.signalProcess("INT")  # type: ignore[attr-defined]
+        self.assertEqual(
+            await self.result(child), (130, b"", b"amp-stream: interrupted by SIGINT\n")
+        )
+        await self.factory.settled()
+        self.assertEqual(os.listdir(self.root), [])
 
     def put(self, name: str, body: bytes) -> None:
         """Put a value into the store."""

@@ -3,7 +3,8 @@
 """
 Options and fixtures that give the tests under pytest what trial gives them.
 
-A test, or a C{TestCase}, with C{exploration = True} runs long or random histories.
+A test, or a C{TestCase}, with C{exploration = True} runs long or random histories, or
+does the same thousands of times.
 Other tests reach the same lines, and measuring coverage would triple its time. So
 C{--explorations=without} and C{--explorations=only} let tox measure the other tests,
 and run these beside them.

@@ -46,6 +46,7 @@ __all__ = [
     "Get",
     "GetChecked",
     "GetLimited",
+    "Hasty",
     "Log",
     "OutOfBandTestCase",
     "Peer",
@@ -380,6 +381,19 @@ class Clocked:
         return getattr(reactor, name)
 
 
+class Hasty:
+    """
+    The global reactor with delays that are a twentieth of what was asked for, for tests
+    in which a real delay has to pass.
+    """
+
+    def callLater(self, seconds: float, *call: Any, **options: Any) -> Any:
+        return reactor.callLater(seconds / 20, *call, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
 class Exchange:
     """
     What a ticket is for, without a stream.
@@ -545,11 +559,14 @@ class OutOfBandTestCase(LoopbackTestCase):
         oob: dict[str, Any] | None = None,
         client: Any = None,
         server: Any = None,
+        hasty: bool = False,
     ) -> tuple[Peer, Peer]:
         """
         Connect two ends over TCP.
 
         @param listens: Which has a L{OutOfBandServer}: client, server, both or none.
+
+        @param hasty: Whether the delays of their streams and servers are short.
         """
         ends = []
         for name, given in (("client", client), ("server", server)):
@@ -557,8 +574,10 @@ class OutOfBandTestCase(LoopbackTestCase):
             options: dict[str, Any] = {"outOfBandClient": taker}
             if listens in (name, "both"):
                 options["outOfBandServer"] = await self.oobServer(
-                    plain=plain, **(oob or {})
+                    plain=plain, **(oob or ({"reactor": Hasty()} if hasty else {}))
                 )
+            if hasty:
+                options["reactor"] = Hasty()
             options.update(given or {})
             ends.append(Peer(config=StreamConfig(**options)))
         await self.tcp(*ends)

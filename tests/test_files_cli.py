@@ -1,25 +1,26 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream.files._cli}: the C{amp-stream} command, as a real process."""
+"""
+Tests for L{amp_stream.files._cli}: the C{amp-stream} command, each part of it as a real
+process at least once.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import stat
-import sys
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.protocols import amp
 
 from amp_stream import StreamAMP, __version__
 from amp_stream.files import GetFile, _cli
-from tests.commandline import ServedTestCase, command, fromThread, spawn
+from tests.commandline import ServedTestCase, Session, command, fromThread, spawn
 from tests.twistdservice import NO_HTTP
 
 BODY = os.urandom(700_000)
@@ -38,11 +39,12 @@ class TransferTests(ServedTestCase):
         async def test() -> None:
             endpoint = await self.serve()
             source = self.write("a", BODY)
-            output = await self.succeed("put", endpoint, source)
+            output = await self.succeed("put", endpoint, source, alone=True)
             self.assertEqual(output.decode(), f"a: 700000 bytes, SHA-256 {SHA256}\n")
             self.assertEqual(self.content("a"), BODY)
             os.unlink(source)
-            output = await self.succeed("get", endpoint, "a", where=self.here)
+            get = ("get", endpoint, "a")
+            output = await self.succeed(*get, where=self.here, alone=True)
             self.assertEqual(output.decode(), f"a: 700000 bytes, SHA-256 {SHA256}\n")
             self.assertEqual(self.read("a"), BODY)
             self.assertEqual(os.listdir(self.here), ["a"])
@@ -59,7 +61,7 @@ class TransferTests(ServedTestCase):
             endpoint = await self.serve()
             await self.succeed("put", endpoint, "-", "--as", "b", input=BODY)
             self.assertEqual(self.content("b"), BODY)
-            output = await self.succeed("get", endpoint, "b", "-o", "-")
+            output = await self.succeed("get", endpoint, "b", "-o", "-", alone=True)
             self.assertEqual(output, BODY)
 
         return ensureDeferred(test())
@@ -100,16 +102,18 @@ class TransferTests(ServedTestCase):
             self.assertEqual(await self.succeed("ls", endpoint), b"")
             self.put("a", b"12345")
             self.put("日", b"")
-            output = await self.succeed("ls", endpoint, PYTHONIOENCODING="utf-8")
+            output = await self.succeed("ls", endpoint)
             lines = output.decode("utf-8").splitlines()
             self.assertEqual([line.split()[0] for line in lines], ["5", "0"])
             self.assertEqual([line.split()[2] for line in lines], ["a", "日"])
             output = await self.succeed("ls", endpoint, PYTHONIOENCODING="latin-1")
             self.assertIn(b"\\u65e5", output)
-            output = await self.succeed("stat", endpoint, "a")
+            output = await self.succeed("stat", endpoint, "a", alone=True)
             self.assertTrue(output.startswith(b"a: 5 bytes, written 20"))
-            self.assertEqual(await self.succeed("rm", endpoint, "a"), b"a: removed\n")
-            self.assertRegex(await self.succeed("ping", endpoint), rb"^\d+\.\d\d ms\n$")
+            output = await self.succeed("rm", endpoint, "a", alone=True)
+            self.assertEqual(output, b"a: removed\n")
+            output = await self.succeed("ping", endpoint, alone=True)
+            self.assertRegex(output, rb"^\d+\.\d\d ms\n$")
             self.assertEqual(os.listdir(self.root), ["日"])
 
         return ensureDeferred(test())
@@ -166,15 +170,12 @@ class FailureTests(ServedTestCase):
             large = self.write("large", BODY)
             noPath = "No such file or directory"
 
-            async def attempt(reason: str, *arguments: str) -> None:
+            for reason, *arguments in [
+                ("more than the 1000 bytes", "put", endpoint, large),
+                (noPath, "put", endpoint, self.path("nosuch")),
+                (noPath, "get", endpoint, "a", "-o", self.path("nosuch/a")),
+            ]:
                 self.assertIn(reason, await self.complain(1, *arguments))
-
-            attempts = [
-                attempt("more than the 1000 bytes", "put", endpoint, large),
-                attempt(noPath, "put", endpoint, self.path("nosuch")),
-                attempt(noPath, "get", endpoint, "a", "-o", self.path("nosuch/a")),
-            ]
-            await gatherResults([ensureDeferred(each) for each in attempts])
             self.assertEqual(os.listdir(self.here), ["large"])
 
         return ensureDeferred(test())
@@ -184,12 +185,12 @@ class FailureTests(ServedTestCase):
 
         async def test() -> None:
             endpoint = await self.serve()
-            for arguments in (
-                ["get", endpoint, "nosuch", "-o", self.path("a")],
-                ["stat", endpoint, "nosuch"],
-                ["rm", endpoint, "nosuch"],
+            for alone, *arguments in (
+                (True, "get", endpoint, "nosuch", "-o", self.path("a")),
+                (False, "stat", endpoint, "nosuch"),
+                (False, "rm", endpoint, "nosuch"),
             ):
-                line = await self.complain(4, *arguments)
+                line = await self.complain(4, *arguments, alone=alone)
                 self.assertIn("there is no file named 'nosuch'", line)
             self.assertEqual(os.listdir(self.here), [])
 
@@ -215,37 +216,27 @@ class FailureTests(ServedTestCase):
             (["ls", "127.0.0.1:1", "--connect-timeout", "0"], "--connect-timeout"),
             (["demo", "--size", "much"], "'much' is not a size"),
         ]:
-            # In this process, as it ends before there is anything to run.
-            self.patch(sys, "argv", ["amp-stream", *arguments])
-            errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
-            self.patch(sys, "stderr", errors)
-            ended = self.assertRaises(SystemExit, _cli.main)
-            errors.seek(0)
-            line = errors.read()
-            self.assertEqual((ended.code, line.count("\n")), (2, 1), line)
+            line = self.refused(*arguments)
             self.assertIn(reason, line)
             self.assertIn("--help", line)
 
     def test_interruptedEarly(self) -> None:
         """SIGINT before the command has begun to run is status 130."""
-        self.patch(sys, "argv", ["amp-stream", "ls", "127.0.0.1:1"])
-        errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
-        self.patch(sys, "stderr", errors)
+        session = Session(self, "ls", "127.0.0.1:1")
 
         def interrupted(*args: object, **options: object) -> None:
             raise KeyboardInterrupt
 
         self.patch(_cli.commands, "main", interrupted)
-        ended = self.assertRaises(SystemExit, _cli.main)
-        errors.seek(0)
-        self.assertEqual(ended.code, 130)
-        self.assertEqual(errors.read(), "amp-stream: interrupted by SIGINT\n")
+        self.assertEqual(session.main(), 130)
+        self.assertEqual(session.errors, b"amp-stream: interrupted by SIGINT\n")
 
     def test_noConnection(self) -> Deferred[None]:
         """An endpoint where nothing listens is status 3."""
 
         async def test() -> None:
-            line = await self.complain(3, "ping", "unix:nobody", where=self.here)
+            ping = ("ping", "unix:nobody")
+            line = await self.complain(3, *ping, where=self.here, alone=True)
             self.assertIn("no connection to unix:nobody: ", line)
 
         return ensureDeferred(test())
@@ -352,7 +343,8 @@ class TLSTests(ServedTestCase):
             line = await self.complain(3, "ping", endpoint)
             self.assertIn(f"no connection to {endpoint}", line)
             trusting = ("--trust-root", self.path("pem"))
-            await self.succeed("put", endpoint, self.write("a", BODY), *trusting)
+            source = self.write("a", BODY)
+            await self.succeed("put", endpoint, source, *trusting, alone=True)
             self.assertEqual(self.content("a"), BODY)
             for root, reason in [
                 (self.path("nosuch"), "No such file or directory"),
@@ -385,19 +377,7 @@ class SignalTests(ServedTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.serve()
-            arrived: Deferred[None] = Deferred()
-            self.store.written = fromThread(arrived)
-            child = command("put", endpoint, "-", "--as", "a", input=None)
-            child.process.write(b"x" * 1000)  # type: ignore[attr-defined]
-            await arrived
-            child.process.signalProcess("INT")  # type: ignore[attr-defined]
-            self.assertEqual(
-                await self.result(child),
-                (130, b"", b"amp-stream: interrupted by SIGINT\n"),
-            )
-            await self.factory.settled()
-            self.assertEqual(os.listdir(self.root), [])
+            await self.interruptPut(await self.serve())
 
         return ensureDeferred(test())
 
@@ -461,7 +441,7 @@ class GroupTests(ServedTestCase):
         """--version tells the version."""
 
         async def test() -> None:
-            output = await self.succeed("--version")
+            output = await self.succeed("--version", alone=True)
             self.assertEqual(output.decode(), f"amp-stream {__version__}\n")
 
         return ensureDeferred(test())

@@ -1,16 +1,14 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Tests for C{amp-stream put} and C{get} with C{--oob}, against a real C{twistd
-amp-stream}.
+Tests for C{amp-stream put} and C{get} with C{--oob}, against the service of C{twistd
+amp-stream}; the first with real processes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import sys
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -19,10 +17,9 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import Factory, Protocol
 
 from amp_stream import StreamConfig
-from amp_stream.files import _cli
 from amp_stream.files._server import startOutOfBand
 from amp_stream.outofband import OutOfBandServer
-from tests.commandline import command, fromThread, reactor, spawn
+from tests.commandline import reactor, spawn
 from tests.processes import Child
 from tests.twistdservice import LOCAL, TWISTD, TwistdTestCase
 
@@ -40,16 +37,19 @@ main()
 class TransferTests(TwistdTestCase):
     """Files there and back."""
 
-    async def roundTrip(self, endpoint: str, *options: str) -> None:
+    async def roundTrip(
+        self, endpoint: str, *options: str, alone: bool = False
+    ) -> None:
         """Put a file, and get it."""
         source = self.write("a", BODY)
         described = f"a: 1500000 bytes, SHA-256 {SHA256}\n"
         via = ("--oob", *options)
-        output = await self.succeed("put", endpoint, source, *via)
+        output = await self.succeed("put", endpoint, source, *via, alone=alone)
         self.assertEqual(output.decode(), described)
         self.assertEqual(self.content("a"), BODY)
         os.unlink(source)
-        output = await self.succeed("get", endpoint, "a", *via, where=self.here)
+        get = ("get", endpoint, "a", *via)
+        output = await self.succeed(*get, where=self.here, alone=alone)
         self.assertEqual(output.decode(), described)
         self.assertEqual(self.read("a"), BODY)
         self.assertEqual(os.listdir(self.here), ["a"])
@@ -66,7 +66,7 @@ class TransferTests(TwistdTestCase):
                 self.service.output.decode(),
                 r"out-of-band transfers at https://127\.0\.0\.1:\d+/",
             )
-            await self.roundTrip(endpoint)
+            await self.roundTrip(endpoint, alone=True)
 
         return ensureDeferred(test())
 
@@ -77,11 +77,13 @@ class TransferTests(TwistdTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.twistd("--oob-listen", LOCAL)
+            endpoint = await self.hosted("--oob-listen", LOCAL)
             via = ("--oob",)
             await self.succeed("put", endpoint, "-", "--as", "b", *via, input=BODY)
             self.assertEqual(self.content("b"), BODY)
-            output = await self.succeed("get", endpoint, "b", "-o", "-", *via)
+            output = await self.succeed(
+                *("get", endpoint, "b", "-o", "-", *via), alone=True
+            )
             self.assertEqual(output, BODY)
 
         return ensureDeferred(test())
@@ -93,9 +95,9 @@ class TransferTests(TwistdTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.twistd()
+            endpoint = await self.hosted()
             await self.roundTrip(endpoint, "--oob-listen", LOCAL)
-            endpoint = await self.twistd("--oob-listen", LOCAL)
+            endpoint = await self.hosted("--oob-listen", LOCAL)
             await self.roundTrip(endpoint, "--oob-listen", LOCAL)
 
         return ensureDeferred(test())
@@ -107,7 +109,7 @@ class TransferTests(TwistdTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.twistd("--oob-listen", LOCAL, "--oob-plain-http")
+            endpoint = await self.hosted("--oob-listen", LOCAL, "--oob-plain-http")
             self.assertIn(b"out-of-band transfers at http://", self.service.output)
             source = self.write("a", BODY)
             line = await self.complain(1, "put", endpoint, source, "--oob")
@@ -126,7 +128,7 @@ class TransferTests(TwistdTestCase):
         async def test() -> None:
             # Whether that is reached is not the question here.
             url = "https://localhost:1/"
-            endpoint = await self.twistd("--oob-listen", LOCAL, "--oob-url", url)
+            endpoint = await self.hosted("--oob-listen", LOCAL, "--oob-url", url)
             source = self.write("a", BODY)
             put = ("put", endpoint, source, "--oob")
             line = await self.complain(1, *put)
@@ -141,7 +143,7 @@ class TransferTests(TwistdTestCase):
         """If neither side has --oob-listen, the error names the option."""
 
         async def test() -> None:
-            endpoint = await self.twistd()
+            endpoint = await self.hosted()
             with open(os.path.join(self.root, "a"), "wb") as file:
                 file.write(b"x")
             source = self.write("b", BODY)
@@ -168,7 +170,7 @@ class FailureTests(TwistdTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.twistd(
+            endpoint = await self.hosted(
                 "--oob-listen", LOCAL, "--max-file-size", "1000"
             )
             source = self.write("a", BODY)
@@ -197,22 +199,6 @@ class FailureTests(TwistdTestCase):
                 line = self.refused(*arguments, *options)
                 self.assertIn(f"{options[0]} needs --oob", line)
 
-    def refused(self, *arguments: str) -> str:
-        """
-        Give wrong options, in this process, as it ends before there is anything to
-        run.
-
-        @return: What it says.
-        """
-        self.patch(sys, "argv", ["amp-stream", *arguments])
-        errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
-        self.patch(sys, "stderr", errors)
-        ended = self.assertRaises(SystemExit, _cli.main)
-        errors.seek(0)
-        line = errors.read()
-        self.assertEqual((ended.code, line.count("\n")), (2, 1), line)
-        return line
-
     def test_cannotListen(self) -> Deferred[None]:
         """
         If the command cannot listen, it ends: with status 2 for a text that is not an
@@ -240,7 +226,7 @@ class FailureTests(TwistdTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.twistd()
+            endpoint = await self.hosted()
             source = self.write("a", BODY)
             put = ("-c", WITHOUT, "put", endpoint, source)
             status, output, errors = await self.result(spawn(*put, "--oob"))
@@ -264,18 +250,7 @@ class FailureTests(TwistdTestCase):
             self.factory.config = StreamConfig(outOfBandServer=oob)
             self.addCleanup(oob.stopService)
             await startOutOfBand(oob)
-            arrived: Deferred[None] = Deferred()
-            self.store.written = fromThread(arrived)
-            child = command(*("put", endpoint, "-", "--as", "a", "--oob"), input=None)
-            child.process.write(b"x" * 1000)  # type: ignore[attr-defined]
-            await arrived
-            child.process.signalProcess("INT")  # type: ignore[attr-defined]
-            self.assertEqual(
-                await self.result(child),
-                (130, b"", b"amp-stream: interrupted by SIGINT\n"),
-            )
-            await self.factory.settled()
-            self.assertEqual(os.listdir(self.root), [])
+            await self.interruptPut(endpoint, "--oob")
 
         return ensureDeferred(test())
 

@@ -57,6 +57,26 @@ class FactoryTests(SynchronousTestCase):
         self.assertIsNotNone(factory.buildProtocol(None))
 
 
+def endless() -> tuple[ThreadedSource, Deferred[None]]:
+    """
+    Make a source without an end.
+
+    @return: The source, and a Deferred that fires when some of it has been read.
+    """
+    begun: Deferred[None] = Deferred()
+    tell = fromThread(begun)
+    count = 0
+
+    def read(size: int) -> bytes:
+        nonlocal count
+        count += 1
+        if count == 20:
+            tell()
+        return bytes(size)
+
+    return ThreadedSource(read), begun
+
+
 @implementer(IStreamServerEndpoint)
 class Slow:
     """An endpoint that listens when it is told to."""
@@ -157,18 +177,8 @@ class ServiceTests(TestCase):
             service = self.service("tcp:0:interface=127.0.0.1")
             service.startService()
             client = await self.connect(self.addresses()[0])
-            begun: Deferred[None] = Deferred()
-            tell = fromThread(begun)
-            count = 0
-
-            def endless(size: int) -> bytes:
-                nonlocal count
-                count += 1
-                if count == 20:
-                    tell()
-                return bytes(size)
-
-            putting = client.put("a", ThreadedSource(endless))
+            source, begun = endless()
+            putting = client.put("a", source)
             await begun
             stopping = service.stopService()
             await self.assertFailure(putting, ConnectionDone, ConnectionLost)
@@ -259,18 +269,8 @@ class ServiceTests(TestCase):
             self.assertTrue(oob.running)
             self.assertEqual(oob._urlFor(""), url)
             client = await self.connect(self.addresses()[0])
-            begun: Deferred[None] = Deferred()
-            tell = fromThread(begun)
-            count = 0
-
-            def endless(size: int) -> bytes:
-                nonlocal count
-                count += 1
-                if count == 20:
-                    tell()
-                return bytes(size)
-
-            putting = client.put("a", ThreadedSource(endless), outOfBand=True)
+            source, begun = endless()
+            putting = client.put("a", source, outOfBand=True)
             await begun
             stopping = service.stopService()
             await self.assertFailure(putting, ConnectionDone, ConnectionLost)

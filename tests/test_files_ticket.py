@@ -2,12 +2,11 @@
 
 """
 Tests for C{amp-stream ticket}: its words for curl, and a ticket with the real curl,
-against a real C{twistd amp-stream}.
+against the service of C{twistd amp-stream}, once in a process of its own.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -23,7 +22,7 @@ from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import StreamAMP, StreamConfig
-from amp_stream.files import OfferFile, _cli
+from amp_stream.files import OfferFile
 from amp_stream.files._cli import curlArguments, curlConfig
 from amp_stream.files._server import startOutOfBand
 from amp_stream.outofband import OutOfBandServer, Ticket
@@ -122,14 +121,17 @@ class TicketTestCase(TwistdTestCase):
 
     timeout = 120
 
-    async def offer(self, *options: str, body: bytes = BODY) -> str:
+    async def offer(self, *options: str, alone: bool = False) -> str:
         """
         Start a service with a file C{a}.
 
+        @param alone: Whether it gets a process of its own.
+
         @return: Its endpoint string.
         """
-        endpoint = await self.twistd("--oob-listen", LOCAL, *options)
-        self.fill("a", body)
+        start = self.twistd if alone else self.hosted
+        endpoint = await start("--oob-listen", LOCAL, *options)
+        self.fill("a", BODY)
         self.temporary = self.makeDirectory()
         return endpoint
 
@@ -211,7 +213,7 @@ class CurlTests(TicketTestCase):
         """
 
         async def test() -> None:
-            endpoint = await self.offer()
+            endpoint = await self.offer(alone=True)
             child = self.ticket(endpoint, "a")
             found: Any = await child.expect(rb"(?m)^curl (.+)$")
             arguments = shlex.split(found[1].decode())
@@ -449,7 +451,7 @@ class FailureTests(TicketTestCase):
 
         async def test() -> None:
             endpoint = await self.offer()
-            line = await self.complain(4, "ticket", endpoint, "nosuch")
+            line = await self.complain(4, "ticket", endpoint, "nosuch", alone=True)
             self.assertIn("there is no file named 'nosuch'", line)
             nowhere = self.path("no/such/pem")
             line = await self.complain(
@@ -463,7 +465,7 @@ class FailureTests(TicketTestCase):
                 (status, errors), (1, b"amp-stream: standard output was closed\n")
             )
             self.assertEqual(os.listdir(self.temporary), [])
-            endpoint = await self.twistd()
+            endpoint = await self.hosted()
             self.fill("a", BODY)
             line = await self.complain(1, "ticket", endpoint, "a")
             self.assertIn("--oob-listen", line)
@@ -505,10 +507,5 @@ class FailureTests(TicketTestCase):
             (["a", "--json", "--curl-config"], "choose one"),
             (["../a"], "not a valid file name"),
         ]:
-            self.patch(sys, "argv", ["amp-stream", "ticket", "nowhere:1", *arguments])
-            errors = io.TextIOWrapper(io.BytesIO(), "utf-8")
-            self.patch(sys, "stderr", errors)
-            ended = self.assertRaises(SystemExit, _cli.main)
-            errors.seek(0)
-            self.assertEqual(ended.code, 2)
-            self.assertIn(reason, errors.read())
+            line = self.refused("ticket", "nowhere:1", *arguments)
+            self.assertIn(reason, line)

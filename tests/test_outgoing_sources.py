@@ -24,6 +24,7 @@ from twisted.web.client import FileBodyProducer
 from amp_stream._outgoing import asSource
 from amp_stream.errors import UsageError
 from tests.pairs import VALUE, TestProducer, pieces
+from tests.simulation import exploration
 
 
 class Oops(Exception):
@@ -460,6 +461,7 @@ class AsyncIterableTests(SourceTestCase):
         finally:
             self.closed += 1
 
+    @exploration
     def test_synchronous(self):
         """
         A hundred thousand pieces that are ready at once are read without a wait or deep

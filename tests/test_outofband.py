@@ -799,7 +799,7 @@ class FailureTests(OutOfBandTestCase):
                 for how in ("loseConnection", "abortConnection"):
                     taker = Taker()
                     client, server = await self.pair(
-                        plain=plain, client={"outOfBandClient": taker}
+                        plain=plain, client={"outOfBandClient": taker}, hasty=True
                     )
                     known = lines.startswith("Content")
                     call = client.callRemote(Put, body=VALUE if known else [VALUE])
@@ -824,7 +824,7 @@ class FailureTests(OutOfBandTestCase):
             for how in ("loseConnection", "abortConnection"):
                 taker = Taker()
                 client, server = await self.pair(
-                    "client", plain, server={"outOfBandClient": taker}
+                    "client", plain, server={"outOfBandClient": taker}, hasty=True
                 )
                 call = client.callRemote(Put, body=plenty())
                 ticket = await taker.ticket
@@ -990,7 +990,7 @@ class FailureTests(OutOfBandTestCase):
         """
         for listens in FACE:
             for plain in (True, False):
-                client, server = await self.pair(listens, plain)
+                client, server = await self.pair(listens, plain, hasty=True)
                 holdBytes(server)
                 oob = (
                     client.streams.config.outOfBandServer
@@ -1071,7 +1071,7 @@ class FailureTests(OutOfBandTestCase):
         """Cancelling the Deferred of a response cuts the transfer at both ends."""
         for listens in FACE:
             for plain in (True, False):
-                client, server = await self.pair(listens, plain)
+                client, server = await self.pair(listens, plain, hasty=True)
                 oob = (
                     client.streams.config.outOfBandServer
                     or server.streams.config.outOfBandServer
@@ -1166,7 +1166,7 @@ class FailureTests(OutOfBandTestCase):
         """Transfers that have begun are cut then."""
         for listens in FACE:
             for plain in (True, False):
-                client, server = await self.pair(listens, plain)
+                client, server = await self.pair(listens, plain, hasty=True)
                 holdBytes(server)
                 oob = (
                     client.streams.config.outOfBandServer
@@ -1213,7 +1213,7 @@ class FailureTests(OutOfBandTestCase):
                 )
             }
             client, server = await self.pair(
-                listens, oob={"publicURL": url}, **{other: allowed}
+                listens, oob={"publicURL": url}, hasty=True, **{other: allowed}
             )
             call = client.callRemote(Put, body=VALUE)
             raw = await decoy.connected

@@ -28,6 +28,7 @@ from amp_stream.outofband._tickets import (
     ticketToBox,
 )
 from tests.codes import classOf
+from tests.simulation import exploration
 
 TARGET = object()
 
@@ -177,6 +178,7 @@ class BookTests(SynchronousTestCase):
         self.assertNotIn("hashed", repr(book))
         self.assertNotIn("hashed", repr(list(book._entries.values())))
 
+    @exploration
     def test_machine(self):
         """
         A ticket is used at most once, in time, and never after it was revoked, in

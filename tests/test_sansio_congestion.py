@@ -164,18 +164,22 @@ class ChangeTests(LinkTestCase):
         self.assertQueue(network, 4, 6, 11 * MS, 20 * MS)
         self.assertShare(network, sender, 4, 6, share)
 
+    @exploration
     def test_slower(self):
         """The queue is short and the link full again after the rate halves."""
         self.check("rate", 10e6)
 
+    @exploration
     def test_faster(self):
         """The queue is short and the link full again after the rate doubles."""
         self.check("rate", 40e6)
 
+    @exploration
     def test_longer(self):
         """After the round trip grows by 30 ms, the queue is short and the link full."""
         self.check("rtt", 0.07, share=0.93)
 
+    @exploration
     def test_shorter(self):
         """
         After the round trip shrinks by 30 ms, the queue is short and the
@@ -187,6 +191,7 @@ class ChangeTests(LinkTestCase):
 class SharingTests(LinkTestCase):
     """Links that two senders share."""
 
+    @exploration
     def test_two(self):
         """Two senders get at least 40 % each over any 5 s, from 3 s on."""
         network = Network(20e6, 0.04, LARGE)
@@ -197,6 +202,7 @@ class SharingTests(LinkTestCase):
                 self.assertShare(network, sender, start, start + 5, 0.4, 0.6)
         self.assertQueue(network, 4, 10, 10 * MS, 25 * MS)
 
+    @exploration
     def test_greedy(self):
         """
         Beside a sender that fills the queue, the controller keeps a tenth of a fair

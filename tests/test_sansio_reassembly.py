@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.reassembly import Reassembly
 from tests.codes import classOf
 from tests.rules import VALUE
+from tests.simulation import exploration
 
 SIZE = 400
 
@@ -209,6 +210,7 @@ class ReassemblyTests(SynchronousTestCase):
         reassembly.write(0, bytes(10))
         self.assertEqual((reassembly.held, reassembly.end), (10, 10))
 
+    @exploration
     def test_memory(self):
         """
         Chunks of one byte cost little more memory than their bytes, forward or

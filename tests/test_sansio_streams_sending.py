@@ -21,6 +21,7 @@ from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
 from amp_stream._sansio.streams import ReceiveStreams, SendStreams
 from amp_stream.errors import StreamAborted, StreamCancelled, StreamTimedOut
 from tests.rules import PERIOD, VALUE, Wire
+from tests.simulation import exploration
 
 
 class SendStreamsTests(SynchronousTestCase):
@@ -226,6 +227,7 @@ class SendStreamsTests(SynchronousTestCase):
 class FairnessTests(SynchronousTestCase):
     """The fairness of turns."""
 
+    @exploration
     @given(
         st.lists(st.integers(0, 8000), min_size=1, max_size=8),
         st.integers(1, 3000),

@@ -1,6 +1,9 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""C{twistd amp-stream} as a process, with the C{amp-stream} command beside it."""
+"""
+C{twistd amp-stream} as a process, or its service in the process of the tests, with the
+C{amp-stream} command beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
 from amp_stream.files._measure import ChildService
+from amp_stream.files._tap import Options, makeService
 from tests.commandline import ServedTestCase, spawn
 from tests.processes import Child
 
@@ -45,9 +50,9 @@ if not all(map(find_spec, ("OpenSSL", "cryptography", "h11"))):
 
 class TwistdTestCase(ServedTestCase):
     """
-    Tests with the file service in a process of its own.
+    Tests with the file service that options of C{twistd amp-stream} describe.
 
-    @ivar service: The process.
+    @ivar service: The process, or what stands for it: its output is the log.
 
     @ivar root: Where its files are.
 
@@ -64,7 +69,7 @@ class TwistdTestCase(ServedTestCase):
 
     async def twistd(self, *options: str) -> str:
         """
-        Start a service.
+        Start a service, in a process of its own.
 
         @return: Its endpoint string.
         """
@@ -75,7 +80,37 @@ class TwistdTestCase(ServedTestCase):
             where=self.here,
         )
         self.addCleanup(self.endService, child)
-        found: Any = await child.expect(rb"serving \S+ at (\S+)")
+        return await self.address(child)
+
+    async def hosted(self, *options: str) -> str:
+        """
+        Start the same service in the process of the tests, which is quicker.
+
+        @return: Its endpoint string.
+        """
+        self.root = self.makeDirectory()
+        said = self.service = Child()
+
+        def observe(event: LogEvent) -> None:
+            said.outReceived(f"{eventAsText(event)}\n".encode())
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        config = Options()
+        config.parseOptions(["--root", self.root, "--listen", LOCAL, *options])
+        service = makeService(config)
+        self.addCleanup(self.look, said)
+        self.addCleanup(service.stopService)
+        service.startService()
+        return await self.address(said)
+
+    async def address(self, service: Child) -> str:
+        """
+        Wait until a service says where it listens.
+
+        @return: Its endpoint string.
+        """
+        found: Any = await service.expect(rb"serving \S+ at (\S+)")
         endpoint: str = found[1].decode()
         return endpoint
 
@@ -84,10 +119,9 @@ class TwistdTestCase(ServedTestCase):
 
         def ended(failure: Any) -> None:
             failure.trap(ProcessTerminated)
-            said = (child.output + child.errors).decode("utf-8")
-            for word in ("Traceback", "Unhandled", "Error", *self.tokens):
-                self.assertNotIn(word, said)
-            self.assertIn("Server Shut Down", said)
+            self.assertIn(b"Server Shut Down", child.output)
+            self.look(child)
+            self.assertNotIn(b"Error", child.output + child.errors)
 
         try:
             child.process.signalProcess("TERM")  # type: ignore[attr-defined]
@@ -95,3 +129,9 @@ class TwistdTestCase(ServedTestCase):
             self.fail(f"the service has ended: {child.output!r} {child.errors!r}")
         ending: Deferred[None] = child.ended.addErrback(ended)
         return ending
+
+    def look(self, child: Child) -> None:
+        """Look at what a service has said: there was no error, and no token."""
+        said = (child.output + child.errors).decode("utf-8")
+        for word in ("Traceback", "Unhandled", *self.tokens):
+            self.assertNotIn(word, said)
