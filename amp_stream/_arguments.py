@@ -282,10 +282,7 @@ class Stream(amp.Argument):
     _mayBeInline = True
 
     def __init__(
-        self,
-        optional: bool = False,
-        maxSize: int | None = None,
-        digest: bool = False,
+        self, optional: bool = False, maxSize: int | None = None, digest: bool = False
     ) -> None:
         """
         @param optional: Whether the argument may be left out, or be L{None}.

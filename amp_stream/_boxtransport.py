@@ -25,21 +25,12 @@ from amp_stream._boxes import LAYER_COMMANDS
 from amp_stream._config import StreamConfig
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
-from amp_stream._sansio.boxes import (
-    MAX_SEGMENT,
-    BoxParser,
-    encodeBox,
-    encodeInline,
-)
+from amp_stream._sansio.boxes import MAX_SEGMENT, BoxParser, encodeBox, encodeInline
 from amp_stream._sansio.frames import parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from amp_stream._sansio.splitting import reunite
-from amp_stream.errors import (
-    FramingError,
-    StreamError,
-    ValueTooLong,
-)
+from amp_stream.errors import FramingError, StreamError, ValueTooLong
 
 if TYPE_CHECKING:
     from amp_stream._demultiplexer import StreamDemultiplexer
@@ -178,9 +169,7 @@ class BoxTransport:
         self._clock = clock
         self._negotiation = Negotiation(config.version)
         self.parser = BoxParser(
-            self._negotiation.readVersion,
-            limits.maxBoxSize,
-            limits.maxBoxKeys,
+            self._negotiation.readVersion, limits.maxBoxSize, limits.maxBoxKeys
         )
         # Whether to tell the peer, when that is possible, that version 2 comes.
         self._versionDue = False

@@ -18,12 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import (
-    LAYER_COMMANDS,
-    StreamBox,
-    connectionOf,
-    frameToBox,
-)
+from amp_stream._boxes import LAYER_COMMANDS, StreamBox, connectionOf, frameToBox
 from amp_stream._calls import (
     answerable,
     commandFailed,
@@ -33,12 +28,7 @@ from amp_stream._calls import (
 )
 from amp_stream._config import StreamConfig, clockOf
 from amp_stream._incoming import IncomingStream
-from amp_stream._outgoing import (
-    Announcement,
-    OutgoingStream,
-    SourceLike,
-    asSource,
-)
+from amp_stream._outgoing import Announcement, OutgoingStream, SourceLike, asSource
 from amp_stream._sansio.frames import Chunk, Frame
 from amp_stream.errors import (
     FramingError,

@@ -24,23 +24,12 @@ from twisted.python.failure import Failure
 
 from amp_stream._boxes import chunkFromBox
 from amp_stream._incoming import IncomingStream
-from amp_stream._sansio.frames import (
-    MAX_CODE,
-    Chunk,
-    Frame,
-    StreamFrame,
-    parseNumber,
-)
+from amp_stream._sansio.frames import MAX_CODE, Chunk, Frame, StreamFrame, parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream
 from amp_stream._sansio.streams import ReceiveStreams
 from amp_stream._transport import IdleTimer
-from amp_stream.errors import (
-    InvalidValue,
-    StreamError,
-    StreamRefused,
-    errorForCode,
-)
+from amp_stream.errors import InvalidValue, StreamError, StreamRefused, errorForCode
 
 _log = Logger()
 
@@ -83,10 +72,7 @@ class StreamDemultiplexer:
     """
 
     def __init__(
-        self,
-        limits: Limits,
-        timeout: float | None,
-        send: Callable[[Frame], object],
+        self, limits: Limits, timeout: float | None, send: Callable[[Frame], object]
     ) -> None:
         """
         @param timeout: How long a stream may wait without progress (seconds), or

@@ -31,11 +31,7 @@ from amp_stream._outgoing import (
     WritingSide,
     announcementsIn,
 )
-from amp_stream._sansio.frames import (
-    Frame,
-    encodeChunk,
-    parseNumber,
-)
+from amp_stream._sansio.frames import BytesLike, Frame, encodeChunk, parseNumber
 from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream._sansio.pacer import HEADERS, SHORTEST, SendPacer
 from amp_stream._sansio.stream import SendStream
@@ -120,7 +116,7 @@ class StreamMultiplexer(StreamDemultiplexer):
         self.maxBulkDelay = config.maxBulkDelay
         self.isConnected = False
         self.commands = set(WIRE_COMMANDS | EXTENSION_COMMANDS)
-        self.turn: list[bytes | memoryview] = []
+        self.turn: list[BytesLike] = []
         self._producer = StreamProducer(self._writeNext, clock)
         self._pacer = SendPacer(config.limits.chunk)
         self._gate = SendGate(None, None)
@@ -347,11 +343,7 @@ class StreamMultiplexer(StreamDemultiplexer):
             self._producer.wake()
 
     def writeChunk(
-        self,
-        stream: SendStream,
-        data: bytes | memoryview,
-        fin: bool,
-        sha256: bytes | None,
+        self, stream: SendStream, data: BytesLike, fin: bool, sha256: bytes | None
     ) -> None:
         """See L{WritingSide.writeChunk}."""
         offset = stream.send(len(data), fin)
@@ -429,12 +421,7 @@ class StreamMultiplexer(StreamDemultiplexer):
         return True
 
     def _writeChunk(
-        self,
-        id: int,
-        offset: int,
-        data: bytes | memoryview,
-        fin: bool,
-        sha256: bytes | None,
+        self, id: int, offset: int, data: BytesLike, fin: bool, sha256: bytes | None
     ) -> None:
         """
         Send a chunk.  The answer to the last says that the peer has them all; the

@@ -15,13 +15,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -32,15 +26,10 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from amp_stream._sansio.frames import errorToAbortWith
+from amp_stream._sansio.frames import BytesLike, errorToAbortWith
 from amp_stream._sansio.reassembly import PieceQueue
 from amp_stream._sansio.stream import SendStream
-from amp_stream.errors import (
-    SourceFailed,
-    StreamCancelled,
-    StreamError,
-    UsageError,
-)
+from amp_stream.errors import SourceFailed, StreamCancelled, StreamError, UsageError
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IBodyProducer
@@ -77,7 +66,7 @@ class Source:
         self._ready = ready
         self._failed = failed
 
-    def read(self, most: int) -> tuple[bytes | memoryview, bool] | None:
+    def read(self, most: int) -> tuple[BytesLike, bool] | None:
         """
         Read.
 
@@ -98,7 +87,7 @@ class Source:
 class IterableSource(Source):
     """Pieces of any size, made on demand."""
 
-    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+    def __init__(self, pieces: Iterable[BytesLike]) -> None:
         self._pieces = iter(pieces)
         self._buffer = _Cutter()
 
@@ -464,11 +453,7 @@ class WritingSide(Protocol):
         """There are none now."""
 
     def writeChunk(
-        self,
-        stream: SendStream,
-        data: bytes | memoryview,
-        fin: bool,
-        sha256: bytes | None,
+        self, stream: SendStream, data: BytesLike, fin: bool, sha256: bytes | None
     ) -> None:
         """Send bytes."""
 
@@ -608,7 +593,7 @@ class OutgoingStream:
         error.__cause__ = failure.value
         self.give(error)
 
-    def _hash(self, data: bytes | memoryview, fin: bool) -> bytes | None:
+    def _hash(self, data: BytesLike, fin: bool) -> bytes | None:
         if self._digest is None:
             return None
         self._digest.update(data)

@@ -20,12 +20,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import (
-    StreamBox,
-    Streams,
-    localError,
-    streamKeys,
-)
+from amp_stream._boxes import StreamBox, Streams, localError, streamKeys
 from amp_stream._boxtransport import BoxTransport
 from amp_stream._calls import (
     MAX_TEXT,
@@ -41,9 +36,7 @@ from amp_stream._config import StreamConfig, clockOf
 from amp_stream._connection import StreamConnection
 from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer
 from amp_stream._multiplexer import StreamMultiplexer
-from amp_stream._outgoing import (
-    announcementsIn,
-)
+from amp_stream._outgoing import announcementsIn
 from amp_stream._sansio.frames import StreamFrame
 from amp_stream._transport import BUFFER, readMore, tuneForLatency
 from amp_stream.errors import (

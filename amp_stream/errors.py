@@ -246,25 +246,23 @@ class TicketExpired(OutOfBandError):
 _TABLE: Final[dict[type[StreamError], dict[bytes, str]]] = {
     StreamError: {b"STREAM_ERROR": "the stream failed"},
     StreamAborted: {
-        b"STREAM_ABORTED": "the stream was aborted; send the value again if need be",
+        b"STREAM_ABORTED": "the stream was aborted; send the value again if need be"
     },
-    StreamCancelled: {
-        b"STREAM_CANCELLED": "the Deferred of this stream was cancelled",
-    },
+    StreamCancelled: {b"STREAM_CANCELLED": "the Deferred of this stream was cancelled"},
     StreamRefused: {
-        b"STREAM_REFUSED": "the receiver answered without reading it to its end",
+        b"STREAM_REFUSED": "the receiver answered without reading it to its end"
     },
     CallFailed: {
-        b"STREAM_CALL_FAILED": "the call of this stream failed; see the call's error",
+        b"STREAM_CALL_FAILED": "the call of this stream failed; see the call's error"
     },
     SourceFailed: {
-        b"STREAM_SOURCE_FAILED": "the sender could not read the rest from its source",
+        b"STREAM_SOURCE_FAILED": "the sender could not read the rest from its source"
     },
     ConsumerFailed: {
-        b"STREAM_CONSUMER_FAILED": "the receiver could not write the value",
+        b"STREAM_CONSUMER_FAILED": "the receiver could not write the value"
     },
     StreamTimedOut: {
-        b"STREAM_TIMED_OUT": "no progress for too long; see StreamConfig.streamTimeout",
+        b"STREAM_TIMED_OUT": "no progress for too long; see StreamConfig.streamTimeout"
     },
     LimitExceeded: {b"STREAM_LIMIT": "a limit of the receiver was exceeded"},
     ValueTooLong: {
@@ -295,45 +293,43 @@ _TABLE: Final[dict[type[StreamError], dict[bytes, str]]] = {
         b"BIG_VALUE_GAP": "a piece of the value is missing",
         b"BIG_VALUE_TEXT": "the bytes of this text are not UTF-8",
     },
-    DigestMismatch: {
-        b"STREAM_DIGEST": "the bytes do not match the sender's SHA-256",
-    },
+    DigestMismatch: {b"STREAM_DIGEST": "the bytes do not match the sender's SHA-256"},
     FramingError: {
         b"AMP_FRAMING": "the peer does not speak this version of AMP",
         b"AMP_KEY_TOO_LONG": "a key of over 255 bytes: the peer speaks no AMP",
     },
     StreamsUnsupported: {
         b"STREAM_UNSUPPORTED": "no streams on this connection: use StreamAMP, "
-        "or mix StreamReceiver into the protocol, at both ends",
+        "or mix StreamReceiver into the protocol, at both ends"
     },
     OversizeValue: {
         b"AMP_OVERSIZE": "more than 65,535 bytes cannot be sent to this peer: declare "
-        "Stream() or BigString(), or use StreamAMP with version='auto' at both ends",
+        "Stream() or BigString(), or use StreamAMP with version='auto' at both ends"
     },
     UsageError: {b"STREAM_USAGE": "this cannot be done with a stream"},
     OutOfBandError: {b"OOB_ERROR": "the transfer over HTTP failed"},
     NoOutOfBandServer: {
         b"OOB_NO_SERVER": "neither side listens for out-of-band transfers: give one "
         "StreamConfig outOfBandServer=OutOfBandServer(...), or start the file service "
-        "with --oob-listen",
+        "with --oob-listen"
     },
     ServerUnreachable: {
         b"OOB_UNREACHABLE": "the HTTP server of the ticket does not answer: see the "
-        "endpoint and the publicURL of its OutOfBandServer, and what is between",
+        "endpoint and the publicURL of its OutOfBandServer, and what is between"
     },
     UntrustedServer: {
-        b"OOB_UNTRUSTED": "the HTTP server is not the one that the ticket is for",
+        b"OOB_UNTRUSTED": "the HTTP server is not the one that the ticket is for"
     },
     TransferRefused: {
         b"OOB_REFUSED": "the HTTP server refused the ticket: it was used before, is "
-        "too old, or its call has ended; make the call again",
+        "too old, or its call has ended; make the call again"
     },
     TransferInterrupted: {
         b"OOB_INTERRUPTED": "the HTTP connection was lost before the last byte; "
-        "make the call again",
+        "make the call again"
     },
     TicketExpired: {
-        b"OOB_EXPIRED": "nobody used the ticket in time; make the call again",
+        b"OOB_EXPIRED": "nobody used the ticket in time; make the call again"
     },
 }
 """

@@ -33,10 +33,7 @@ def certificateFile() -> str:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(IPv4Address("127.0.0.1")),
-    ]
+    names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
     now = datetime.now(timezone.utc)
     certificate = (
         x509.CertificateBuilder()

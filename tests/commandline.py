@@ -280,9 +280,7 @@ class ServedTestCase(TestCase):
         return await self.listen(Factory.forProtocol(remember))
 
     async def listen(
-        self,
-        factory: IProtocolFactory,
-        description: str = "tcp:0:interface=127.0.0.1",
+        self, factory: IProtocolFactory, description: str = "tcp:0:interface=127.0.0.1"
     ) -> str:
         """
         Listen on a free port.

@@ -464,8 +464,7 @@ def negotiations() -> Any:
     settings = {"_command": "stream.Settings", "versions": "1 2", "box": 16_777_216}
 
     one = Conversation(
-        "both read version 2, and large boxes go in fragments",
-        mode="auto",
+        "both read version 2, and large boxes go in fragments", mode="auto"
     )
     one.own("box", **settings, _ask="s1")
     one.peer(**settings, _ask="a1")

@@ -25,12 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from amp_stream._arguments import BigString, BigUnicode
 from amp_stream._boxes import BoxErrors
 from amp_stream._sansio.splitting import PIECE_SIZE
-from amp_stream.errors import (
-    STREAM_ERRORS,
-    StreamError,
-    UsageError,
-    ValueTooLong,
-)
+from amp_stream.errors import STREAM_ERRORS, StreamError, UsageError, ValueTooLong
 from tests.codes import classOf
 
 LONG = bytes(range(256)) * 1000
@@ -401,10 +396,7 @@ class ListTests(SynchronousTestCase):
         argument = amp.AmpList(
             [(b"body", BigString()), (b"note", BigUnicode(optional=True))]
         )
-        items = [
-            {"body": LONG, "note": None},
-            {"body": b"", "note": EURO * 40_000},
-        ]
+        items = [{"body": LONG, "note": None}, {"body": b"", "note": EURO * 40_000}]
         written = argument.toStringProto(items, None)
         self.assertEqual(argument.fromStringProto(written, None), items)
 

@@ -10,9 +10,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Chunk, StreamChunk
-from amp_stream.errors import (
-    UsageError,
-)
+from amp_stream.errors import UsageError
 from tests.codes import classOf
 from tests.commands import StreamData
 

@@ -65,10 +65,7 @@ class ListTests(SynchronousTestCase):
 
     def test_optional(self):
         """A list can be left out, and differs then from an empty list."""
-        for values in (
-            {"strings": None, "boxes": None},
-            {"strings": [], "boxes": []},
-        ):
+        for values in ({"strings": None, "boxes": None}, {"strings": [], "boxes": []}):
             box = Ours.makeArguments(values, None)
             self.assertEqual(Ours.parseArguments(box, None), values)
 

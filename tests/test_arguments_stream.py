@@ -9,10 +9,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, Stream, StreamAMP, StreamConfig
-from amp_stream.errors import (
-    StreamsUnsupported,
-    UsageError,
-)
+from amp_stream.errors import StreamsUnsupported, UsageError
 from amp_stream.testing import connectInMemory
 from tests.codes import classOf
 from tests.commands import Ping, Server, Store, StoreChecked, Swap

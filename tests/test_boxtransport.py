@@ -11,12 +11,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP, StreamConfig
-from amp_stream.errors import (
-    FramingError,
-    OversizeValue,
-    StreamCancelled,
-    UsageError,
-)
+from amp_stream.errors import FramingError, OversizeValue, StreamCancelled, UsageError
 from amp_stream.testing import connectInMemory
 from tests.codes import classOf
 from tests.commands import Ping, Responders, Store, collect, held

@@ -103,12 +103,7 @@ class HostilePeerTests(SynchronousTestCase):
             ({"_command": b"stream.Data"}, b"missing"),
             ({"_command": b"stream.Data", "data": b"", "id": b"x"}, b"id"),
             (
-                {
-                    "_command": b"stream.Data",
-                    "data": b"",
-                    "id": b"1",
-                    "offset": b"",
-                },
+                {"_command": b"stream.Data", "data": b"", "id": b"1", "offset": b""},
                 b"offset",
             ),
             (
@@ -123,10 +118,7 @@ class HostilePeerTests(SynchronousTestCase):
             ),
             ({"_command": b"stream.MaxData", "id": b"1"}, b"maximum"),
             ({"_command": b"stream.StopSending", "id": b"1"}, b"code"),
-            (
-                {"_command": b"stream.Reset", "id": b"1", "code": b"X"},
-                b"final_size",
-            ),
+            ({"_command": b"stream.Reset", "id": b"1", "code": b"X"}, b"final_size"),
         ):
             box = self.exchange(**values)[-1]
             self.assertEqual(box[b"_error_code"], b"STREAM_INVALID_CHUNK")

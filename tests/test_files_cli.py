@@ -274,8 +274,7 @@ class FailureTests(ServedTestCase):
             ]:
                 endpoint = await self.serveProtocol(service)
                 line = await self.complain(
-                    1,
-                    *("get", endpoint, "a", "-o", self.path("a")),
+                    1, *("get", endpoint, "a", "-o", self.path("a"))
                 )
                 self.assertIn(reason, line)
                 self.assertEqual(os.listdir(self.here), ["a"])

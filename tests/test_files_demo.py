@@ -104,8 +104,7 @@ class DemonstrationTests(ServedTestCase):
             lines = output.decode("utf-8").splitlines()
             self.assertTrue(lines[0].startswith("4 MiB there and back"))
             self.assertEqual(
-                [line.split()[0] for line in lines[3:]],
-                ["declared", *WAYS],
+                [line.split()[0] for line in lines[3:]], ["declared", *WAYS]
             )
             for line in lines[4:]:
                 numbers = [float(word) for word in line.split()[1:]]

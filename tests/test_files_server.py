@@ -19,9 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from amp_stream import StreamConfig
-from amp_stream.errors import (
-    NoOutOfBandServer,
-)
+from amp_stream.errors import NoOutOfBandServer
 from amp_stream.files import (
     FileClient,
     FileServerFactory,

@@ -677,10 +677,7 @@ class FailureTests(OutOfBandTestCase):
         ends fail.
         """
         client, server, call = await self.tooMuch(
-            PutLimited,
-            [VALUE],
-            f"Content-Length: {LIMIT + 1}",
-            "Expect: 100-continue",
+            PutLimited, [VALUE], f"Content-Length: {LIMIT + 1}", "Expect: 100-continue"
         )
         await self.failsEverywhere(client, server, call, classOf(b"STREAM_TOO_LONG"))
 

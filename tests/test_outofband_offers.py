@@ -14,11 +14,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from amp_stream.errors import (
-    NoOutOfBandServer,
-    StreamAborted,
-    StreamCancelled,
-)
+from amp_stream.errors import NoOutOfBandServer, StreamAborted, StreamCancelled
 from amp_stream.outofband import OutOfBandServer
 from tests.outofband import LOCAL, OutOfBandTestCase, Put, head, run
 

@@ -217,10 +217,7 @@ class AuthorisationTests(ServerTestCase):
         ):
             ticket, exchange = await self.admit(oob, **kw)
             request = head(
-                "PUT",
-                ticket.token,
-                f"Content-Length: {length}",
-                "Expect: 100-continue",
+                "PUT", ticket.token, f"Content-Length: {length}", "Expect: 100-continue"
             )
             raw = await self.refused(request, status, oob)
             self.assertNotIn(b"100 Continue", raw.received)

@@ -188,13 +188,7 @@ class CallTests(StreamTests):
         self.client.callRemote(Store, name="x", body=body).addErrback(lambda _: 0)
         call, chunk = self.pair.sent(self.client)
         self.assertEqual(
-            call,
-            {
-                b"_command": b"Store",
-                b"_ask": b"1",
-                b"name": b"x",
-                b"body": b"0",
-            },
+            call, {b"_command": b"Store", b"_ask": b"1", b"name": b"x", b"body": b"0"}
         )
         self.assertEqual(
             chunk,
@@ -749,9 +743,7 @@ class LimitTests(StreamTests):
     """A receiver's limits, which refuse a stream with an error of their own."""
 
     serverLimits = Limits(
-        maxStreams=2,
-        maxStreamSize=1_000_000,
-        maxUnacceptedBytes=100_000,
+        maxStreams=2, maxStreamSize=1_000_000, maxUnacceptedBytes=100_000
     )
     serverTimeout = 60
 

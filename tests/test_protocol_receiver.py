@@ -13,13 +13,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream import (
-    Chunk,
-    Limits,
-    StreamAMP,
-    StreamConfig,
-    StreamReceiver,
-)
+from amp_stream import Chunk, Limits, StreamAMP, StreamConfig, StreamReceiver
 from amp_stream.errors import (
     DigestMismatch,
     StreamAborted,

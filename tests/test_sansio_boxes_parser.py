@@ -15,9 +15,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.boxes import BoxParser
-from amp_stream.errors import (
-    FramingError,
-)
+from amp_stream.errors import FramingError
 from tests.codes import classOf
 from tests.simulation import exploration
 

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.boxes import (
-    BoxParser,
-    encodeBox,
-    encodeInline,
-    encodeValue,
-)
-from amp_stream.errors import (
-    OversizeValue,
-)
+from amp_stream._sansio.boxes import BoxParser, encodeBox, encodeInline, encodeValue
+from amp_stream.errors import OversizeValue
 from tests.codes import classOf
 
 SIZES = (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071)

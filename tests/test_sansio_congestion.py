@@ -118,11 +118,7 @@ class AloneTests(LinkTestCase):
         Where round trip times vary by 3 or 10 ms, the link stays full, whether the
         first sample was long or short.
         """
-        for jitter, share, seed in (
-            (0.003, 0.97, 1),
-            (0.01, 0.94, 1),
-            (0.01, 0.94, 5),
-        ):
+        for jitter, share, seed in ((0.003, 0.97, 1), (0.01, 0.94, 1), (0.01, 0.94, 5)):
             network = Network(20e6, 0.04, LARGE, jitter=jitter, seed=seed)
             sender = Sender(network)
             network.run(6)

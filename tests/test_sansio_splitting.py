@@ -22,9 +22,7 @@ from amp_stream._sansio.splitting import (
     reunite,
     split,
 )
-from amp_stream.errors import (
-    UsageError,
-)
+from amp_stream.errors import UsageError
 from tests.codes import classOf
 
 LENGTHS = st.one_of(

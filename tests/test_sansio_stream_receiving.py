@@ -19,11 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER, Limits
 from amp_stream._sansio.stream import ReceiveState, ReceiveStream
 from amp_stream._sansio.window import ReceiveWindow
-from amp_stream.errors import (
-    DigestMismatch,
-    StreamAborted,
-    StreamError,
-)
+from amp_stream.errors import DigestMismatch, StreamAborted, StreamError
 from tests.codes import classOf
 from tests.rules import VALUE
 

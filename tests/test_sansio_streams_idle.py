@@ -71,11 +71,7 @@ class IdleWatchTests(SynchronousTestCase):
         for now in (0, 1e9, 1e18):
             self.assertEqual(watch.look(now, [stream]), [])
 
-    @given(
-        st.floats(0.001, 1e6),
-        st.floats(0, 1e9),
-        st.floats(0, 1, exclude_max=True),
-    )
+    @given(st.floats(0.001, 1e6), st.floats(0, 1e9), st.floats(0, 1, exclude_max=True))
     def test_howExact(self, timeout, begin, part):
         """
         Checks at the watch's interval find a stream after at least the timeout, and at

@@ -17,10 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.frames import StopSending
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.streams import ReceiveStreams
-from amp_stream.errors import (
-    DigestMismatch,
-    StreamError,
-)
+from amp_stream.errors import DigestMismatch, StreamError
 from tests.codes import classOf
 
 VALUE = bytes(range(251)) * 10

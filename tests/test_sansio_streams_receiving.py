@@ -921,12 +921,7 @@ class Receiving(RuleBasedStateMachine):
         if stream is not None:
             self.take(id, stream.window.highestOffset, b"", fin=True)
 
-    @rule(
-        slot=SLOTS,
-        offset=st.integers(0, 300_000),
-        size=SIZES,
-        asked=st.booleans(),
-    )
+    @rule(slot=SLOTS, offset=st.integers(0, 300_000), size=SIZES, asked=st.booleans())
     def anyChunk(self, slot, offset, size, asked):
         self.take(self.ids[slot], offset, VALUE[offset : offset + size], False, asked)
 

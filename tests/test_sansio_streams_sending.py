@@ -228,10 +228,7 @@ class FairnessTests(SynchronousTestCase):
     """The fairness of turns."""
 
     @exploration
-    @given(
-        st.lists(st.integers(0, 8000), min_size=1, max_size=8),
-        st.integers(1, 3000),
-    )
+    @given(st.lists(st.integers(0, 8000), min_size=1, max_size=8), st.integers(1, 3000))
     def test_equalShares(self, sizes, chunk):
         """
         While two streams both have bytes, neither gets more than one chunk ahead,

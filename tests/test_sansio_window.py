@@ -10,9 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.limits import INITIAL_MAXIMUM
 from amp_stream._sansio.window import ReceiveWindow, SendWindow
-from amp_stream.errors import (
-    UsageError,
-)
+from amp_stream.errors import UsageError
 from tests.codes import classOf
 
 MEBIBYTE = 1_048_576

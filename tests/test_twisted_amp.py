@@ -36,7 +36,7 @@ DIFFERENCES = {
     2: {
         "AMPTests.test_valueTooLong": (
             "a value of more than 65,535 bytes is not too long in AMPv2"
-        ),
+        )
     },
 }
 """The intended differences from Twisted, with reasons."""
@@ -59,10 +59,7 @@ def executeWith(version):
     """@return: The module of Twisted's tests, executed with our class."""
     name = f"{__name__}_{version}"
     # Some tests compare the name of the class.
-    attributes = {
-        "streamConfig": StreamConfig(version=version),
-        "__module__": name,
-    }
+    attributes = {"streamConfig": StreamConfig(version=version), "__module__": name}
     ours = OtherClass(type("AMP", (StreamAMP,), attributes))
     module = types.ModuleType(name)
     module.__file__ = twisted.test.test_amp.__file__

@@ -301,8 +301,7 @@ class ConversationTests(SynchronousTestCase):
                     continue
                 items = sorted(boxOf(step["box"]).items())
                 self.assertEqual(
-                    b"".join(encodeBox(items, step["version"])),
-                    bytesOf(step["bytes"]),
+                    b"".join(encodeBox(items, step["version"])), bytesOf(step["bytes"])
                 )
 
 

@@ -26,12 +26,9 @@ from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import Any
 
-from amp_stream._sansio.frames import FRAME_HEAD, StreamFrame, tailOf
+from amp_stream._sansio.frames import FRAME_HEAD, BytesLike, StreamFrame, tailOf
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import (
-    FramingError,
-    OversizeValue,
-)
+from amp_stream.errors import FramingError, OversizeValue
 
 MAX_KEY = 255
 """
@@ -45,10 +42,11 @@ The most bytes that one length can announce.
 
 _pack = Struct("!H").pack
 _END = b"\x00\x00"
-_Piece = bytes | memoryview
 
 
-def encodeBox(items: Iterable[tuple[bytes, _Piece]], version: int) -> list[_Piece]:
+def encodeBox(
+    items: Iterable[tuple[bytes, BytesLike]], version: int
+) -> list[BytesLike]:
     """
     Write a box.
 
@@ -64,7 +62,7 @@ def encodeBox(items: Iterable[tuple[bytes, _Piece]], version: int) -> list[_Piec
 
     @raise FramingError: If a key is empty or too long.
     """
-    pieces: list[_Piece] = []
+    pieces: list[BytesLike] = []
     for key, value in items:
         size = len(key)
         if not 0 < size <= MAX_KEY:
@@ -100,7 +98,7 @@ def encodeInline(box: Mapping[bytes, Any], version: int) -> bytes | None:
     return b"".join(pieces)
 
 
-def encodeValue(key: bytes, value: _Piece, version: int) -> list[_Piece]:
+def encodeValue(key: bytes, value: BytesLike, version: int) -> list[BytesLike]:
     """
     Write a value.
 
@@ -124,7 +122,7 @@ def encodeValue(key: bytes, value: _Piece, version: int) -> list[_Piece]:
             "with version='auto' at both ends"
         )
     view = memoryview(value)
-    pieces: list[_Piece] = []
+    pieces: list[BytesLike] = []
     for start in range(0, size + 1, MAX_SEGMENT):
         piece = view[start : start + MAX_SEGMENT]
         pieces += (_pack(len(piece)), piece)
@@ -233,7 +231,7 @@ class BoxParser:
         id, offset, data = int(idDigits), int(offsetDigits), box[b"data"]
         if max(id, offset) > MAX_NUMBER - MAX_CHUNK or len(data) > MAX_CHUNK:
             return box
-        parts: list[bytes | memoryview] = [data]
+        parts: list[BytesLike] = [data]
         end = offset + len(data)
         head, pos = self._data, self._pos
         # In version 2, a full length says that the value goes on behind it.
@@ -394,7 +392,7 @@ class BoxParser:
         )
 
 
-def _slice(data: bytes | bytearray, start: int, end: int) -> bytes | memoryview:
+def _slice(data: bytes | bytearray, start: int, end: int) -> BytesLike:
     if end - start < _SMALL:
         return bytes(data[start:end])
     return memoryview(data)[start:end]
@@ -402,7 +400,7 @@ def _slice(data: bytes | bytearray, start: int, end: int) -> bytes | memoryview:
 
 def joinStrings(strings: Iterable[bytes]) -> bytes:
     """Write a list of strings."""
-    pieces: list[_Piece] = []
+    pieces: list[BytesLike] = []
     for string in strings:
         pieces.extend(encodeValue(b"", string, 2))
     return b"".join(pieces)
@@ -410,7 +408,7 @@ def joinStrings(strings: Iterable[bytes]) -> bytes:
 
 def joinBoxes(boxes: Iterable[Mapping[bytes, bytes]]) -> bytes:
     """Write a list of boxes."""
-    pieces: list[_Piece] = []
+    pieces: list[BytesLike] = []
     for box in boxes:
         pieces.extend(encodeBox(sorted(box.items()), 2))
     return b"".join(pieces)

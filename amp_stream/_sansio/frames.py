@@ -24,12 +24,12 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from amp_stream._sansio.limits import MAX_CHUNK, MAX_NUMBER
-from amp_stream.errors import (
-    InvalidValue,
-    StreamError,
-    UsageError,
-    errorForCode,
-)
+from amp_stream.errors import InvalidValue, StreamError, UsageError, errorForCode
+
+BytesLike = bytes | memoryview
+"""
+Bytes on their way to the transport, which need not be copied before.
+"""
 
 _DIGEST_SIZE = 32
 _MAX_DIGITS = len(str(MAX_NUMBER))
@@ -163,12 +163,12 @@ def _pair(key: bytes, value: bytes) -> bytes:
 def encodeChunk(
     id: int,
     offset: int,
-    data: bytes | memoryview,
+    data: BytesLike,
     fin: bool = False,
     sha256: bytes | None = None,
     ask: bytes | None = None,
     version: int = 1,
-) -> tuple[bytes, bytes | memoryview, bytes]:
+) -> tuple[bytes, BytesLike, bytes]:
     """
     Write a C{StreamData} box.
 

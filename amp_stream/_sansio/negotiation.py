@@ -16,9 +16,7 @@ from enum import Enum
 from attrs import frozen
 
 from amp_stream._sansio.frames import parseNumber
-from amp_stream.errors import (
-    InvalidValue,
-)
+from amp_stream.errors import InvalidValue
 
 _VERSIONS = frozenset({b"1", b"2"})
 

@@ -21,10 +21,7 @@ from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
-from amp_stream.errors import (
-    CapacityExceeded,
-    ProtocolViolation,
-)
+from amp_stream.errors import CapacityExceeded, ProtocolViolation
 
 _SMALL = 2048
 _GATHERED = 65536

@@ -23,12 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
 
+from amp_stream._sansio.frames import BytesLike
 from amp_stream._sansio.limits import MAX_CHUNK
-from amp_stream.errors import (
-    InvalidValue,
-    UsageError,
-    ValueTooLong,
-)
+from amp_stream.errors import InvalidValue, UsageError, ValueTooLong
 
 PIECE_SIZE = MAX_CHUNK
 """
@@ -41,7 +38,7 @@ The most bytes of a value for which nobody chose another bound.
 """
 
 
-def split(name: bytes, value: object, maxSize: int) -> dict[bytes, bytes | memoryview]:
+def split(name: bytes, value: object, maxSize: int) -> dict[bytes, BytesLike]:
     """
     Cut a value into the pieces that go into a box.  A C{bytes} object is not copied:
     if there are several pieces, they are views of it, which AMP writes like bytes.
@@ -72,9 +69,7 @@ def split(name: bytes, value: object, maxSize: int) -> dict[bytes, bytes | memor
     }
 
 
-def reunite(
-    box: Mapping[bytes, bytes | memoryview],
-) -> dict[bytes, bytes | memoryview]:
+def reunite(box: Mapping[bytes, BytesLike]) -> dict[bytes, BytesLike]:
     """
     Undo what L{split} did to the values of a box, for a connection on which a value can
     have any length.  No byte is copied.
@@ -194,7 +189,7 @@ def _numbered(
     ]
 
 
-def _isSame(found: object, piece: bytes | memoryview) -> bool:
+def _isSame(found: object, piece: BytesLike) -> bool:
     """
     @return: Whether what is in a box can only be this view: nobody looks at its
         bytes.
@@ -207,7 +202,7 @@ def _isSame(found: object, piece: bytes | memoryview) -> bool:
     )
 
 
-def _octets(name: bytes, value: object) -> bytes | memoryview:
+def _octets(name: bytes, value: object) -> BytesLike:
     """@return: The value as single bytes, without copying it if its layout allows."""
     if type(value) is bytes:
         return value

@@ -30,10 +30,7 @@ from math import inf
 from attrs import define, field
 
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_NUMBER
-from amp_stream.errors import (
-    ProtocolViolation,
-    UsageError,
-)
+from amp_stream.errors import ProtocolViolation, UsageError
 
 _NOTICEABLE = 1 / 16
 

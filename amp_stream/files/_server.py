@@ -28,11 +28,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 from amp_stream import IncomingStream, StreamAMP, StreamConfig
-from amp_stream.errors import (
-    CapacityExceeded,
-    NoOutOfBandServer,
-    StreamError,
-)
+from amp_stream.errors import CapacityExceeded, NoOutOfBandServer, StreamError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
 from amp_stream.files._errors import NoSuchOffer

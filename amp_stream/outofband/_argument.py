@@ -13,10 +13,7 @@ from amp_stream._boxes import claimKeys
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
-from amp_stream.errors import (
-    InvalidValue,
-    StreamsUnsupported,
-)
+from amp_stream.errors import InvalidValue, StreamsUnsupported
 from amp_stream.outofband._transfer import Transfers
 
 _SUFFIXES = (b".listens", b".digest")

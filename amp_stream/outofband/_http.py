@@ -27,9 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from amp_stream._transport import lowestTransport, tuneForBulk
-from amp_stream.errors import (
-    TransferInterrupted,
-)
+from amp_stream.errors import TransferInterrupted
 from amp_stream.outofband._tickets import Authorise, Refusal, RequestTarget
 
 _log = Logger()

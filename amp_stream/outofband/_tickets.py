@@ -19,11 +19,7 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from amp_stream._sansio.frames import parseNumber
-from amp_stream.errors import (
-    CapacityExceeded,
-    InvalidValue,
-    StreamError,
-)
+from amp_stream.errors import CapacityExceeded, InvalidValue, StreamError
 
 MAX_TICKETS = 10_000
 """How many unused tickets a server keeps at once."""

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import OutgoingStream, Source
-from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.frames import BytesLike, parseNumber
 from amp_stream._sansio.limits import MAX_NUMBER
 from amp_stream._sansio.stream import SendStream
 from amp_stream._transport import SendGate
@@ -317,11 +317,7 @@ class HTTPSender(_End):
         self.stream.give(error)
 
     def writeChunk(
-        self,
-        stream: SendStream,
-        data: bytes | memoryview,
-        fin: bool,
-        sha256: bytes | None,
+        self, stream: SendStream, data: BytesLike, fin: bool, sha256: bytes | None
     ) -> None:
         """Write the next bytes of the stream."""
         body = self._body

@@ -15,15 +15,7 @@ from benchmarks.catalogue import PEERS
 from benchmarks.findings import Column, Findings, Table, Target
 from benchmarks.job import Job
 from benchmarks.lab import Relayed
-from benchmarks.running import (
-    Case,
-    Outcome,
-    Series,
-    Setting,
-    cases,
-    percentile,
-    rounds,
-)
+from benchmarks.running import Case, Outcome, Series, Setting, cases, percentile, rounds
 
 __all__ = [
     "before",

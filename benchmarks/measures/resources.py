@@ -252,11 +252,7 @@ def _environment() -> dict[str, str]:
 
 def _run(command: list[str]) -> None:
     subprocess.run(
-        command,
-        check=True,
-        timeout=_TIMEOUT,
-        capture_output=True,
-        env=_environment(),
+        command, check=True, timeout=_TIMEOUT, capture_output=True, env=_environment()
     )
 
 
@@ -306,10 +302,7 @@ GROUPS = (
             "amp_stream._transport:",
         ),
     ),
-    (
-        "framing of chunks",
-        ("amp_stream._sansio.frames:", "amp_stream._sansio.frames:"),
-    ),
+    ("framing of chunks", ("amp_stream._sansio.frames:", "amp_stream._sansio.frames:")),
     (
         "parsing of boxes",
         (

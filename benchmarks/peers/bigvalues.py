@@ -161,7 +161,4 @@ class Big(BigValues):
     """amp_stream's C{BigString}, with room for values of 128 MiB."""
 
     argument = BigString(maxSize=_MOST)
-    protocol = partial(
-        StreamAMP,
-        **configured({"maxBoxSize": _MOST + 65536}),
-    )
+    protocol = partial(StreamAMP, **configured({"maxBoxSize": _MOST + 65536}))
