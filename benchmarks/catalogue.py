@@ -38,8 +38,6 @@ class Entry:
 
     @ivar downloads: Which way its bulk goes when there is only one: peers of HTTP have
         an entry for each.
-
-    @ivar limit: The name of the setting of C{Limits} that it needs.
     """
 
     label: str
@@ -52,7 +50,6 @@ class Entry:
     needs: tuple[tuple[str, str], ...] = ()
     share: float = 1.0
     downloads: bool = False
-    limit: str = ""
 
     def load(self) -> Any:
         """Import its class."""
@@ -61,11 +58,6 @@ class Entry:
 
     def unavailable(self) -> str:
         """@return: Why it cannot be run here, or nothing."""
-        if self.limit:
-            from amp_stream import Limits
-
-            if not hasattr(Limits(), self.limit):
-                return f"not run: there is no Limits({self.limit}=...)"
         lacking = [name for module, name in self.needs if not _isThere(module)]
         return f"not run: install {' '.join(lacking)}" if lacking else ""
 
@@ -101,7 +93,6 @@ PEERS = {
         {"limits": {"maxBulkDelay": None}},
         calls=True,
         noDelay=True,
-        limit="maxBulkDelay",
     ),
     "trial": Entry("twisted.trial stream", "trialstream:Trial", calls=True, share=0.25),
     "amp-1": Entry("AMP, 1 call in flight", "stock:Window", {"window": 1}, calls=True),
@@ -176,7 +167,6 @@ PEERS = {
         "outofband:OutOfBand",
         calls=True,
         noDelay=True,
-        needs=_TREQ,
         downloads=True,
     ),
     "oob-tls": Entry(
@@ -185,7 +175,7 @@ PEERS = {
         tls=True,
         calls=True,
         noDelay=True,
-        needs=_TLS + _TREQ,
+        needs=_TLS,
         downloads=True,
     ),
     "values-stock": Entry(

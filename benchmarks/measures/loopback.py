@@ -393,6 +393,12 @@ def before(setting: Setting) -> Findings:
         for kind in _KINDS
         for way in ("up", "down")
     }
+    streams |= {
+        f"{way}, out of band, HTTPS": Job(
+            "oob-tls", **{"up": 0, "down": 0, way: 1}, size=size // 2
+        )
+        for way in ("up", "down")
+    }
     calls = {
         f"{inFlight} in flight, {kind}": Job(
             "stream", calls=number, inFlight=inFlight, unix=_KINDS[kind]

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from attrs import fields_dict
 
+import amp_stream
 from amp_stream import Limits
 
 try:
@@ -16,7 +18,7 @@ except ImportError:
     # An older version: its Limits had everything.
     StreamConfig = None  # type: ignore[assignment,misc]
 
-__all__ = ["configured"]
+__all__ = ["bulkClient", "bulkServer", "configured"]
 
 _OLD = {"outOfBandServer": "bulkServer", "outOfBandClient": "bulkClient"}
 
@@ -34,3 +36,24 @@ def configured(options: dict[str, Any], **more: Any) -> dict[str, Any]:
     bounds = {k: v for k, v in options.items() if k in fields_dict(Limits)}
     rest = {k: v for k, v in options.items() if k not in bounds}
     return {"config": StreamConfig(limits=Limits(**bounds), **rest, **more)}
+
+
+def bulkClient(plain: bool) -> Any:
+    """@param plain: Whether it may use HTTP without TLS."""
+    if StreamConfig is None:
+        return amp_stream.BulkClient(plain=plain)
+    return import_module("amp_stream.outofband").OutOfBandClient(allowPlainHTTP=plain)
+
+
+async def bulkServer(endpoint: Any, plain: bool, reactor: Any) -> Any:
+    """@return: A server that listens for out-of-band transfers."""
+    if StreamConfig is None:
+        server = amp_stream.BulkServer(endpoint, plain=plain, reactor=reactor)
+        server.startService()
+        await server.listening
+        return server
+    outOfBand = import_module("amp_stream.outofband")
+    server = outOfBand.OutOfBandServer(endpoint, plainHTTP=plain, reactor=reactor)
+    server.startService()
+    await server.whenListening()
+    return server

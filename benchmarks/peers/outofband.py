@@ -12,10 +12,9 @@ from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
 from amp_stream import OutOfBand as OutOfBandArgument
-from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 from benchmarks.material import blocks
 from benchmarks.peers.base import Peer, Session
-from benchmarks.peers.configured import configured
+from benchmarks.peers.configured import bulkClient, bulkServer, configured
 from benchmarks.peers.streams import StreamServer, StreamSession
 
 __all__ = ["OutOfBand"]
@@ -66,16 +65,14 @@ class OutOfBand(Peer):
     async def serve(self) -> int:
         plain = not self.job.certificate
         endpoint = TCP4ServerEndpoint(self.reactor, 0, 4096, self.job.host)
-        bulk = OutOfBandServer(endpoint, plainHTTP=plain, reactor=self.reactor)
-        bulk.startService()
-        await bulk.whenListening()
-        client = OutOfBandClient(allowPlainHTTP=plain)
-        options = configured({}, outOfBandServer=bulk, outOfBandClient=client)
+        server = await bulkServer(endpoint, plain, self.reactor)
+        client = bulkClient(plain)
+        options = configured({}, outOfBandServer=server, outOfBandClient=client)
         make = Factory.forProtocol(lambda: _Server(self.meter, blocks, **options))
         return await self.listen(make)
 
     async def connect(self) -> Session:
-        client = OutOfBandClient(allowPlainHTTP=not self.job.certificate)
+        client = bulkClient(not self.job.certificate)
         options = configured({}, outOfBandClient=client)
         protocol = await self.reach(_Server(self.meter, blocks, **options))
         return _Session(protocol, self.meter, blocks)
