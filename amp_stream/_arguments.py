@@ -21,14 +21,8 @@ from typing import Any, NoReturn
 from twisted.protocols import amp
 from twisted.protocols.amp import Argument, Box, String
 
-from amp_stream._boxes import (
-    BoxErrors,
-    StreamBox,
-    argumentKey,
-    chunkFromBox,
-    claimKeys,
-    connectionOf,
-)
+from amp_stream._boxes import BoxErrors, StreamBox, argumentKey, checkKeys, connectionOf
+from amp_stream._commands import chunkFromBox
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, OutgoingStream, asSource
 from amp_stream._sansio.boxes import joinBoxes, joinStrings, splitBoxes, splitStrings
@@ -121,9 +115,14 @@ class BigString(Argument):
         """
         Gather a value from the keys of a box.
 
-        @raise InvalidValue: The value is not there, not whole, or not valid.  Or
-            C{amp.RemoteAmpError} with the code of that error, if the box is not a
-            response: with it, AMP answers the caller and keeps the connection.
+        @raise InvalidValue: The value is not there, not whole, or not valid.
+
+        @raise ValueTooLong: It has more bytes than C{maxSize}.
+
+        @raise UsageError: Another argument has one of its keys.
+
+        @raise amp.RemoteAmpError: In place of each of these, with its code, if the box
+            is not a response: with it, AMP answers the caller and keeps the connection.
         """
         whole: dict[bytes, Any] = {}
         with BoxErrors(strings):
@@ -187,22 +186,16 @@ class BigUnicode(BigString):
                 f"the value {show(name)} must be str, not {type(value).__name__}; "
                 "declare BigString for bytes"
             )
-        try:
-            return value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise _invalidText(name, f"character {error.start}") from None
+        return value.encode("utf-8")
 
     def _decode(self, name: bytes, value: bytes) -> str:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _invalidText(name, f"byte {error.start}") from None
-
-
-def _invalidText(name: bytes, where: str) -> InvalidValue:
-    return InvalidValue(
-        f"the value {show(name)} cannot be UTF-8, see {where}", b"BIG_VALUE_TEXT"
-    )
+            raise InvalidValue(
+                f"the value {show(name)} cannot be UTF-8, see byte {error.start}",
+                b"BIG_VALUE_TEXT",
+            ) from None
 
 
 class _LongList(amp.Argument):
@@ -311,7 +304,7 @@ class Stream(amp.Argument):
         """
         value = self.retrieve(objects, argumentKey(name), proto)
         sizeKey, dataKey = _sizeKey(name), _dataKey(name)
-        claimKeys(self, (sizeKey, dataKey), strings, objects)
+        checkKeys(self, (sizeKey, dataKey), strings, objects)
         if self.optional and value is None:
             return
         isSender = getattr(connectionOf(proto), "isSender", False)
@@ -456,7 +449,7 @@ class StreamChunk(amp.Argument):
     ) -> None:
         """See L{amp.IArgumentType.toBox}."""
         chunk = self.retrieve(objects, argumentKey(name), proto)
-        claimKeys(self, _CHUNK_KEYS, strings, objects)
+        checkKeys(self, _CHUNK_KEYS, strings, objects)
         if self.optional and chunk is None:
             return
         if not isinstance(chunk, Chunk):

@@ -1,25 +1,20 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Errors found while a box is parsed, in the form that AMP deals with best.
+Boxes as Twisted's AMP takes them: requests and answers, their errors, their streams.
 
-When parsing the arguments of a request fails, C{amp.AMP} answers the caller and
-keeps the connection only if the exception is a C{RemoteAmpError}; after any
-other it hangs up.  When parsing a response fails, the exception goes to the
-caller's Deferred, and there a C{RemoteAmpError} would lose its class.
+L{StreamBox} knows the connection that it came by, and the streams that it announced.
 
-The box tells which of the two it is: a response has the key C{_answer}.  An item
-of an C{AmpList} or C{ListOf} has no key that tells, and counts as a request: an
-error that lost its class is better than a lost connection.
+L{BoxErrors} gives an error of parsing the form after which AMP keeps the connection.
+When parsing the arguments of a request fails, C{amp.AMP} answers the caller and keeps
+the connection only if the exception is a C{RemoteAmpError}; after any other it hangs
+up.  When parsing a response fails, the exception goes to the caller's Deferred, and
+there a C{RemoteAmpError} would lose its class.  The key C{_answer} tells a response
+from a request.  An item of an C{AmpList} or C{ListOf} has no such key, and counts as a
+request: an error that lost its class is better than a lost connection.
 
-What a responder gave, as a box to answer with.
-
-What C{amp.AMP} raises for a box that it cannot write, and what this package says
-about it: both at once.
-
-What the parts of the package expect of each other.
-
-A box that knows where it came from.
+L{localError} does the same for a box that cannot be written: the exception is one of
+C{amp.AMP} and one of this package at once.
 """
 
 from __future__ import annotations
@@ -35,34 +30,22 @@ from twisted.protocols.amp import ANSWER, RemoteAmpError
 from twisted.python.failure import Failure
 
 from amp_stream._sansio.boxes import MAX_KEY, MAX_SEGMENT
-from amp_stream._sansio.frames import (
-    Chunk,
-    Frame,
-    MaxStreamData,
-    StopSending,
-    parseNumber,
-)
-from amp_stream.errors import (
-    FramingError,
-    InvalidValue,
-    OversizeValue,
-    StreamError,
-    UsageError,
-)
-
-LAYER_COMMANDS = frozenset({b"stream.Settings", b"stream.Version", b"stream.Box"})
-"""
-The names of the commands that are taken here.
-"""
+from amp_stream.errors import FramingError, OversizeValue, StreamError, UsageError
 
 
-def claimKeys(
+def checkKeys(
     argument: object, keys: Iterable[bytes], box: amp.AmpBox, objects: dict[str, Any]
 ) -> None:
     """
-    See that no other argument of a command has a key that one needs.
+    Check that no other argument of a command uses a key that C{argument} needs.
 
-    @raise UsageError: If one has.
+    @param keys: The keys that it needs.
+
+    @param box: The keys and values that were written before.
+
+    @param objects: The values of all arguments, by name.
+
+    @raise UsageError: If one does.
     """
     for key in keys:
         if key in box or argumentKey(key) in objects:
@@ -209,8 +192,8 @@ class StreamBox(amp.AmpBox):
 
     def copy(self) -> StreamBox:
         """
-        A copy, for arguments to take their keys out of.  Both boxes have the streams
-        that they accept.
+        A copy, for arguments to take their keys out of.  A stream that is accepted
+        from either is listed in both.
         """
         box = StreamBox(self.connection, self)
         box.accepted = self.accepted
@@ -231,46 +214,3 @@ def argumentKey(name: bytes) -> str:
     """@return: The name by which Python knows the argument of a key."""
     key: str = amp._wireNameToPythonIdentifier(name)
     return key
-
-
-def chunkFromBox(name: bytes, strings: dict[bytes, bytes]) -> Chunk:
-    """
-    Take a chunk out of a box.
-
-    @param name: The key of the bytes.
-
-    @param strings: The box; the keys of the chunk are removed from it.
-
-    @raise InvalidValue: If a key is missing or its value malformed.
-    """
-    data = strings.pop(name, None)
-    if data is None:
-        raise InvalidValue(f"the bytes of the chunk, {name!r}, are missing")
-    fin = strings.pop(b"fin", b"False")
-    if fin not in (b"True", b"False"):
-        raise InvalidValue("fin must be True or False")
-    return Chunk(
-        parseNumber("id", strings.pop(b"id", None)),
-        parseNumber("offset", strings.pop(b"offset", None)),
-        data,
-        fin == b"True",
-        strings.pop(b"sha256", None),
-    )
-
-
-def frameToBox(frame: Frame) -> amp.AmpBox:
-    """
-    Write a control message.
-
-    @return: Its box, without C{_ask}.
-    """
-    if isinstance(frame, MaxStreamData):
-        command, rest = b"stream.MaxData", {b"maximum": b"%d" % frame.maximum}
-    elif isinstance(frame, StopSending):
-        command, rest = b"stream.StopSending", {b"code": frame.code}
-    else:
-        command, rest = (
-            b"stream.Reset",
-            {b"code": frame.code, b"final_size": b"%d" % frame.finalSize},
-        )
-    return amp.AmpBox({amp.COMMAND: command, b"id": b"%d" % frame.id, **rest})

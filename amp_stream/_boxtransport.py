@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import LAYER_COMMANDS
+from amp_stream._commands import BOX_COMMANDS
 from amp_stream._config import StreamConfig
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, IterableSource, OutgoingStream
@@ -177,7 +177,8 @@ class BoxTransport:
         self._isSwitching = False
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
-        # By the tag of its request; None for one that waits for the peer's settings.
+        # Boxes in fragments, by the tag of their request, or None if they are none; no
+        # stream while a box waits for the peer's settings.
         self.sending: dict[bytes | None, OutgoingStream | None] = {}
         self._assembly = BoxAssembly(multiplexer, limits, port)
         # The most bytes that the peer takes in a box.
@@ -275,7 +276,7 @@ class BoxTransport:
         @return: Whether it was.
         """
         command = box.get(amp.COMMAND)
-        if command not in LAYER_COMMANDS or not self._negotiation.isAutomatic:
+        if command not in BOX_COMMANDS or not self._negotiation.isAutomatic:
             return False
         try:
             if command == b"stream.Settings":
@@ -308,7 +309,7 @@ class BoxTransport:
         stream = self.sending.get(tag)
         if stream is not None and not stream.isSent:
             # Otherwise the peer has the request, and is going to answer it.
-            stream.give(error)
+            stream.giveUp(error)
 
     def _mayFragment(self, box: amp.AmpBox, items: list[tuple[bytes, bytes]]) -> bool:
         """A box that does more than carry values when it is sent goes as it is."""

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import LAYER_COMMANDS, StreamBox, connectionOf, frameToBox
+from amp_stream._boxes import StreamBox, connectionOf
 from amp_stream._calls import (
     answerable,
     commandFailed,
@@ -26,6 +26,7 @@ from amp_stream._calls import (
     forgetQuestion,
     giveUp,
 )
+from amp_stream._commands import BOX_COMMANDS, frameToBox
 from amp_stream._config import StreamConfig, clockOf
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement, OutgoingStream, SourceLike, asSource
@@ -164,7 +165,8 @@ class StreamConnection:
 
         @return: A Deferred that fires with the L{amp_stream.outofband.Offer}, which has
             the ticket.  It fails with L{NoOutOfBandServer} if this side has no
-            C{outOfBandServer} that listens.  The ticket is void when this connection
+            C{outOfBandServer} that listens, with L{CapacityExceeded} if that has too
+            many tickets.  The ticket is void when this connection
             is lost.
 
         @raise StreamsUnsupported: If this is the connection of a L{StreamReceiver}.
@@ -239,7 +241,7 @@ class StreamConnection:
         if multiplexer is not None and boxes is not None:
             if command is None:
                 taken = multiplexer.questions and multiplexer.takes(amp.AmpBox(values))
-            elif command in LAYER_COMMANDS:
+            elif command in BOX_COMMANDS:
                 taken = boxes.takes(amp.AmpBox(values))
             elif command in multiplexer.commands:
                 taken = multiplexer.takes(amp.AmpBox(values))

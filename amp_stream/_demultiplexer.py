@@ -22,23 +22,16 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import chunkFromBox
+from amp_stream._commands import chunkFromBox
 from amp_stream._incoming import IncomingStream
 from amp_stream._sansio.frames import MAX_CODE, Chunk, Frame, StreamFrame, parseNumber
 from amp_stream._sansio.limits import Limits
 from amp_stream._sansio.stream import InlineStream, ReceiveStream
-from amp_stream._sansio.streams import ReceiveStreams
+from amp_stream._sansio.streammap import ReceiveStreams
 from amp_stream._transport import IdleTimer
 from amp_stream.errors import InvalidValue, StreamError, StreamRefused, errorForCode
 
 _log = Logger()
-
-WIRE_COMMANDS = frozenset(
-    {b"stream.Data", b"stream.MaxData", b"stream.Reset", b"stream.StopSending"}
-)
-"""
-The names of the commands of streams.
-"""
 
 
 class Carrier(Protocol):
@@ -68,7 +61,7 @@ class StreamDemultiplexer:
 
     @ivar peerKnown: Whether the peer is known to understand the commands of streams, so
         that they can be sent to it without C{_ask}.  Any of them proves it but a
-        C{StreamData} that wants an answer, which a stock C{amp.AMP} can send.
+        C{stream.Data} that wants an answer, which a stock C{amp.AMP} can send.
     """
 
     def __init__(
@@ -117,7 +110,7 @@ class StreamDemultiplexer:
         """
         Take a box.
 
-        @param box: Its C{_command} is one of L{WIRE_COMMANDS}.
+        @param box: Its C{_command} is one of L{STREAM_COMMANDS}.
 
         @return: A Deferred that fires with the box of the answer.  It only ever
             fails if the peer asked, and then with a C{RemoteAmpError}.
@@ -220,7 +213,7 @@ class StreamDemultiplexer:
         """
         Take a chunk whose sender waits for an answer.
 
-        @return: A Deferred that fires with the response of C{StreamData}, once
+        @return: A Deferred that fires with the response of C{stream.Data}, once
             there is room for the next chunk.
 
         @raise StreamError: If the stream fails with it, or has failed before.
@@ -409,7 +402,7 @@ class StreamDemultiplexer:
             answer.callback(self._response(stream))
 
     def _response(self, stream: ReceiveStream) -> dict[str, Any]:
-        return {"maximum": self._receiveStreams.maximum(stream)}
+        return {"maximum": self._receiveStreams.tellMaximum(stream)}
 
     def _flushReceived(self) -> None:
         frames, self._receiveStreams.frames = self._receiveStreams.frames, []

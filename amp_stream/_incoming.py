@@ -34,6 +34,7 @@ from amp_stream.errors import (
     StreamCancelled,
     StreamError,
     StreamRefused,
+    StreamsUnsupported,
     UsageError,
     ValueTooLong,
 )
@@ -621,7 +622,7 @@ class IncomingStream:
         @raise Exception: What the consumer raises when it starts.
         """
         if not self._isFree:
-            raise UsageError
+            raise UsageError("a stream is read once: this has, or had, a consumer")
         self._paused = False
         consumer.start()
         if self._failure is not None:
@@ -654,7 +655,9 @@ class IncomingStream:
             return
         self._release()
         error = failure.value
-        if not isinstance(error, StreamError) or isinstance(error, UsageError):
+        if not isinstance(error, StreamError) or isinstance(
+            error, (UsageError, StreamsUnsupported)
+        ):
             error = ConsumerFailed()
             error.__cause__ = failure.value
         self._stop(error)

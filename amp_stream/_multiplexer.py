@@ -20,10 +20,10 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from amp_stream._boxes import frameToBox
 from amp_stream._calls import asAnswer, asError
+from amp_stream._commands import STREAM_COMMANDS, TICKET_COMMANDS, frameToBox
 from amp_stream._config import StreamConfig
-from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer
+from amp_stream._demultiplexer import StreamDemultiplexer
 from amp_stream._outgoing import (
     Announcement,
     OutgoingStream,
@@ -35,7 +35,7 @@ from amp_stream._sansio.frames import BytesLike, Frame, encodeChunk, parseNumber
 from amp_stream._sansio.limits import MAX_CHUNK
 from amp_stream._sansio.pacer import HEADERS, SHORTEST, SendPacer
 from amp_stream._sansio.stream import SendStream
-from amp_stream._sansio.streams import SendStreams
+from amp_stream._sansio.streammap import SendStreams
 from amp_stream._transport import IdleTimer, SendGate, StreamProducer
 from amp_stream.errors import (
     CallFailed,
@@ -46,11 +46,6 @@ from amp_stream.errors import (
 )
 
 _log = Logger()
-
-EXTENSION_COMMANDS = frozenset({b"stream.OfferTicket", b"stream.RequestTicket"})
-"""
-The commands of extensions.  A connection that does not use the extension refuses them.
-"""
 
 
 class Extension(Protocol):
@@ -115,7 +110,7 @@ class StreamMultiplexer(StreamDemultiplexer):
         self.clock = clock
         self.maxBulkDelay = config.maxBulkDelay
         self.isConnected = False
-        self.commands = set(WIRE_COMMANDS | EXTENSION_COMMANDS)
+        self.commands = set(STREAM_COMMANDS | TICKET_COMMANDS)
         self.turn: list[BytesLike] = []
         self._producer = StreamProducer(self._writeNext, clock)
         self._pacer = SendPacer(config.limits.chunk)
@@ -191,11 +186,11 @@ class StreamMultiplexer(StreamDemultiplexer):
         command = box.get(amp.COMMAND)
         if command is None:
             return self._answered(box)
-        if command in WIRE_COMMANDS:
+        if command in STREAM_COMMANDS:
             answer = self.readBox(box)
         elif command in self._extensionOf:
             answer = self._extensionOf[command].read(box).addErrback(_remote)
-        elif command in EXTENSION_COMMANDS:
+        elif command in TICKET_COMMANDS:
             error = InvalidValue("there is no out-of-band stream here")
             answer = fail(_remoteError(error))
         else:

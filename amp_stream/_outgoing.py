@@ -512,7 +512,7 @@ class OutgoingStream:
         @param code: An error code, of L{amp_stream.errors} or of your own (1 to
             255 bytes).
         """
-        self.give(errorToAbortWith(code))
+        self.giveUp(errorToAbortWith(code))
 
     # What follows is for the rest of the package.
 
@@ -529,7 +529,7 @@ class OutgoingStream:
         self._called(source)
         self._ready()
 
-    def give(self, error: StreamError) -> None:
+    def giveUp(self, error: StreamError) -> None:
         """Give the stream up, if it has not ended."""
         if not self._stream.isEnded:
             self._side.reset(self._stream, error)
@@ -591,7 +591,7 @@ class OutgoingStream:
     def _sourceFailed(self, failure: Failure) -> None:
         error = SourceFailed(f"the source of the stream failed: {failure.value}")
         error.__cause__ = failure.value
-        self.give(error)
+        self.giveUp(error)
 
     def _hash(self, data: BytesLike, fin: bool) -> bytes | None:
         if self._digest is None:
@@ -665,7 +665,7 @@ class Announcement:
     def giveUp(self, error: StreamError) -> None:
         """The call that announces it has failed."""
         if self.stream is not None:
-            self.stream.give(error)
+            self.stream.giveUp(error)
         else:
             self._closeUnsent()
 

@@ -32,9 +32,10 @@ from amp_stream._calls import (
     resultIfFired,
     switchRefused,
 )
+from amp_stream._commands import STREAM_COMMANDS
 from amp_stream._config import StreamConfig, clockOf
 from amp_stream._connection import StreamConnection
-from amp_stream._demultiplexer import WIRE_COMMANDS, StreamDemultiplexer
+from amp_stream._demultiplexer import StreamDemultiplexer
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import announcementsIn
 from amp_stream._sansio.frames import StreamFrame
@@ -472,7 +473,7 @@ def _coreOf(protocol: StreamAMP) -> StreamConnection:
 
 def _ownResponder(receiver: Any, name: bytes) -> _Responder | None:
     """@return: What takes a command of streams; L{None} for any other command."""
-    if name in WIRE_COMMANDS:
+    if name in STREAM_COMMANDS:
         return _receiverOf(receiver)._demultiplexer.readBox
     return None
 

@@ -88,6 +88,13 @@ BUFFER = 65_536
 How many bytes Twisted reads at once, unless it is told otherwise.
 """
 
+_READ_SIZE = 98_304
+"""
+How many bytes to read at once from a peer that sends much (bytes).  With less, a stream
+over TCP loses a fifth of its rate.  With more, calls with values of 60 KB over a UNIX
+socket lose a tenth or two of theirs: the two ends wait for each other in larger steps.
+"""
+
 BULK_BUFFER = 262_144
 """
 How many bytes to read at once, and to keep before a producer is paused, on a
@@ -129,8 +136,8 @@ def readMore(transport: Any, size: int) -> None:
 
     @param size: How many bytes it gave.
     """
-    if getattr(transport, "bufferSize", None) == size < BULK_BUFFER:
-        transport.bufferSize = 2 * size
+    if getattr(transport, "bufferSize", None) == size < _READ_SIZE:
+        transport.bufferSize = _READ_SIZE
 
 
 class KernelQueue:

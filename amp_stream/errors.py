@@ -13,7 +13,7 @@ A class says whether to try again; a code says exactly what happened::
      |   +- SourceFailed     STREAM_SOURCE_FAILED
      |   +- ConsumerFailed   STREAM_CONSUMER_FAILED
      +- StreamTimedOut       STREAM_TIMED_OUT
-     +- LimitExceeded        STREAM_LIMIT            a limit of the peer
+     +- LimitExceeded        STREAM_LIMIT            a limit of the side that reports it
      |   +- ValueTooLong     STREAM_TOO_LONG         trying again cannot help
      |   |                   AMP_BOX_TOO_LONG
      |   |                   BIG_VALUE_TOO_LONG
@@ -35,7 +35,7 @@ A class says whether to try again; a code says exactly what happened::
      |                       AMP_KEY_TOO_LONG
      +- StreamsUnsupported   STREAM_UNSUPPORTED      this connection has no streams
      +- OversizeValue        AMP_OVERSIZE            this peer cannot read the value
-     +- UsageError           STREAM_USAGE            a mistake of this program
+     +- UsageError           STREAM_USAGE            a mistake of its program
      +- OutOfBandError       OOB_ERROR               a transfer over HTTP failed
          +- NoOutOfBandServer   OOB_NO_SERVER
          +- ServerUnreachable   OOB_UNREACHABLE
@@ -106,7 +106,7 @@ class StreamError(Exception):
         # amp.Command.errors goes by class: a stock responder sends the right code.
         code = args[1] if len(args) > 1 else kwargs.get("code")
         exact = _BY_CODE.get(code, cls) if isinstance(code, bytes) else cls
-        return super().__new__(exact if issubclass(exact, cls) else cls)
+        return super().__new__(exact if issubclass(exact, cls) else cls, *args)
 
     def __init__(self, message: str = "", code: bytes | None = None) -> None:
         """
@@ -115,12 +115,15 @@ class StreamError(Exception):
 
         @param code: The code, if it is not the first one of the class.
         """
-        Exception.__init__(self, message or self._advice)
+        cls = type(self) if code is None else _BY_CODE.get(code, type(self))
+        Exception.__init__(self, message or cls._advice)
         if code is not None:
             self.code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return errorForCode, (self.code, str(self)), self.__dict__
+        # Pickle finds classes by name, and the class of a further code has none.
+        cls = None if _BY_CODE.get(self.code) is type(self) else type(self)
+        return _restored, (cls, self.code, self.args), self.__dict__
 
 
 class StreamAborted(StreamError):
@@ -173,8 +176,8 @@ class ValueTooLong(LimitExceeded):
 
 class CapacityExceeded(LimitExceeded):
     """
-    The receiver holds as much as it may: it may have room later, or for a sender that
-    asks for less at once.
+    The side that reports this holds as much as it may.  It may have room later, or for
+    a peer that asks for less at once.
     """
 
 
@@ -209,7 +212,7 @@ class OversizeValue(StreamError):
 
 
 class UsageError(StreamError):
-    """A mistake of the program on this side."""
+    """A mistake of the program that reports it."""
 
 
 class OutOfBandError(StreamError):
@@ -360,6 +363,11 @@ Each code and its class, in the form of C{amp.Command.errors}: a Command that a 
 C{amp.AMP} calls or answers can include it to get the classes.  Each class comes before
 its bases, as AMP takes the first that matches.
 """
+
+
+def _restored(cls: type[StreamError] | None, code: bytes, args: Any) -> StreamError:
+    exact = cls or _BY_CODE[code]
+    return exact.__new__(exact, *args)
 
 
 def errorForCode(code: bytes, message: str = "") -> StreamError:

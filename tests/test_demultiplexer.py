@@ -10,7 +10,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream import Limits, StreamAMP, StreamConfig
-from amp_stream._boxes import frameToBox
+from amp_stream._commands import frameToBox
 from amp_stream._sansio.frames import MaxStreamData, ResetStream, StopSending
 from amp_stream.testing import connectInMemory
 from tests.codes import classOf

@@ -19,6 +19,7 @@ from amp_stream import errors
 from amp_stream.errors import (
     STREAM_ERRORS,
     InvalidValue,
+    LimitExceeded,
     ProtocolViolation,
     StreamAborted,
     StreamError,
@@ -118,6 +119,22 @@ class TreeTests(SynchronousTestCase):
             self.assertIs(first, cls)
 
 
+class QuotaExceeded(ProtocolViolation):
+    """An error of an application, with a code of its own."""
+
+    code = b"QUOTA"
+
+    def __init__(self, used: int, most: list[int], unit: str = "") -> None:
+        super().__init__(f"{used} of {most}{unit}")
+
+
+class Bare(StreamError):
+    """An error of an application that leaves its arguments to C{Exception}."""
+
+    def __init__(self, text: str) -> None:
+        self.code = b"BARE"
+
+
 class CodeTests(SynchronousTestCase):
     """Errors and their codes on the wire."""
 
@@ -153,7 +170,8 @@ class CodeTests(SynchronousTestCase):
         self.assertIsInstance(error, ProtocolViolation)
         self.assertEqual(error.code, b"STREAM_CONFLICT")
         self.assertEqual(repr(error), "ProtocolViolation[STREAM_CONFLICT]('two bytes')")
-        self.assertEqual(error.code, ProtocolViolation(code=b"STREAM_CONFLICT").code)
+        conflict = errorForCode(b"STREAM_CONFLICT")
+        self.assertEqual(str(ProtocolViolation(code=b"STREAM_CONFLICT")), str(conflict))
 
     def test_ownCode(self) -> None:
         """An error can have the code of an application, or of another class."""
@@ -165,15 +183,10 @@ class CodeTests(SynchronousTestCase):
     def test_subclass(self) -> None:
         """The subclass of an application stays that, whatever its arguments."""
 
-        class QuotaExceeded(ProtocolViolation):
-            """An error of an application."""
-
-            def __init__(self, used: int, most: list[int], unit: str = "") -> None:
-                super().__init__(f"{used} of {most}{unit}", b"STREAM_CONFLICT")
-
         error = QuotaExceeded(5, [4], unit=" files")
         self.assertIs(type(error), QuotaExceeded)
-        self.assertEqual(str(error), "5 of [4] files")
+        self.assertEqual((error.code, str(error)), (b"QUOTA", "5 of [4] files"))
+        self.assertEqual(str(Bare("as it was")), "as it was")
 
     def test_copied(self) -> None:
         """An error can be copied and pickled, and keeps class, text and code."""
@@ -181,6 +194,9 @@ class CodeTests(SynchronousTestCase):
             ProtocolViolation("two bytes", b"STREAM_CONFLICT"),
             StreamAborted("no room", b"QUOTA"),
             ProtocolViolation(),
+            LimitExceeded("no room", b"QUOTA"),
+            QuotaExceeded(5, [4]),
+            Bare("as it was"),
         ):
             for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):
                 self.assertIs(type(other), type(error))

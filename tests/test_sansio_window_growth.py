@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream import Limits
 from amp_stream._sansio.frames import MaxStreamData
 from amp_stream._sansio.limits import INITIAL_MAXIMUM
-from amp_stream._sansio.streams import ReceiveStreams
+from amp_stream._sansio.streammap import ReceiveStreams
 from amp_stream._sansio.window import WindowGrowth
 
 MIB = 1_048_576

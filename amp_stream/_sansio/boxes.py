@@ -143,10 +143,10 @@ class BoxParser:
     Bytes in, boxes out, however the bytes are cut.
 
     Each byte of a value is copied once, into its place in the box.  Lengths are checked
-    before anything is kept for them.  What a C{StreamData} frame says is taken from the
-    box when it is whole, and the frames behind it that go on where it ended are read
-    with it: a transport brings several at once, and all that is done for a frame is
-    done once for a run of them.
+    before anything is kept for them.  The values of a C{stream.Data} frame are taken
+    from the box when it is whole, and the frames behind it that go on where it ended
+    are read with it: a transport brings several at once, and all that is done for a
+    frame is done once for a run of them.
 
     @ivar version: 1 or 2.  It may be changed between two boxes.
     """
@@ -210,7 +210,7 @@ class BoxParser:
         """
         Read a box, or the frames of a stream.
 
-        @return: A L{StreamFrame} for a C{StreamData} box that asks for no answer and
+        @return: A L{StreamFrame} for a C{stream.Data} box that asks for no answer and
             has nothing but bytes, together with those behind it that go on where it
             ends; the keys and values of any other box; L{None} if none has come whole.
 

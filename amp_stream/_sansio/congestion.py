@@ -227,7 +227,7 @@ class _Acknowledged(NamedTuple):
     rtt: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class CongestionController:
     """
     Bounds the bytes of bulk in flight on one connection.

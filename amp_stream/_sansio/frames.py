@@ -1,19 +1,15 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-One piece of a stream, and the numbers of the wire.
+The frames of streams: a chunk and the control messages, and how a chunk is written.
 
-What the rules want to be sent: the control messages of the stream layer.
+The names are QUIC's (RFC 9000, section 19); L{amp_stream._commands} has the AMP
+commands that carry the frames.
 
-The names are those of the AMP commands that carry them, which are QUIC's (RFC
-9000, section 19).
-
-The box of a chunk, without a box.
-
-A chunk is the one box that is sent by the million.  It is written as three
-pieces, so that the bytes of the stream are neither joined nor copied nor sorted
-with the rest.  The keys are in the order in which AMP sorts them: the result is
-byte for byte what C{amp.AmpBox.serialize} gives.
+A chunk is the one box that is sent by the million.  So it is written without a box, as
+three pieces: the bytes of the stream are neither joined nor copied nor sorted with the
+rest.  The keys are in the order in which AMP sorts them: the result is byte for byte
+the output of C{amp.AmpBox.serialize}.
 """
 
 from __future__ import annotations
@@ -170,7 +166,7 @@ def encodeChunk(
     version: int = 1,
 ) -> tuple[bytes, BytesLike, bytes]:
     """
-    Write a C{StreamData} box.
+    Write a C{stream.Data} box.
 
     @param ask: The tag for the answer, or L{None} if none is wanted; for the
         others see L{Chunk}.

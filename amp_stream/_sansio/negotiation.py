@@ -1,11 +1,11 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-What two ends of a connection agree on, and when each may make use of it.
+The versions and box sizes that two ends of a connection agree on.
 
-Each end says what it can read, at the start, with a question.  Only what the peer
-has said is used towards it.  An answer that there is no such command, or no answer
-at all, means that the peer is a plain C{amp.AMP}: nothing is used then.
+Each end asks at the start, and says what it can read.  An end uses towards its peer
+only what the peer has said.  An answer that there is no such command, or no answer at
+all, means that the peer is a plain C{amp.AMP}: nothing is used then.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Settings:
 
 
 class Peer(Enum):
-    """How much the other end has shown of itself."""
+    """The kind of the other end, as far as it is known."""
 
     UNKNOWN = "unknown"
     PLAIN = "plain"

@@ -62,7 +62,7 @@ How long to measure (seconds).
 """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SendPacer:
     """
     The length of the turns on one connection.

@@ -1,17 +1,16 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-A queue of bytes whose memory stays near the number of bytes in it.
+The bytes of one stream: chunks go in in any order, and come out in the stream's order.
 
-A peer decides how small its chunks are.  A C{bytes} object of one byte costs
-forty, so a queue that kept each as it came could be made to hold forty times
-its window: small pieces are gathered into larger ones instead.
+L{Reassembly} keeps a list of runs, with a gap between any two of them.  The first is
+the one that can be read; almost always it is the only one, and a chunk goes straight
+onto its end.  A chunk that touches other runs makes one of them all.
 
-Chunks in any order in, the stream in its order out.
-
-What is here of a stream is a list of runs, with a gap between any two of them.
-The first is what can be read; almost always it is the only one, and a chunk goes
-straight onto its end.  A chunk that touches other runs makes one of them all.
+L{PieceQueue} keeps the bytes of a run, in memory near their number.  A peer decides how
+small its chunks are.  A C{bytes} object of one byte costs forty, so a queue that kept
+each as it came could be made to hold forty times its window: small pieces are gathered
+into larger ones instead.
 """
 
 from __future__ import annotations

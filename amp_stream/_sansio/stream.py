@@ -198,7 +198,7 @@ class DigestCheck:
 _READY, _SEND = SendState.READY, SendState.SEND
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SendStream:
     """
     One stream of outgoing bytes.
@@ -299,7 +299,7 @@ _ENDED = frozenset(
 )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ReceiveStream:
     """
     One stream of incoming bytes: their order, their end, their limits.
@@ -357,7 +357,7 @@ class ReceiveStream:
 
     @property
     def reserved(self) -> int:
-        """How many bytes the sender may make us hold, those that we hold included."""
+        """How many bytes this side may have to hold, those held now included."""
         if self.error is not None:
             return 0
         window = self.window
@@ -415,7 +415,7 @@ class ReceiveStream:
     def isIdle(self) -> bool:
         """
         Whether it waits for the peer, or for a consumer: the time that a consumer
-        spends pausing is its own.
+        spends pausing does not count.
         """
         if self.isEnded:
             return False
@@ -705,7 +705,7 @@ class ReceiveStream:
             )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class InlineStream:
     """
     A stream whose bytes came inside the box that announced it: complete from the start.

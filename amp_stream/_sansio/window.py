@@ -81,7 +81,7 @@ An offset that no byte has.
 """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SendWindow:
     """
     The bytes that the sender of one stream may still send.
@@ -130,7 +130,7 @@ class SendWindow:
         return True
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ReceiveWindow:
     """
     The bytes that the receiver of one stream has room for.
@@ -140,11 +140,11 @@ class ReceiveWindow:
     @ivar advertisedMax: The maximum that the sender knows.  It is less where an answer
         that will say so is still being kept back.
     @ivar highestOffset: The end of the furthest byte that has arrived.
-    @ivar previousMax: The maximum before the last C{stream.MaxData}, unless the sender
-        had reached it by then.  Bytes beyond it show that the sender knows of the new
-        one.  L{NEVER} otherwise.
-    @ivar wasBlocked: Whether the sender had reached its maximum when it got the last
-        one: its bytes had to wait for their consumer.
+    @ivar previousMax: The maximum before the first update that the sender may not know
+        of yet, unless its bytes had reached that maximum by then.  Bytes beyond it show
+        that the sender knows of the update.  L{NEVER} otherwise.
+    @ivar wasBlocked: Whether the bytes had reached the maximum when the last one was
+        sent to the sender: it had to wait for the consumer.
     """
 
     maxData: int = INITIAL_MAXIMUM

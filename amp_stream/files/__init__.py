@@ -19,9 +19,12 @@ from amp_stream.files._commands import (
     RemoveFile,
     StatFile,
 )
-from amp_stream.files._errors import (
+from amp_stream.files._server import FileServerFactory, FileService
+from amp_stream.files._storage import (
     FILE_ERRORS,
     FileError,
+    FileInfo,
+    FileStore,
     FileTooLarge,
     InvalidName,
     NoSuchFile,
@@ -29,8 +32,6 @@ from amp_stream.files._errors import (
     StorageFailed,
     StorageFull,
 )
-from amp_stream.files._server import FileServerFactory, FileService
-from amp_stream.files._storage import FileInfo, FileStore
 
 __all__ = [
     "FILE_ERRORS",

@@ -125,7 +125,7 @@ def connect(
     *,
     connectTimeout: float = 30.0,
     config: StreamConfig | None = None,
-    reactor: Any = None,
+    reactor: interfaces.IReactorTime | None = None,
 ) -> Deferred[FileClient]:
     """
     Connect to a file service.
@@ -144,16 +144,17 @@ def connect(
 
     @raise ValueError: The string is not an endpoint.
     """
-    if reactor is None:
-        from twisted.internet import reactor
+    clock: Any = reactor
+    if clock is None:
+        from twisted.internet import reactor as clock
     if isinstance(endpoint, str):
-        endpoint = clientEndpoint(reactor, endpoint, connectTimeout)
+        endpoint = clientEndpoint(clock, endpoint, connectTimeout)
     make: Any = partial(FileClientProtocol, config=config)
     factory = Factory.forProtocol(make)
     factory.noisy = False
     connecting: Deferred[Any] = Deferred.fromCoroutine(_connect(endpoint, factory))
     message = f"no answer within {connectTimeout:g} s"
-    connecting.addTimeout(connectTimeout, reactor, timeoutError(message))
+    connecting.addTimeout(connectTimeout, clock, timeoutError(message))
     return connecting.addCallback(FileClient)
 
 

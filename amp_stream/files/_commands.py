@@ -9,7 +9,7 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream import OutOfBand, Stream
-from amp_stream.files._errors import FILE_ERRORS
+from amp_stream.files._storage import FILE_ERRORS
 from amp_stream.outofband._tickets import ticketFromBox, ticketToBox
 
 MAX_PAGE = 190

@@ -35,9 +35,8 @@ from amp_stream import StreamConfig
 from amp_stream.errors import UntrustedServer
 from amp_stream.files._client import FileClient, Progress, connect, timeoutError
 from amp_stream.files._endpoints import clientEndpoint, parseSize, serverEndpoint
-from amp_stream.files._errors import InvalidName, NoSuchFile
 from amp_stream.files._server import startOutOfBand, whyNoOutOfBand
-from amp_stream.files._storage import checkName
+from amp_stream.files._storage import InvalidName, NoSuchFile, checkName
 from amp_stream.outofband import OutOfBandClient, OutOfBandServer
 
 _T = TypeVar("_T")

@@ -31,8 +31,7 @@ from amp_stream import IncomingStream, StreamAMP, StreamConfig
 from amp_stream.errors import CapacityExceeded, NoOutOfBandServer, StreamError
 from amp_stream.files import _commands as commands
 from amp_stream.files._endpoints import clientString, serverEndpoint
-from amp_stream.files._errors import NoSuchOffer
-from amp_stream.files._storage import FileInfo, FileStore
+from amp_stream.files._storage import FileInfo, FileStore, NoSuchOffer
 from amp_stream.files._threads import ThreadedSource, ThreadRunner, writeInThread
 from amp_stream.outofband import OutOfBandServer
 
@@ -321,7 +320,7 @@ class FileService(Service):
         factory: FileServerFactory,
         *,
         addressFile: str | None = None,
-        reactor: Any = None,
+        reactor: interfaces.IReactorTime | None = None,
     ) -> None:
         """
         @param endpoints: Where to listen: endpoints, or Twisted server endpoint
@@ -337,11 +336,12 @@ class FileService(Service):
 
         @raise ValueError: One of the strings is not an endpoint.
         """
-        if reactor is None:
-            from twisted.internet import reactor
-        self._reactor: Any = reactor
+        clock: Any = reactor
+        if clock is None:
+            from twisted.internet import reactor as clock
+        self._reactor = clock
         self._endpoints = [
-            serverEndpoint(reactor, each) if isinstance(each, str) else each
+            serverEndpoint(clock, each) if isinstance(each, str) else each
             for each in endpoints
         ]
         self._factory = factory

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.protocols import amp
 
 from amp_stream._arguments import Stream
-from amp_stream._boxes import claimKeys
+from amp_stream._boxes import checkKeys
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import Announcement, OutgoingStream
@@ -37,7 +37,7 @@ class OutOfBand(Stream):
     def toBox(
         self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any
     ) -> None:
-        claimKeys(self, [name + suffix for suffix in _SUFFIXES], strings, objects)
+        checkKeys(self, [name + suffix for suffix in _SUFFIXES], strings, objects)
         super().toBox(name, strings, objects, proto)
 
     def _ask(

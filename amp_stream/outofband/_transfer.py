@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from amp_stream._commands import TICKET_COMMANDS
 from amp_stream._incoming import IncomingStream
 from amp_stream._multiplexer import StreamMultiplexer
 from amp_stream._outgoing import OutgoingStream, Source
@@ -136,7 +137,10 @@ class HTTPReceiver(_End):
     """Feeds an incoming stream with the body of an HTTP message."""
 
     def __init__(
-        self, multiplexer: StreamMultiplexer, id: int, setUp: Callable[[], object]
+        self,
+        multiplexer: StreamMultiplexer,
+        id: int,
+        setUp: Callable[[HTTPReceiver], object],
     ) -> None:
         """@param setUp: Sets the transfer up, once the application wants its bytes."""
         super().__init__(multiplexer.clock)
@@ -150,7 +154,7 @@ class HTTPReceiver(_End):
         """Bring more bytes; C{held} bytes of the stream wait to be read."""
         if not self._begun:
             self._begun = True
-            self._setUp()
+            self._setUp(self)
         elif self._paused and held < _ROOM and self._body is not None:
             self._paused = False
             self._body.resumeProducing()
@@ -314,7 +318,7 @@ class HTTPSender(_End):
         stream.offered = False
 
     def _giveUp(self, error: StreamError) -> None:
-        self.stream.give(error)
+        self.stream.giveUp(error)
 
     def writeChunk(
         self, stream: SendStream, data: BytesLike, fin: bool, sha256: bytes | None
@@ -377,9 +381,9 @@ class Offer:
     @ivar done: A Deferred that fires with the number of bytes when the last byte has
         been handed to the HTTP connection; nothing confirms that it arrived.  It fails
         with L{TicketExpired}, L{TransferRefused}, L{TransferInterrupted},
-        L{SourceFailed}, the
-        reason given to L{abort}, or the reason for which the AMP connection was lost.
-        Cancelling it revokes the ticket, or closes the connection of the transfer.
+        L{SourceFailed}, the reason given to L{abort}, or the reason for which the AMP
+        connection was lost.  Cancelling it revokes the ticket, or closes the connection
+        of the transfer.
     """
 
     ticket: Ticket
@@ -432,7 +436,7 @@ class Offer:
 class Transfers:
     """The out-of-band transfers of one AMP connection."""
 
-    commands = frozenset({b"stream.OfferTicket", b"stream.RequestTicket"})
+    commands = TICKET_COMMANDS
 
     def __init__(self, multiplexer: StreamMultiplexer) -> None:
         """@param multiplexer: The streams of the connection."""
@@ -474,7 +478,7 @@ class Transfers:
         bounds = (maxSize, self._multiplexer.limits.maxStreamSize)
         most = min((each for each in bounds if each is not None), default=None)
 
-        def setUp() -> None:
+        def setUp(receiver: HTTPReceiver) -> None:
             Deferred.fromCoroutine(self._setUp(id, size, most, receiver))
 
         receiver = HTTPReceiver(self._multiplexer, id, setUp)
@@ -503,7 +507,7 @@ class Transfers:
         """
         Let one client without an AMP connection get a value.
 
-        @raise OutOfBandError: That cannot be done.
+        @raise StreamError: That cannot be done.
         """
         multiplexer = self._multiplexer
         if self._server is None or multiplexer.port.protocol.transport is None:

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""The rules of L{amp_stream._sansio.streams}."""
+"""The rules of L{amp_stream._sansio.streammap}."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.frames import MaxStreamData, StopSending
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, MAX_CHUNK, Limits
 from amp_stream._sansio.stream import ReceiveState
-from amp_stream._sansio.streams import ReceiveStreams, SendStreams
+from amp_stream._sansio.streammap import ReceiveStreams, SendStreams
 from amp_stream.errors import (
     StreamAborted,
     StreamCancelled,
@@ -370,7 +370,7 @@ class AskedTests(ReceiveStreamsTests):
                 more = self.inbound.read(stream)
                 self.assertTrue(more)
                 taken += more
-            self.assertGreaterEqual(self.inbound.maximum(stream), offset)
+            self.assertGreaterEqual(self.inbound.tellMaximum(stream), offset)
         taken += readAll(self.inbound, stream)
         self.assertEqual(taken, value)
         self.assertNothingHeld()
@@ -408,7 +408,7 @@ class AskedTests(ReceiveStreamsTests):
             self.assertTrue(self.inbound.read(stream))
         # There would have been room long ago in a window as large as before.
         self.assertLess(stream.held, 200_000)
-        self.assertGreaterEqual(self.inbound.maximum(stream), end + MAX_CHUNK)
+        self.assertGreaterEqual(self.inbound.tellMaximum(stream), end + MAX_CHUNK)
         self.inbound.accept(3)
         self.ask(0, b"x", id=3)
         self.ask(end, bytes(MAX_CHUNK))
@@ -418,7 +418,7 @@ class AskedTests(ReceiveStreamsTests):
         stream = self.inbound.accept(0)
         for offset, data, fin in pieces(VALUE, MAX_CHUNK):
             self.ask(offset, data, fin)
-            self.inbound.maximum(stream)
+            self.inbound.tellMaximum(stream)
             readAll(self.inbound, stream)
         self.assertEqual(self.frames(), [])
         self.assertNothingHeld()
@@ -430,12 +430,12 @@ class AskedTests(ReceiveStreamsTests):
         """
         stream = self.inbound.accept(0)
         self.ask(0, bytes(250_000))
-        self.inbound.maximum(stream)
+        self.inbound.tellMaximum(stream)
         self.inbound.receive(0, 250_000, bytes(50_000))
         self.inbound.read(stream)
         self.assertEqual(self.frames(), [MaxStreamData(0, 550_000)])
         self.ask(300_000, bytes(250_000))
-        self.assertEqual(self.inbound.maximum(stream), 550_000)
+        self.assertEqual(self.inbound.tellMaximum(stream), 550_000)
         readAll(self.inbound, stream)
         self.assertEqual(self.frames(), [MaxStreamData(0, 850_000)])
 
@@ -980,7 +980,7 @@ class Receiving(RuleBasedStateMachine):
     def answer(self, slot):
         id, stream = self.at(slot)
         if stream is not None:
-            maximum = self.inbound.maximum(stream)
+            maximum = self.inbound.tellMaximum(stream)
             assert maximum >= self.advertisedMax[id]
             self.advertisedMax[id] = maximum
 

@@ -38,7 +38,8 @@ class Watched(Protocol):
     """
     A stream that can be watched.
 
-    @ivar lastProgress: Its L{progress}, and the time (seconds) when it first had that;
+    @ivar lastProgress: Its L{progress}, and the time (seconds) when it was first
+        seen with that;
         L{None} while it does not wait.  Only this module changes it.
     """
 
@@ -489,7 +490,7 @@ class ReceiveStreams:
             self._forget(stream)
         return data
 
-    def maximum(self, stream: ReceiveStream) -> int:
+    def tellMaximum(self, stream: ReceiveStream) -> int:
         """
         @return: The maximum to tell the sender of a stream that waits for an
             answer.

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""The rules of L{amp_stream._sansio.streams}."""
+"""The rules of L{amp_stream._sansio.streammap}."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.frames import ResetStream
 from amp_stream._sansio.limits import INITIAL_MAXIMUM, Limits
-from amp_stream._sansio.streams import ReceiveStreams, SendStreams
+from amp_stream._sansio.streammap import ReceiveStreams, SendStreams
 from amp_stream.errors import StreamAborted, StreamCancelled, StreamTimedOut
 from tests.rules import PERIOD, VALUE, Wire
 from tests.simulation import exploration

@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""The rules of L{amp_stream._sansio.streams}."""
+"""The rules of L{amp_stream._sansio.streammap}."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from amp_stream._sansio.streams import IdleWatch
+from amp_stream._sansio.streammap import IdleWatch
 
 
 class Waiting:

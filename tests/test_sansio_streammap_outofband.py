@@ -1,7 +1,7 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
 """
-Streams whose bytes arrive over another connection: L{amp_stream._sansio.streams} and
+Streams whose bytes arrive over another connection: L{amp_stream._sansio.streammap} and
 L{amp_stream._sansio.stream}.
 """
 
@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from amp_stream._sansio.frames import StopSending
 from amp_stream._sansio.limits import Limits
-from amp_stream._sansio.streams import ReceiveStreams
+from amp_stream._sansio.streammap import ReceiveStreams
 from amp_stream.errors import DigestMismatch, StreamError
 from tests.codes import classOf
 
