@@ -11,6 +11,7 @@ together again.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -251,7 +252,10 @@ class BoxTransport:
                 )
             # A view is a part of a longer value, see splitting.
             isLarge = isLarge or len(value) > MAX_SEGMENT or type(value) is memoryview
-        if isLarge and self._mayFragment(box, items):
+            if not memoryview(value).readonly:
+                # They may change before they are sent.
+                box[key] = bytes(value)
+        if isLarge and self.mayFragment(box, items):
             self._writeLater(_Outgoing(box, _sizeOf(box), announced))
             return
         if _sizeOf(box) > self._most:
@@ -311,8 +315,15 @@ class BoxTransport:
             # Otherwise the peer has the request, and is going to answer it.
             stream.giveUp(error)
 
-    def _mayFragment(self, box: amp.AmpBox, items: list[tuple[bytes, bytes]]) -> bool:
-        """A box that does more than carry values when it is sent goes as it is."""
+    def mayFragment(
+        self, box: amp.AmpBox, items: Iterable[tuple[bytes, bytes]] = ()
+    ) -> bool:
+        """
+        @param items: The keys and values for which to ask a peer that is not known yet.
+
+        @return: Whether a box may go in fragments.  One that does more than carry
+            values when it is sent goes as it is.
+        """
         negotiation = self._negotiation
         if (
             negotiation.peer is Peer.PLAIN

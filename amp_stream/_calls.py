@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from amp_stream._boxes import StreamBox
 from amp_stream._incoming import IncomingStream
 from amp_stream._outgoing import Announcement
+from amp_stream._sansio.boxes import MAX_SEGMENT
 from amp_stream._sansio.frames import parseNumber
 from amp_stream.errors import (
     STREAM_ERRORS,
@@ -35,9 +36,9 @@ from amp_stream.errors import (
 
 _log = Logger()
 
-MAX_TEXT = 32_768
+_MAX_TEXT = MAX_SEGMENT
 """
-The most bytes of the text of an error in a box (bytes).
+The most bytes of the text of an error for a peer that is not known to read more.
 """
 
 
@@ -88,6 +89,15 @@ def asError(failure: Failure, tag: bytes) -> amp.AmpBox:
     box[amp.ERROR_CODE] = code
     box[amp.ERROR_DESCRIPTION] = text
     return box
+
+
+def cutText(box: amp.AmpBox) -> None:
+    """Cut the text of an error, between two characters, to what C{amp.AMP} can send."""
+    text = box.get(amp.ERROR_DESCRIPTION, b"")
+    if len(text) > _MAX_TEXT:
+        _log.warn("the text of an error is cut; all of it: {text}", text=text)
+        text = text[:_MAX_TEXT].decode("utf-8", "ignore").encode("utf-8")
+        box[amp.ERROR_DESCRIPTION] = text
 
 
 def answerable(failure: Failure, lost: Failure | None) -> Failure:
@@ -181,7 +191,7 @@ def failQuestion(protocol: Any, tag: bytes, failure: Failure) -> None:
     box = {
         amp.ERROR: tag,
         amp.ERROR_CODE: error.code,
-        amp.ERROR_DESCRIPTION: str(error).encode()[:MAX_TEXT],
+        amp.ERROR_DESCRIPTION: str(error).encode(),
     }
     receiver.ampBoxReceived(amp.AmpBox(box))
 

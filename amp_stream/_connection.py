@@ -316,6 +316,9 @@ class StreamConnection:
         self._demultiplexer = connection._demultiplexer
         self._multiplexer = connection._multiplexer
 
+    def _mayBeLarge(self, box: amp.AmpBox) -> bool:
+        return self._boxes is not None and self._boxes.mayFragment(box)
+
     def _isBusy(self) -> bool:
         return self._demultiplexer.isBusy or (
             self._boxes is not None and self._boxes.isBusy

@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 from amp_stream._boxes import StreamBox, Streams, localError, streamKeys
 from amp_stream._boxtransport import BoxTransport
 from amp_stream._calls import (
-    MAX_TEXT,
     asAnswer,
     asError,
     callFailed,
     commandAnswered,
+    cutText,
     giveUp,
     resultIfFired,
     switchRefused,
@@ -400,10 +400,10 @@ class StreamAMP(amp.AMP):
         """
         As in C{amp.AMP}; but an answer that cannot be sent is answered with the
         reason, instead of the end of the connection, and the text of an error is
-        cut to what fits.
+        cut if the peer is not known to read boxes in fragments.
         """
-        if amp.ERROR_DESCRIPTION in aBox:
-            aBox[amp.ERROR_DESCRIPTION] = aBox[amp.ERROR_DESCRIPTION][:MAX_TEXT]
+        if amp.ERROR in aBox and not _coreOf(self)._mayBeLarge(aBox):
+            cutText(aBox)
         try:
             if isinstance(aBox, amp._SwitchBox) and _coreOf(self)._isBusy():
                 raise switchRefused()

@@ -253,13 +253,67 @@ class FragmentTests(SynchronousTestCase):
         self.pair.flush()
         self.assertEqual(order, [100_000, 4_000_000])
 
+    def test_notBytes(self):
+        """
+        A value that is not bytes is refused beside a large one as C{amp.AMP} refuses
+        it, at the call, and the connection goes on.
+        """
+        self.pair.flush()
+        for size in (1, 100_000):
+            for wrong in ("text", [1, 2], {b"k": b"v"}, range(3)):
+                keys = {"value": bytes(size), "other": wrong}
+                with self.assertRaises(TypeError):
+                    self.client.callRemoteString(Echo.commandName, **keys)
+        result = outcome(self.client.callRemote(Echo, value=bytes(70_000)))
+        self.pair.flush()
+        self.successResultOf(result)
+        self.assertNothingLeft()
+
+    def test_onlyWrite(self):
+        """A transport needs no method for writing but C{write}, as with C{amp.AMP}."""
+
+        class Transport:
+            """As little of a transport as C{amp.AMP} asks for."""
+
+            def __init__(self):
+                self.written = []
+                self.write = self.written.append
+
+            def getPeer(self):
+                return "a peer"
+
+            getHost = getPeer
+
+        for version in ("auto", 1):
+            for size in (1, 4_096, 60_000, 65_535):
+                written = []
+                for client in (make(version), amp.AMP()):
+                    transport = Transport()
+                    client.makeConnection(transport)
+                    del transport.written[:]
+                    client._counter = 0x99
+                    client.callRemote(Echo, value=bytes(size))
+                    written.append(b"".join(transport.written))
+                self.assertEqual(written[0], written[1])
+
+    def test_changedAfterwards(self):
+        """A mutable value is sent as it was when the call was made."""
+        for argument, size in (
+            (bytearray(b"a" * 200_000), 200_000),
+            (memoryview(bytearray(b"a" * 70_000)), 70_000),
+        ):
+            result = outcome(self.client.callRemote(Echo, value=argument))
+            argument[:] = b"b" * size
+            self.pair.flush()
+            self.assertEqual(self.successResultOf(result)["value"], b"a" * size)
+
     def test_tooLongForPeer(self):
         """
         A box over the peer's C{maxBoxSize} fails the call with L{ValueTooLong}, also
         for an answer.
         """
         pair = connectInMemory(
-            make("auto", Limits(maxBoxSize=100_000)),
+            make("auto", Limits(maxBoxSize=140_000)),
             make("auto", Limits(maxBoxSize=200_000)),
         )
         pair.flush()

@@ -32,7 +32,7 @@ class OtherDispatcherTests(SynchronousTestCase):
     def check(self, server, expected):
         dispatcher = amp.BoxDispatcher(Values())
         pair = connectInMemory(StreamAMP(boxReceiver=dispatcher), server)
-        result = outcome(dispatcher.callRemote(Echo, value=bytes(100_000)))
+        result = outcome(dispatcher.callRemote(Echo, value=bytes(140_000)))
         pair.flush()
         failure = self.failureResultOf(result, amp.UnknownRemoteError)
         self.assertIn(expected, failure.getErrorMessage())
@@ -49,7 +49,7 @@ class OtherDispatcherTests(SynchronousTestCase):
         C{maxBoxSize}.
         """
         self.check(
-            Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000))), "maxBoxSize"
+            Ours(config=StreamConfig(limits=Limits(maxBoxSize=131_072))), "maxBoxSize"
         )
 
 
@@ -152,9 +152,9 @@ class CancelRaceTests(SynchronousTestCase):
     def test_cancelledByAnother(self):
         """A call that is cancelled because another fails is not sent."""
         pair = connectInMemory(
-            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=131_072)))
         )
-        first = pair.client.callRemote(Echo, value=bytes(90_000))
+        first = pair.client.callRemote(Echo, value=bytes(140_000))
         second = pair.client.callRemote(Echo, value=bytes(70_000))
         cancelled = outcome(second)
         failures = []
@@ -183,9 +183,9 @@ class CancelRaceTests(SynchronousTestCase):
     def test_lostWithoutAnswer(self):
         """A large call without an answer that cannot be sent is dropped."""
         pair = connectInMemory(
-            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=80_000)))
+            Ours(), Ours(config=StreamConfig(limits=Limits(maxBoxSize=131_072)))
         )
-        self.assertIsNone(pair.client.callRemote(Forget, value=bytes(90_000)))
+        self.assertIsNone(pair.client.callRemote(Forget, value=bytes(140_000)))
         pair.flush()
         self.assertEqual(pair.server.forgotten, [])
         pair.lose()

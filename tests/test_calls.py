@@ -1,6 +1,6 @@
 # Copyright (c) the amp_stream authors.  See LICENSE for details.
 
-"""Tests for L{amp_stream._boxes}."""
+"""Tests for L{amp_stream._calls}."""
 
 from __future__ import annotations
 
@@ -87,6 +87,56 @@ class BoxTests(SynchronousTestCase):
         self.assertEqual(box[b"_error_code"], b"UNKNOWN")
         self.assertEqual(box[b"_error_description"], b"Unknown Error")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Oops(Exception):
+    """A declared error."""
+
+
+class Fail(amp.Command):
+    """A command whose responder fails with a text."""
+
+    arguments = [(b"text", amp.Unicode()), (b"count", amp.Integer())]
+    errors = {Oops: b"OOPS"}
+
+
+class Failing(StreamAMP):
+    """Fails with a long text."""
+
+    @Fail.responder
+    def fail(self, text, count):
+        raise Oops(text * count)
+
+
+class TextTests(SynchronousTestCase):
+    """The texts of errors."""
+
+    def textOf(self, pair, text, count):
+        """Find the text with which a call fails."""
+        caught = []
+        result = pair.client.callRemote(Fail, text=text, count=count)
+        result.addErrback(lambda failure: caught.append(failure.value))
+        pair.flush()
+        self.assertIs(type(caught[0]), Oops)
+        return str(caught[0])
+
+    def test_whole(self):
+        """Between two L{StreamAMP}s, the text of an error arrives whole."""
+        pair = connectInMemory(StreamAMP(), Failing())
+        pair.flush()
+        self.assertEqual(self.textOf(pair, "\u20ac", 100_000), "\u20ac" * 100_000)
+        pair.lose()
+
+    def test_stockPeer(self):
+        """
+        A stock peer gets 65,535 bytes of the text; longer ones are cut between two
+        characters, and the log has all of it.
+        """
+        pair = connectInMemory(amp.AMP(), Failing())
+        pair.flush()
+        self.assertEqual(self.textOf(pair, "x", 65_535), "x" * 65_535)
+        self.assertEqual(self.textOf(pair, "\u00e4", 33_000), "\u00e4" * 32_767)
+        pair.lose()
 
 
 class Late(StreamAMP):

@@ -67,7 +67,7 @@ class LimitsTests(SynchronousTestCase):
             ("maxStreamSize", 0, MAX_NUMBER),
             ("maxCollectSize", 0, MAX_NUMBER),
             ("maxGaps", 1, MAX_NUMBER),
-            ("maxBoxSize", 1024, MAX_NUMBER),
+            ("maxBoxSize", 131_072, MAX_NUMBER),
             ("maxBoxKeys", 16, MAX_NUMBER),
         ):
             for value in (least, most):

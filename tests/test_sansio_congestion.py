@@ -198,7 +198,6 @@ class SharingTests(LinkTestCase):
                 self.assertShare(network, sender, start, start + 5, 0.4, 0.6)
         self.assertQueue(network, 4, 10, 10 * MS, 25 * MS)
 
-    @exploration
     def test_greedy(self):
         """
         Beside a sender that fills the queue, the controller keeps a tenth of a fair

@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from amp_stream._sansio.negotiation import Negotiation, Peer, Settings
 from tests.codes import classOf
 
-BOTH = Settings(frozenset({1, 2}), 1000)
-ONE = Settings(frozenset({1}), 1000)
+BOTH = Settings(frozenset({1, 2}), 200_000)
+ONE = Settings(frozenset({1}), 200_000)
 
 
 class SettingsTests(SynchronousTestCase):
@@ -26,11 +26,12 @@ class SettingsTests(SynchronousTestCase):
         In a settings box, versions are numbers with a space between, and the size
         is a number.
         """
-        self.assertEqual(BOTH.toBox(), {b"versions": b"1 2", b"box": b"1000"})
+        self.assertEqual(BOTH.toBox(), {b"versions": b"1 2", b"box": b"200000"})
         self.assertEqual(Settings.fromBox(BOTH.toBox()), BOTH)
 
     @given(
-        st.frozensets(st.sampled_from([1, 2]), min_size=1), st.integers(0, 2**62 - 1)
+        st.frozensets(st.sampled_from([1, 2]), min_size=1),
+        st.integers(131_072, 2**62 - 1),
     )
     def test_roundTrip(self, versions: frozenset[int], box: int) -> None:
         """Settings are read back as they were written."""
@@ -40,7 +41,7 @@ class SettingsTests(SynchronousTestCase):
     def test_later(self) -> None:
         """Unknown versions and keys in settings are ignored."""
         self.assertEqual(
-            Settings.fromBox({b"versions": b"3 2 1 4", b"box": b"1000", b"z": b"?"}),
+            Settings.fromBox({b"versions": b"3 2 1 4", b"box": b"200000", b"z": b"?"}),
             BOTH,
         )
 
@@ -53,6 +54,7 @@ class SettingsTests(SynchronousTestCase):
             ({b"versions": b"1,2", b"box": b"1"}, "versions"),
             ({b"versions": b"1 2"}, "box"),
             ({b"versions": b"1 2", b"box": b"-1"}, "box"),
+            ({b"versions": b"1 2", b"box": b"131071"}, "box"),
         ):
             error = self.assertRaises(
                 classOf(b"STREAM_INVALID_CHUNK"), Settings.fromBox, box

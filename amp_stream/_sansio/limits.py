@@ -20,6 +20,12 @@ How many bytes of a stream may be sent before the receiver has granted any.  Eve
 receiver takes at least this much of each stream that it allows.
 """
 
+LEAST_BOX = 131_072
+"""
+The least that any side may say of the largest box that it takes (bytes): a chunk of
+full length, and every box that holds one full value, fit into it.
+"""
+
 MAX_NUMBER = 2**62 - 1
 """
 The largest id, offset or maximum: that of a QUIC integer (RFC 9000, section 16).
@@ -66,8 +72,8 @@ class Limits:
         beyond them are here already.
 
     @ivar maxBoxSize: The most bytes that the keys and values of a box may have
-        together, be it sent whole or in fragments.  The default is 16 MiB and 64
-        KiB: room for a C{BigString} of its largest size and a few arguments.
+        together, be it sent whole or in fragments (131,072 or more).  The default is 16
+        MiB and 64 KiB: room for a C{BigString} of its largest size and a few arguments.
 
     @ivar maxBoxKeys: The most keys that a box may have.
     """
@@ -81,5 +87,5 @@ class Limits:
     maxStreamSize: int | None = field(default=None, validator=optional(_count(0)))
     maxCollectSize: int = field(default=268_435_456, validator=_count(0))
     maxGaps: int = field(default=1024, validator=_count(1))
-    maxBoxSize: int = field(default=16_842_752, validator=_count(1024))
+    maxBoxSize: int = field(default=16_842_752, validator=_count(LEAST_BOX))
     maxBoxKeys: int = field(default=8192, validator=_count(16))

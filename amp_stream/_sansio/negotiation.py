@@ -16,6 +16,7 @@ from enum import Enum
 from attrs import frozen
 
 from amp_stream._sansio.frames import parseNumber
+from amp_stream._sansio.limits import LEAST_BOX
 from amp_stream.errors import InvalidValue
 
 _VERSIONS = frozenset({b"1", b"2"})
@@ -49,7 +50,10 @@ class Settings:
         versions = _VERSIONS.intersection(box.get(b"versions", b"").split(b" "))
         if not versions:
             raise InvalidValue("versions must be numbers with a space between them")
-        return cls(frozenset(map(int, versions)), parseNumber("box", box.get(b"box")))
+        most = parseNumber("box", box.get(b"box"))
+        if most < LEAST_BOX:
+            raise InvalidValue(f"box must be {LEAST_BOX} or more, not {most}")
+        return cls(frozenset(map(int, versions)), most)
 
 
 class Peer(Enum):

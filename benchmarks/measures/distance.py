@@ -783,7 +783,9 @@ def _gigabit(setting: Setting) -> Table:
             what[f"1 Gbit/s, {way}, {peer} {streams}"] = Case(
                 _job(setting, peer, way, streams), place
             )
-    series = rounds(setting, what, times=setting.pick(3, 1))
+    # One at a time: each of them takes all of the processor that there is.
+    alone = replace(setting, jobs=1)
+    series = rounds(alone, what, times=setting.pick(3, 1))
     rows = []
     for name, case in what.items():
         _, way, who = name.split(", ")
