@@ -95,7 +95,7 @@ def cutText(box: amp.AmpBox) -> None:
     """Cut the text of an error, between two characters, to what C{amp.AMP} can send."""
     text = box.get(amp.ERROR_DESCRIPTION, b"")
     if len(text) > _MAX_TEXT:
-        _log.warn("the text of an error is cut; all of it: {text}", text=text)
+        _log.warn("an error's text of {size} bytes is cut for the peer", size=len(text))
         text = text[:_MAX_TEXT].decode("utf-8", "ignore").encode("utf-8")
         box[amp.ERROR_DESCRIPTION] = text
 

@@ -129,8 +129,8 @@ class TextTests(SynchronousTestCase):
 
     def test_stockPeer(self):
         """
-        A stock peer gets 65,535 bytes of the text; longer ones are cut between two
-        characters, and the log has all of it.
+        A stock peer gets 65,535 bytes of the text; a longer one is cut between two
+        characters.
         """
         pair = connectInMemory(amp.AMP(), Failing())
         pair.flush()

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import socket
-from contextlib import ExitStack
+from random import randrange
 from typing import Any
 
 from twisted.internet import reactor
@@ -157,13 +157,17 @@ class BalancerTests(OutOfBandTestCase):
     timeout = 120
 
     def ports(self, count: int) -> list[int]:
-        """Find ports of this machine that nothing listens on."""
-        with ExitStack() as stack:
-            made = [
-                stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                for _ in range(count)
-            ]
-            return [each.getsockname()[1] for each in made]
+        """
+        Find ports of this machine that nothing listens on, and that the system gives to
+        no other test meanwhile.
+        """
+        found: list[int] = []
+        while len(found) < count:
+            port = randrange(10_000, 32_000)
+            with contextlib.suppress(OSError):
+                socket.create_server(("127.0.0.1", port)).close()
+                found.append(port)
+        return found
 
     async def balance(self, config: str, *urls: str, plain: bool = False) -> None:
         """

@@ -90,7 +90,8 @@ _LEAST = (
 _GIGABIT = (
     "Namespaces joined by veth with `tc … tbf`, a queue of 50 ms and the system's "
     "congestion control: the router is too slow for this rate. Here the queue is on "
-    "the sender's own host."
+    "the sender's own host. Downloads differ much from run to run, those of the "
+    "version before as well: the two ends and the token bucket share two cores."
 )
 _QUEUE = "Queue: the longest that the router's was, in time of the link."
 
