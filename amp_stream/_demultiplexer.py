@@ -12,8 +12,8 @@ did not, and logged if that is impossible.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -218,10 +218,13 @@ class StreamDemultiplexer:
 
         @raise StreamError: If the stream fails with it, or has failed before.
         """
-        with self._failing(chunk.id):
-            stream = self._receiveStreams.receive(
-                chunk.id, chunk.offset, chunk.data, chunk.fin, chunk.sha256, asked=True
-            )
+        receive = self._receiveStreams.receive
+        id, offset, data = chunk.id, chunk.offset, chunk.data
+        try:
+            stream = receive(id, offset, data, chunk.fin, chunk.sha256, asked=True)
+        except StreamError as error:
+            self._receiveFailed(id, error)
+            raise
         if stream is None:
             return succeed({})
         self._received(stream)
@@ -231,7 +234,7 @@ class StreamDemultiplexer:
         if stream.hasRoom:
             return succeed(self._response(stream))
         answer: Deferred[dict[str, Any]] = Deferred()
-        self._answers.setdefault(chunk.id, []).append(answer)
+        self._answers.setdefault(id, []).append(answer)
         return answer
 
     def refuse(self, id: int, error: StreamError, tell: bool) -> None:
@@ -302,8 +305,11 @@ class StreamDemultiplexer:
 
         @raise StreamError: If the stream fails with them, or has ended.
         """
-        with self._failing(id):
+        try:
             stream = self._receiveStreams.feed(id, data, last)
+        except StreamError as error:
+            self._receiveFailed(id, error)
+            raise
         if stream is None:
             raise StreamRefused
         self._received(stream)
@@ -358,15 +364,6 @@ class StreamDemultiplexer:
                 answer.errback(reason)
         for id, carrier in carriers.items():
             carrier.release(None if id in complete else reason.value)
-
-    @contextmanager
-    def _failing(self, id: int) -> Iterator[None]:
-        """All who wait for a stream fail with the error that it fails with."""
-        try:
-            yield
-        except StreamError as error:
-            self._receiveFailed(id, error)
-            raise
 
     def _received(self, stream: ReceiveStream) -> None:
         handle = self._incoming.get(stream.id)

@@ -369,12 +369,15 @@ class ReceiveStreams:
         stream = self.streams.get(id)
         if stream is None:
             return None
+        # Called for each record of TLS: no context manager.
+        self._count(stream, -1)
         try:
-            with self._changing(stream):
-                stream.feed(data, last)
+            stream.feed(data, last)
         except StreamError as error:
+            self._count(stream, 1)
             self.stop(stream, error)
             raise
+        self._count(stream, 1)
         return stream
 
     def accept(
