@@ -178,8 +178,9 @@ class BoxTransport:
         self._isSwitching = False
         self._waiting: list[_Outgoing] = []
         self._timeout: IDelayedCall | None = None
-        # Boxes in fragments, by the tag of their request, or None if they are none; no
-        # stream while a box waits for the peer's settings.
+        # The streams of the boxes that go in fragments, by the tag of the call; None
+        # instead of a stream while a box waits for the peer's settings.  Boxes without
+        # a tag share the key None, which is never looked up.
         self.sending: dict[bytes | None, OutgoingStream | None] = {}
         self._assembly = BoxAssembly(multiplexer, limits, port)
         # The most bytes that the peer takes in a box.

@@ -3,8 +3,8 @@
 """
 The wire commands of the stream layer, and frames of streams as their boxes.
 
-A new command needs its name here, a handler in the module that the set names, and a
-section in the wire specification.
+To add a command, add its name to one of the three sets, a handler to the module that
+the text below the set names, and a section to the wire specification.
 """
 
 from __future__ import annotations

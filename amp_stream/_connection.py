@@ -165,9 +165,9 @@ class StreamConnection:
 
         @return: A Deferred that fires with the L{amp_stream.outofband.Offer}, which has
             the ticket.  It fails with L{NoOutOfBandServer} if this side has no
-            C{outOfBandServer} that listens, with L{CapacityExceeded} if that has too
-            many tickets.  The ticket is void when this connection
-            is lost.
+            C{outOfBandServer} that listens, and with L{CapacityExceeded} if too many
+            tickets wait there to be used.  The ticket is void when this connection is
+            lost.
 
         @raise StreamsUnsupported: If this is the connection of a L{StreamReceiver}.
 

@@ -22,11 +22,11 @@ class AnswerThereTests(SynchronousTestCase):
     """L{resultIfFired}."""
 
     def test_there(self):
-        """C{answerThere} returns the result of a Deferred that has fired."""
+        """C{resultIfFired} returns the result of a Deferred that has fired."""
         self.assertIs(resultIfFired(succeed(BOX)), BOX)
 
     def test_notThere(self):
-        """C{answerThere} ignores unfired and failed Deferreds, and other results."""
+        """C{resultIfFired} ignores unfired and failed Deferreds, and other results."""
         failed = Deferred()
         failed.errback(ValueError())
         for result in (Deferred(), failed, succeed(None), succeed({})):
@@ -34,7 +34,7 @@ class AnswerThereTests(SynchronousTestCase):
         self.failureResultOf(failed, ValueError)
 
     def test_notLast(self):
-        """C{answerThere} ignores Deferreds that are paused or have callbacks to run."""
+        """C{resultIfFired} ignores Deferreds that are paused or run callbacks."""
         paused = succeed(BOX)
         paused.pause()
         self.assertIsNone(resultIfFired(paused))
